@@ -1,0 +1,201 @@
+"""The result: tokens, scores, what they explain, in which unit and how they were made; saved and loaded without loss."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interpret.writing import write_whole
+from nexttoken import Target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CLOSE_TO_ZERO = 1e-12
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """How much of the change of the objective from the baseline to the prompt the scores account for.
+
+    Attributes:
+        value: F(x), the objective at the prompt, in the unit of the attribution.
+        baseline_value: F(x'), the objective at the baseline.
+        gap: |sum of scores - (F(x) - F(x'))|.
+        relative_gap: the gap over |F(x) - F(x')|.
+    """
+
+    value: float
+    baseline_value: float
+    gap: float
+    relative_gap: float
+
+    @classmethod
+    def of(cls, value: float, baseline_value: float, total: float) -> Completeness:
+        """The completeness of scores with a given sum."""
+        change = value - baseline_value
+        gap = abs(total - change)
+        return cls(value, baseline_value, gap, gap / max(abs(change), CLOSE_TO_ZERO))
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """One score per piece of the prompt, and all that is needed to say what it means.
+
+    Attributes:
+        tokens: the exact pieces of text; joined, they are the prompt. Empty for a token the tokenizer added.
+        scores: (piece,) in float64. Signed scores support the target where positive; a held piece has 0.
+        unit: of the scores.
+        target: the token that is explained, and its foils.
+        quantity: what about the target is explained, such as its log-probability.
+        method: the method and its settings.
+        reduction: how the embedding's dimensions became one score.
+        signed: whether scores have a direction.
+        model: the model's name.
+        gradients_spent: gradients taken, one forward and one backward pass each.
+        forwards_spent: forward passes without a gradient.
+        completeness: for path methods, whether the scores add up; otherwise None.
+        standard_error: (piece,) of the scores, for methods that sample; otherwise None.
+        held: True for pieces that were not moved and have no score.
+        template: True for pieces written by the tokenizer or the chat template.
+        labels: what to show for each piece: its text, or the name of an added token.
+        token_ids: the token ids of each piece.
+        versions: of the packages that made it.
+    """
+
+    tokens: tuple[str, ...]
+    scores: Float[Tensor, " piece"]
+    unit: str
+    target: Target
+    quantity: str
+    method: str
+    reduction: str
+    signed: bool
+    model: str
+    gradients_spent: int
+    forwards_spent: int
+    completeness: Completeness | None
+    standard_error: Float[Tensor, " piece"] | None
+    held: tuple[bool, ...]
+    template: tuple[bool, ...]
+    labels: tuple[str, ...]
+    token_ids: tuple[tuple[int, ...], ...]
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def prompt(self) -> str:
+        """The prompt's text."""
+        return "".join(self.tokens)
+
+    @property
+    def title(self) -> str:
+        """What is explained, in words: the target, its probability and rank, and its foils."""
+        target = self.target
+        words = f"{target.text!r} (p = {target.probability:.2g}, rank {target.rank})"
+        if target.foils:
+            words += " rather than " + ", ".join(f"{foil.text!r} (p = {foil.probability:.2g})" for foil in target.foils)
+        return words
+
+    @property
+    def gap_text(self) -> str:
+        """The completeness gap in words; empty where there is none."""
+        if self.completeness is None:
+            return ""
+        return f"gap {self.completeness.relative_gap:.1%} ({self.completeness.gap:.2g} {self.unit})"
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The k pieces with the largest scores by magnitude, with their labels, the largest first."""
+        order = self.scores.abs().argsort(descending=True, stable=True).tolist()
+        return [(self.labels[place], float(self.scores[place])) for place in order if not self.held[place]][:k]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain Python values, under the names of the attributes."""
+        plain = asdict(self)
+        for name in ("scores", "standard_error"):
+            plain[name] = None if plain[name] is None else plain[name].tolist()
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Attribution:
+        """The inverse of `to_dict`. Raises ValueError if a name is missing or unknown."""
+        names = set(cls.__dataclass_fields__)
+        if set(plain) != names:
+            raise ValueError(f"this is not a saved attribution: missing or unknown are {sorted(names ^ set(plain))}")
+        values = dict(plain)
+        values["target"] = target_from_dict(values["target"])
+        values["completeness"] = Completeness(**values["completeness"]) if values["completeness"] else None
+        for name in ("scores", "standard_error"):
+            values[name] = None if values[name] is None else torch.tensor(values[name], dtype=torch.float64)
+        for name in ("tokens", "held", "template", "labels"):
+            values[name] = tuple(values[name])
+        values["token_ids"] = tuple(tuple(ids) for ids in values["token_ids"])
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON; numbers keep all their digits."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Attribution:
+        """The inverse of `to_json`."""
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Attribution:
+        """Read an attribution that was saved as JSON."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+    def save(self, path: str | Path) -> Path:
+        """Write it in the format of the file's ending: .json, .html, or a figure (.png, .pdf, .svg); whole or not at all.
+
+        Raises:
+            ValueError: an ending that is none of these.
+            OSError: the file can't be written.
+        """
+        path = Path(path)
+        if path.suffix == ".json":
+            return write_whole(path, lambda part: part.write_text(self.to_json(), encoding="utf-8"))
+        if path.suffix == ".html":
+            return write_whole(path, lambda part: part.write_text(self.html(), encoding="utf-8"))
+        from interpret.views.heatmap import save_figure
+
+        return save_figure(self.heatmap(), path)
+
+    def heatmap(self, width: float = 6.5) -> Figure:
+        """The prompt as running text, each piece on its colour, as a matplotlib figure `width` inches wide."""
+        from interpret.views.heatmap import heatmap
+
+        return heatmap(self, width)
+
+    def html(self) -> str:
+        """The prompt as running text, each piece on its colour, as a fragment of HTML without scripts."""
+        from interpret.views.html import html
+
+        return html(self)
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def __repr__(self) -> str:
+        width = max(map(len, map(repr, self.labels)))
+        rows = [
+            f"  {label!r:<{width}}  {'held' if held else format(float(score), '+.4g' if self.signed else '.4g')}"
+            for label, score, held in zip(self.labels, self.scores, self.held, strict=True)
+        ]
+        facts = ", ".join(filter(None, [self.method, self.gap_text, f"{self.gradients_spent} gradients"]))
+        return "\n".join([f"Attribution of {self.title}, {self.quantity} in {self.unit}", f"  {facts}", *rows])
+
+
+def target_from_dict(plain: Mapping[str, Any]) -> Target:
+    """A Target from the plain values of its fields."""
+    return Target(**{**plain, "foils": tuple(target_from_dict(foil) for foil in plain["foils"])})

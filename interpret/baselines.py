@@ -1,0 +1,117 @@
+"""Where a path starts: small objects that make the embeddings of a prompt that says nothing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interpret.gradients import Objective
+from nexttoken import NextTokenLM
+
+
+class Baseline(ABC):
+    """A baseline: the objective and the prompt's embeddings (token, dim) in, embeddings of the same shape out."""
+
+    @abstractmethod
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+        """The embeddings where the path starts."""
+
+
+@dataclass(frozen=True)
+class Zero(Baseline):
+    """All-zero embeddings. A network without biases that divides by the length of its state is singular there."""
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+        return torch.zeros_like(x)
+
+
+@dataclass(frozen=True)
+class MeanEmbedding(Baseline):
+    """The mean of all word embeddings, at every token."""
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+        lm = model_of(objective, self)
+        every_id = torch.arange(lm.vocab.size(), device=lm.device)
+        total = sum(embedded(lm, ids).double().sum(0) for ids in every_id.split(8192))
+        return (total / len(every_id)).to(x).expand_as(x)
+
+
+@dataclass(frozen=True)
+class Token(Baseline):
+    """The embedding of one token, at every token.
+
+    Args:
+        token: its id, or its text, which must be one token; None for the end-of-text token or else the padding token.
+    """
+
+    token: int | str | None = None
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+        lm = model_of(objective, self)
+        return embedded(lm, torch.tensor([self.id(lm)], device=lm.device)).to(x).expand_as(x)
+
+    def id(self, lm: NextTokenLM) -> int:
+        """The token's id. Raises ValueError where there is none."""
+        if isinstance(self.token, str):
+            ids = lm.vocab.encode(self.token, add_special_tokens=False).ids
+            if len(ids) != 1:
+                raise ValueError(f"the baseline token {self.token!r} is {len(ids)} tokens in this vocabulary")
+            return ids[0]
+        candidates = [self.token] if self.token is not None else [lm.vocab.eos_id, lm.vocab.pad_id]
+        chosen = next((token_id for token_id in candidates if token_id is not None), None)
+        if chosen is None:
+            raise ValueError("this vocabulary has no end-of-text or padding token; name a baseline token")
+        lm.vocab.check([chosen])
+        return chosen
+
+
+@dataclass(frozen=True)
+class Text(Baseline):
+    """The embeddings of another text (or token ids) with as many tokens as the prompt: what changed between the two?"""
+
+    text: str | Sequence[int]
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+        lm = model_of(objective, self)
+        ids = lm.prompt(self.text).ids
+        if len(ids) != len(x):
+            raise ValueError(f"the baseline text has {len(ids)} tokens and the prompt {len(x)}; they must be as many")
+        return embedded(lm, torch.tensor(ids, device=lm.device)).to(x)
+
+
+@dataclass(frozen=True)
+class Embeddings(Baseline):
+    """Embeddings given by the caller, (token, dim), or (dim,) for every token.
+
+    Args:
+        embeddings: the tensor.
+        name: what to call it in results.
+    """
+
+    embeddings: Tensor = field(repr=False)
+    name: str = "given"
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+        if self.embeddings.shape not in (x.shape, x.shape[1:]):
+            raise ValueError(
+                f"the baseline has shape {tuple(self.embeddings.shape)}; the prompt's embeddings have {tuple(x.shape)}"
+            )
+        return self.embeddings.to(x).expand_as(x)
+
+
+def model_of(objective: Objective, baseline: Baseline) -> NextTokenLM:
+    """The model behind an objective. Raises ValueError for an objective that is a function of one's own."""
+    if objective.lm is None:
+        raise ValueError(f"{baseline} asks the model for embeddings; for a function of your own use Zero or Embeddings")
+    return objective.lm
+
+
+def embedded(lm: NextTokenLM, ids: Tensor) -> Float[Tensor, "token dim"]:
+    """The model's embeddings of ids (token,), without gradient."""
+    with torch.no_grad(), lm.at_rest():
+        return lm.embed({"input_ids": ids[None]})[0]

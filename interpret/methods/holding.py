@@ -1,0 +1,35 @@
+"""Which tokens a path leaves where they are: context that is not explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interpret.gradients import Objective
+
+Hold = Literal["first"] | Sequence[int] | None
+
+
+def held_tokens(hold: Hold, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"]:
+    """True for the tokens that are held. A prompt of one token moves that token whatever `hold` says.
+
+    Raises:
+        ValueError: a position outside the prompt, an unknown name, or nothing left to move.
+    """
+    held = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    if hold == "first":
+        held[0] = len(x) > 1
+    elif isinstance(hold, str):
+        raise ValueError(f"hold is {hold!r}; it must be 'first', a list of positions or None")
+    elif hold is not None:
+        outside = [position for position in hold if not -len(x) <= position < len(x)]
+        if outside:
+            raise ValueError(f"hold names position {outside[0]}, and the prompt has {len(x)} tokens")
+        held[list(hold)] = True
+    if bool(held.all()):
+        raise ValueError("every token is held, so there is nothing to explain")
+    return held

@@ -1,0 +1,67 @@
+"""What every method is: settings in fields, an objective and a point in, an attribution for every dimension out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interpret.attribution import Completeness
+from interpret.gradients import Objective, gradients
+from interpret.reduction import SUM, Reduction
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a method found.
+
+    Attributes:
+        attributions: (token, dim), before they are reduced to a score per token.
+        completeness: for path methods, how much of the change of the objective the attributions account for.
+        held: (token,) True where a token was not moved and so has no score.
+        samples: (sample, token, dim) independent estimates whose mean is `attributions`, for the standard error.
+    """
+
+    attributions: Float[Tensor, "token dim"]
+    completeness: Completeness | None = None
+    held: Bool[Tensor, " token"] | None = None
+    samples: Float[Tensor, "sample token dim"] | None = None
+
+
+class Method(ABC):
+    """A way to attribute an objective to the embeddings. Subclasses are frozen dataclasses; their repr is their label."""
+
+    reduction: Reduction = SUM
+
+    @abstractmethod
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
+        """Attribute the objective at x."""
+
+    @property
+    @abstractmethod
+    def cost(self) -> int:
+        """The number of gradients it takes, at most."""
+
+    def unit(self, quantity: str) -> str:
+        """The unit of a score, given the unit of the quantity explained."""
+        return quantity
+
+
+class LocalMethod(Method):
+    """A method that needs the gradient at one point only; many points run at once."""
+
+    @abstractmethod
+    def at(
+        self, points: Float[Tensor, "point token dim"], gradient: Float[Tensor, "point token dim"]
+    ) -> Float[Tensor, "point token dim"]:
+        """The attributions at each point, given the gradients there."""
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
+        _, gradient = gradients(objective, x[None])
+        return Evidence(self.at(x[None], gradient)[0])
+
+    @property
+    def cost(self) -> int:
+        return 1

@@ -1,0 +1,1 @@
+"""The views, one file each: an Attribution in, a picture of it out."""

@@ -1,0 +1,53 @@
+"""The colours of scores, the same in every view: diverging about zero if signed, otherwise from white to dark."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+Colour = tuple[float, float, float]
+
+# Blue against, white neutral, orange-red for: told apart with every common colour blindness, and by lightness from white.
+AGAINST: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.66, 0.80, 0.93), (0.29, 0.54, 0.80), (0.09, 0.30, 0.58))
+FOR: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.99, 0.80, 0.67), (0.92, 0.47, 0.28), (0.68, 0.16, 0.09))
+STRENGTH: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.78, 0.89, 0.80), (0.36, 0.67, 0.53), (0.04, 0.37, 0.31))
+HELD: Colour = (0.93, 0.93, 0.93)
+LIGHT_INK: Colour = (1.0, 1.0, 1.0)
+DARK_INK: Colour = (0.0, 0.0, 0.0)
+
+
+def colour(score: float, limit: float, signed: bool) -> Colour:
+    """The colour (red, green, blue in 0 to 1) of a score on a scale that ends at `limit`; white where all are zero."""
+    share = min(1.0, abs(score) / limit) if limit > 0 else 0.0
+    anchors = STRENGTH if not signed else FOR if score >= 0 else AGAINST
+    place = share * (len(anchors) - 1)
+    low, high = list(pairwise(anchors))[min(int(place), len(anchors) - 2)]
+    part = place - min(int(place), len(anchors) - 2)
+    red, green, blue = (a + part * (b - a) for a, b in zip(low, high, strict=True))
+    return red, green, blue
+
+
+def luminance(rgb: Colour) -> float:
+    """Relative luminance, from 0 (black) to 1 (white); WCAG 2.1."""
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in rgb)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: Colour, other: Colour) -> float:
+    """The contrast ratio of two colours, from 1 to 21; WCAG 2.1 asks for 4.5 for text."""
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def ink(background: Colour) -> Colour:
+    """Black or white, whichever reads better on the background."""
+    return max((DARK_INK, LIGHT_INK), key=lambda text: contrast(text, background))
+
+
+def to_hex(rgb: Colour) -> str:
+    """#rrggbb."""
+    return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
+
+
+def scale(scores: list[float]) -> float:
+    """The end of the colour scale: the largest magnitude."""
+    return max((abs(score) for score in scores), default=0.0)

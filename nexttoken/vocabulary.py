@@ -1,0 +1,190 @@
+"""Token ids and strings: how a text becomes ids, which characters each id covers, and any tokenizer as such a vocabulary."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A text as token ids, with the characters that each id covers.
+
+    Attributes:
+        ids: one id per token.
+        spans: (start, end) of each token in characters of the text; several tokens may cover parts of one character.
+        added: True for tokens that the tokenizer added and the text does not contain, such as a beginning-of-text token.
+    """
+
+    ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    added: tuple[bool, ...]
+
+
+class Vocabulary(ABC):
+    """Ids to strings and back, by namespace. Ids run from 0 to `size(namespace) - 1`."""
+
+    eos_id: int | None = None
+    pad_id: int | None = None
+
+    @abstractmethod
+    def size(self, namespace: str = "bert") -> int:
+        """The number of ids in the namespace."""
+
+    @abstractmethod
+    def encode(self, text: str, add_special_tokens: bool = True) -> Encoding:
+        """The ids of a text. Raises ValueError where the text cannot be written in this vocabulary."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int], namespace: str = "bert") -> str:
+        """The text of the ids, special tokens included. Raises ValueError for an id that does not exist."""
+
+    def check(self, ids: Sequence[int], namespace: str = "bert") -> None:
+        """Raise ValueError unless every id exists in the namespace."""
+        for position, token_id in enumerate(ids):
+            if not 0 <= token_id < self.size(namespace):
+                raise ValueError(
+                    f"token id {token_id} at position {position} is not in this vocabulary; "
+                    f"its ids run from 0 to {self.size(namespace) - 1}"
+                )
+
+
+class SymbolVocabulary(Vocabulary):
+    """A vocabulary given as lists of symbols (characters, words); a text is cut into the longest symbols that fit.
+
+    Args:
+        symbols: the symbols of each namespace, a symbol's id being its place in the list; or one such list for every
+            namespace.
+        input_namespace: the namespace that texts are encoded in.
+        eos: the symbol that ends a text, if there is one.
+    """
+
+    def __init__(
+        self,
+        symbols: Mapping[str, Sequence[str]] | Sequence[str],
+        input_namespace: str = "bert",
+        eos: str | None = None,
+    ):
+        by_namespace = symbols if isinstance(symbols, Mapping) else {input_namespace: symbols}
+        self.symbols = {namespace: tuple(names) for namespace, names in by_namespace.items()}
+        self.input_namespace = input_namespace
+        self.ids = {symbol: token_id for token_id, symbol in enumerate(self._names(input_namespace))}
+        if eos is not None:
+            self.eos_id = self.ids[eos]
+
+    def _names(self, namespace: str) -> tuple[str, ...]:
+        if namespace in self.symbols:
+            return self.symbols[namespace]
+        if len(self.symbols) == 1:
+            return next(iter(self.symbols.values()))
+        raise ValueError(f"there is no namespace {namespace!r} in this vocabulary; it has {sorted(self.symbols)}")
+
+    def size(self, namespace: str = "bert") -> int:
+        return len(self._names(namespace))
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> Encoding:
+        ids, spans, start = [], [], 0
+        longest = max(map(len, self.ids))
+        while start < len(text):
+            ends = range(min(len(text), start + longest), start, -1)
+            end = next((end for end in ends if text[start:end] in self.ids), None)
+            if end is None:
+                raise ValueError(f"{text[start]!r} at character {start} is not in this vocabulary")
+            ids.append(self.ids[text[start:end]])
+            spans.append((start, end))
+            start = end
+        return Encoding(tuple(ids), tuple(spans), (False,) * len(ids))
+
+    def decode(self, ids: Sequence[int], namespace: str = "bert") -> str:
+        self.check(ids, namespace)
+        return "".join(self._names(namespace)[token_id] for token_id in ids)
+
+
+class IdVocabulary(Vocabulary):
+    """The vocabulary of a model that came without a tokenizer: prompts and targets are ids, shown as `[id]`."""
+
+    def __init__(self, size: int, eos_id: int | None = None, pad_id: int | None = None):
+        self._size, self.eos_id, self.pad_id = size, eos_id, pad_id
+
+    def size(self, namespace: str = "bert") -> int:
+        return self._size
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> Encoding:
+        raise ValueError(f"this model has no tokenizer: give token ids instead of {text!r}, or load it with a tokenizer")
+
+    def decode(self, ids: Sequence[int], namespace: str = "bert") -> str:
+        self.check(ids, namespace)
+        return "".join(f"[{token_id}]" for token_id in ids)
+
+
+class TokenizerVocabulary(Vocabulary):
+    """Any Hugging Face tokenizer as a vocabulary; it has one namespace, whatever its name.
+
+    Args:
+        tokenizer: a tokenizer as `transformers.AutoTokenizer` returns it, fast or slow.
+        size: the number of rows of the model's embedding, which may exceed the tokenizer's own length.
+    """
+
+    def __init__(self, tokenizer: Any, size: int | None = None):
+        self.tokenizer = tokenizer
+        self._size = max(len(tokenizer), size or 0)
+        self.eos_id = tokenizer.eos_token_id
+        self.pad_id = tokenizer.pad_token_id
+
+    def size(self, namespace: str = "bert") -> int:
+        return self._size
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """The ids of the tokenizer's special tokens."""
+        return frozenset(self.tokenizer.all_special_ids)
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> Encoding:
+        fast = bool(getattr(self.tokenizer, "is_fast", False))
+        encoded = self.tokenizer(
+            text,
+            add_special_tokens=add_special_tokens,
+            return_special_tokens_mask=add_special_tokens,
+            return_offsets_mapping=fast,
+            verbose=False,
+        )
+        ids = tuple(encoded["input_ids"])
+        special = encoded["special_tokens_mask"] if add_special_tokens else [0] * len(ids)
+        if fast:
+            spans = tuple((int(start), int(end)) for start, end in encoded["offset_mapping"])
+            added = tuple(bool(mark) and start == end for mark, (start, end) in zip(special, spans, strict=True))
+        else:
+            added = tuple(bool(mark) for mark in special)
+            spans = align(text, [None if mark else self._text(i) for mark, i in zip(added, ids, strict=True)])
+        # The next token comes after the text, so a tokenizer's closing tokens ([SEP], </s>) are left out.
+        length = max((place + 1 for place, mark in enumerate(added) if not mark), default=0)
+        return Encoding(ids[:length], spans[:length], added[:length])
+
+    def _text(self, token_id: int) -> str:
+        return self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+
+    def decode(self, ids: Sequence[int], namespace: str = "bert") -> str:
+        self.check(ids, namespace)
+        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+
+
+def align(text: str, pieces: Sequence[str | None]) -> tuple[tuple[int, int], ...]:
+    """Find each piece in the text, from left to right; what is not found (None, part of a character) covers nothing.
+
+    For tokenizers that do not say which characters a token covers. The text between two found pieces goes to the
+    later one when pieces are formed, so nothing of the text is lost.
+    """
+    spans, cursor = [], 0
+    folded = text.casefold() if len(text.casefold()) == len(text) else text
+    for piece in pieces:
+        wanted = (piece or "").strip() or (piece or "")
+        wanted = wanted.removeprefix("##").casefold()
+        found = folded.find(wanted, cursor) if wanted and "\ufffd" not in wanted else -1
+        if found < 0:
+            spans.append((cursor, cursor))
+        else:
+            spans.append((found, found + len(wanted)))
+            cursor = found + len(wanted)
+    return tuple(spans)

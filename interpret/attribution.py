@@ -1,4 +1,4 @@
-"""The result: tokens, scores, what they explain, in which unit and how they were made; saved and loaded without loss."""
+"""The result: tokens, scores, what they explain, in which unit, how they were made; saved and loaded without loss."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class Attribution:
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
     def save(self, path: str | Path) -> Path:
-        """Write it in the format of the file's ending: .json, .html, or a figure (.png, .pdf, .svg); whole or not at all.
+        """Write it whole or not at all, in the format of the file's ending: .json, .html, .png, .pdf or .svg.
 
         Raises:
             ValueError: an ending that is none of these.

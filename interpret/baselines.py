@@ -37,8 +37,8 @@ class MeanEmbedding(Baseline):
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         lm = model_of(objective, self)
         every_id = torch.arange(lm.vocab.size(), device=lm.device)
-        total = sum(embedded(lm, ids).double().sum(0) for ids in every_id.split(8192))
-        return (total / len(every_id)).to(x).expand_as(x)
+        sums = [embedded(lm, ids).double().sum(0) for ids in every_id.split(8192)]
+        return (torch.stack(sums).sum(0) / len(every_id)).to(x).expand_as(x)
 
 
 @dataclass(frozen=True)

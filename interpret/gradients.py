@@ -150,7 +150,11 @@ def refuse_non_finite(
         raise FloatingPointError(f"the objective is {float(value[point])} at point {point + 1} of {len(value)}")
     if not bool(gradient.isfinite().all()):
         point, token = (~gradient.isfinite()).any(-1).nonzero()[0].tolist()
-        named = f" ({objective.lm.vocab.decode([objective.prompt.ids[token]])!r})" if objective.lm and objective.prompt else ""
+        named = (
+            f" ({objective.lm.vocab.decode([objective.prompt.ids[token]])!r})"
+            if objective.lm and objective.prompt
+            else ""
+        )
         raise FloatingPointError(
             f"the gradient is not finite at point {point + 1} of {len(value)}, token {token + 1}{named}; "
             "a baseline such as zero embeddings can do this (a norm divides by the length of the state)"

@@ -132,7 +132,10 @@ class NextTokenLM(nn.Module):
         wanting = [parameter for parameter in self.parameters() if parameter.requires_grad]
         devices = {parameter.device for parameter in self.parameters() if parameter.device.type == "cuda"}
         try:
-            with torch.random.fork_rng(devices=list(devices)), torch.backends.cudnn.flags(enabled=not self._recurrent()):
+            with (
+                torch.random.fork_rng(devices=list(devices)),
+                torch.backends.cudnn.flags(enabled=not self._recurrent()),
+            ):
                 self.eval()
                 for parameter in wanting:
                     parameter.requires_grad_(False)
@@ -150,7 +153,7 @@ class NextTokenLM(nn.Module):
     # Prompts and predictions
 
     def prompt(self, prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, str]]) -> Prompt:
-        """A prompt from text, ids or chat messages. Raises ValueError if empty, unknown or longer than the model reads."""
+        """A prompt from text, ids or chat messages. Raises ValueError if empty, unknown or too long for the model."""
         encoded = Prompt.of(prompt, self.vocab)
         if self.max_length is not None and len(encoded) > self.max_length:
             raise ValueError(
@@ -213,7 +216,7 @@ class NextTokenLM(nn.Module):
         return output
 
     def decode(self, output_dict: dict[str, Any]) -> dict[str, Any]:
-        """Add `tokens` and `words` (both lists of lists of strings) to a `forward` result, and return the same dictionary.
+        """Add `tokens` and `words`, both lists of lists of strings, to a `forward` result and return the same dictionary.
 
         `tokens` are the input's real tokens as text; `words` the k most probable next tokens.
         """
@@ -250,5 +253,7 @@ def one_target_a_row(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch
         raise ValueError(f"the target of row {row} has {int(counts[row])} tokens; a next token is exactly one")
     ids = target_ids["input_ids"][real]
     if ((ids < 0) | (ids >= vocab_size)).any():
-        raise ValueError(f"target id {int(ids[(ids < 0) | (ids >= vocab_size)][0])} is not between 0 and {vocab_size - 1}")
+        raise ValueError(
+            f"target id {int(ids[(ids < 0) | (ids >= vocab_size)][0])} is not between 0 and {vocab_size - 1}"
+        )
     return ids

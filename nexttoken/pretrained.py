@@ -86,7 +86,7 @@ def probe(lm: PretrainedNextTokenLM) -> str:
     Raises:
         ValueError: neither way gives the network's own logits, or a gradient.
     """
-    network = lm.language_model_head
+    network: Any = lm.language_model_head
     generator = torch.Generator().manual_seed(0)
     size = min(lm.vocab.size(), network.get_input_embeddings().weight.shape[0])
     input_ids = torch.randint(size, (1, PROBE_LENGTH), generator=generator).to(lm.device)

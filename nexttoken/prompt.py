@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -49,7 +48,9 @@ class Prompt:
         return len(self.ids)
 
     @classmethod
-    def of(cls, prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, str]] | Tensor, vocab: Vocabulary) -> Prompt:
+    def of(
+        cls, prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, str]] | Tensor, vocab: Vocabulary
+    ) -> Prompt:
         """A prompt from text, token ids, chat messages, or a Prompt as it is.
 
         Raises ValueError for an empty prompt and for ids that are not in the vocabulary.
@@ -61,7 +62,7 @@ class Prompt:
         if isinstance(prompt, Tensor):
             return cls.from_ids(prompt.flatten().tolist(), vocab)
         if len(prompt) > 0 and isinstance(prompt[0], Mapping):
-            return cls.from_messages([dict(message) for message in prompt], vocab)  # type: ignore[call-overload]
+            return cls.from_messages(prompt, vocab)  # type: ignore[arg-type]
         return cls.from_ids([int(token_id) for token_id in prompt], vocab)  # type: ignore[arg-type]
 
     @classmethod
@@ -82,7 +83,9 @@ class Prompt:
         vocab.check(ids)
         text = vocab.decode(ids)
         ends = [len(common_prefix(vocab.decode(ids[: place + 1]), text)) for place in range(len(ids) - 1)] + [len(text)]
-        spans = tuple(zip([0, *ends[:-1]], ends, strict=True))
+        starts = [0, *ends[:-1]]
+        # A token that ends inside a character covers that whole character, like those that complete it.
+        spans = tuple((start, next((end for end in ends if end > start), start)) for start in starts)
         encoding = Encoding(tuple(ids), spans, (False,) * len(ids))
         return cls(text, tuple(ids), cut(text, encoding, vocab))
 
@@ -130,7 +133,9 @@ def content_spans(text: str, contents: Sequence[str], fill: Any) -> list[tuple[i
         position += place - cursor
         shown = content if text.startswith(content, position) else content.strip()
         if not text.startswith(shown, position):
-            raise ValueError(f"this tokenizer's chat template rewrites the message {content!r}; give the prompt as text")
+            raise ValueError(
+                f"this tokenizer's chat template rewrites the message {content!r}; give the prompt as text"
+            )
         spans.append((position, position + len(shown)))
         position, cursor = position + len(shown), place + len(mark)
     return spans
@@ -138,7 +143,9 @@ def content_spans(text: str, contents: Sequence[str], fill: Any) -> list[tuple[i
 
 def common_prefix(left: str, right: str) -> str:
     """The longest text that both begin with."""
-    length = next((place for place, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    length = next(
+        (place for place, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
+    )
     return left[:length]
 
 
@@ -152,14 +159,16 @@ def cut(
     wrote; every piece that does not overlap one of them is template.
     """
     pieces: list[Piece] = []
-    end, waiting = 0, ()
+    end = 0
+    waiting: tuple[int, ...] = ()
     for position, (token_id, (first, last), added) in enumerate(
         zip(encoding.ids, encoding.spans, encoding.added, strict=True)
     ):
         open_piece = pieces[-1] if pieces and pieces[-1].text else None
         if added:
             pieces.append(Piece("", vocab.decode([token_id]), (position,), template=True))
-        elif last <= end and open_piece is None:
+            continue
+        if last <= end and open_piece is None:
             waiting = (*waiting, position)
         elif first < end or last <= end:
             assert open_piece is not None
@@ -234,7 +243,9 @@ class Target:
         chosen = int(logits.argmax()) if target is None else one_token(target, prompt, vocab, probabilities)
         others = tuple(one_token(foil, prompt, vocab, probabilities) for foil in foils)
         if chosen in others:
-            raise ValueError(f"the target and its contrast are the same token, {vocab.decode([chosen])!r}; their difference is 0")
+            raise ValueError(
+                f"the target and its contrast are the same token, {vocab.decode([chosen])!r}; their difference is 0"
+            )
 
         def rated(token_id: int, foils: tuple[Target, ...] = ()) -> Target:
             probability = probabilities[token_id]
@@ -261,7 +272,7 @@ def one_token(target: str | int, prompt: Prompt, vocab: Vocabulary, probabilitie
         spaced = continuation(" " + target, prompt, vocab)
         if len(spaced) == 1 and probabilities[spaced[0]] > probabilities[ids[0]]:
             warnings.warn(
-                f"target {target!r} has no leading space and follows {prompt.text[-12:]!r} directly "
+                f"target {target!r} has no leading space and follows {ending(prompt.text)!r} directly "
                 f"(p = {float(probabilities[ids[0]]):.2g}); for the next word write {' ' + target!r} "
                 f"(p = {float(probabilities[spaced[0]]):.2g})",
                 stacklevel=2,
@@ -283,13 +294,18 @@ def continuation(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, .
     if prompt.text.endswith(" "):
         warnings.warn(
             f"the prompt ends in a space, which the tokenizer writes at the beginning of the next word; "
-            f"write the prompt {prompt.text[-12:].rstrip(' ')!r} and the target {' ' + target.lstrip(' ')!r} instead",
+            f"write the prompt {ending(prompt.text.rstrip(' '))!r} and the target {' ' + target.lstrip(' ')!r} instead",
             stacklevel=2,
         )
     else:
         warnings.warn(
-            f"together, {prompt.text[-12:]!r} and {target!r} are tokenized otherwise than apart, so the model has "
+            f"together, {ending(prompt.text)!r} and {target!r} are tokenized otherwise than apart, so the model has "
             "hardly ever seen this target there; end the prompt where a word ends",
             stacklevel=2,
         )
     return vocab.encode(target, add_special_tokens=False).ids
+
+
+def ending(text: str, length: int = 20) -> str:
+    """The end of a text, for a message; three dots say that there is more before it."""
+    return text if len(text) <= length else f"…{text[-length:]}"

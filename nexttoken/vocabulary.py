@@ -1,4 +1,4 @@
-"""Token ids and strings: how a text becomes ids, which characters each id covers, and any tokenizer as such a vocabulary."""
+"""Ids to strings and back: how a text becomes ids, which characters each covers, any tokenizer as a vocabulary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Encoding:
     Attributes:
         ids: one id per token.
         spans: (start, end) of each token in characters of the text; several tokens may cover parts of one character.
-        added: True for tokens that the tokenizer added and the text does not contain, such as a beginning-of-text token.
+        added: True for tokens that the tokenizer added and the text does not contain, such as a start token.
     """
 
     ids: tuple[int, ...]
@@ -112,7 +112,9 @@ class IdVocabulary(Vocabulary):
         return self._size
 
     def encode(self, text: str, add_special_tokens: bool = True) -> Encoding:
-        raise ValueError(f"this model has no tokenizer: give token ids instead of {text!r}, or load it with a tokenizer")
+        raise ValueError(
+            f"this model has no tokenizer: give token ids instead of {text!r}, or load it with a tokenizer"
+        )
 
     def decode(self, ids: Sequence[int], namespace: str = "bert") -> str:
         self.check(ids, namespace)
@@ -171,20 +173,25 @@ class TokenizerVocabulary(Vocabulary):
 
 
 def align(text: str, pieces: Sequence[str | None]) -> tuple[tuple[int, int], ...]:
-    """Find each piece in the text, from left to right; what is not found (None, part of a character) covers nothing.
+    """Find each piece in the text, from left to right, for tokenizers that do not say which characters a token covers.
 
-    For tokenizers that do not say which characters a token covers. The text between two found pieces goes to the
-    later one when pieces are formed, so nothing of the text is lost.
+    What is not found (None, part of a character) covers the text up to the next piece that is.
     """
-    spans, cursor = [], 0
+    spans: list[tuple[int, int]] = []
+    cursor = 0
     folded = text.casefold() if len(text.casefold()) == len(text) else text
     for piece in pieces:
         wanted = (piece or "").strip() or (piece or "")
         wanted = wanted.removeprefix("##").casefold()
         found = folded.find(wanted, cursor) if wanted and "\ufffd" not in wanted else -1
         if found < 0:
-            spans.append((cursor, cursor))
+            spans.append((cursor, -1))
         else:
             spans.append((found, found + len(wanted)))
             cursor = found + len(wanted)
+    following = len(text)
+    for place in reversed(range(len(spans))):
+        start, end = spans[place]
+        spans[place] = (start, following if end < 0 else end)
+        following = start
     return tuple(spans)

@@ -31,7 +31,7 @@ class Evidence:
 
 
 class Method(ABC):
-    """A way to attribute an objective to the embeddings. Subclasses are frozen dataclasses; their repr is their label."""
+    """A way to attribute an objective to the embeddings: a frozen dataclass, whose repr is its label."""
 
     reduction: Reduction = SUM
 

@@ -27,8 +27,8 @@ def quadrature(rule: Rule, steps: int) -> tuple[Float[Tensor, " point"], Float[T
     if steps < fewest:
         raise ValueError(f"steps is {steps}; the {rule} rule needs at least {fewest}")
     if rule == "gauss-legendre":
-        nodes, weights = numpy.polynomial.legendre.leggauss(steps)
-        return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+        on_both_sides, doubled = numpy.polynomial.legendre.leggauss(steps)  # on [-1, 1]
+        return torch.from_numpy((on_both_sides + 1) / 2), torch.from_numpy(doubled / 2)
     if rule == "trapezoid":
         weights = torch.full((steps,), 1 / (steps - 1), dtype=torch.float64)
         weights[[0, -1]] /= 2

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 Colour = tuple[float, float, float]
 
-# Blue against, white neutral, orange-red for: told apart with every common colour blindness, and by lightness from white.
+# Blue against, white neutral, orange-red for: told apart with every common colour blindness.
 AGAINST: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.66, 0.80, 0.93), (0.29, 0.54, 0.80), (0.09, 0.30, 0.58))
 FOR: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.99, 0.80, 0.67), (0.92, 0.47, 0.28), (0.68, 0.16, 0.09))
 STRENGTH: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.78, 0.89, 0.80), (0.36, 0.67, 0.53), (0.04, 0.37, 0.31))

@@ -1,4 +1,4 @@
-"""An attribution as a matplotlib figure: running text that wraps, each piece on its colour. The only import of matplotlib."""
+"""An attribution as a matplotlib figure: running text that wraps, each piece on its colour."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def compare(attributions: Sequence[Attribution], width: float = 6.5) -> Figure:
         raise ValueError("there is nothing to show: give at least one attribution")
     room = width * POINTS_PER_INCH - 2 * MARGIN
     if room < BAR_WIDTH:
-        raise ValueError(f"width is {width} inches; it must be at least {(BAR_WIDTH + 2 * MARGIN) / POINTS_PER_INCH:.1f}")
+        raise ValueError(
+            f"width is {width} inches; it must be at least {(BAR_WIDTH + 2 * MARGIN) / POINTS_PER_INCH:.1f}"
+        )
     panels = [Panel(attribution, room) for attribution in attributions]
     heights = [panel.height for panel in panels]
     total = sum(heights)
@@ -103,7 +105,8 @@ class Panel:
 
     def lay_out(self) -> list[Cell]:
         """Place every piece: lines break at spaces, inside a long word only where they must, and after line ends."""
-        attribution, cells, x, line = self.attribution, [], 0.0, 0
+        attribution, x, line = self.attribution, 0.0, 0
+        cells: list[Cell] = []
         words: list[list[tuple[str, Colour]]] = []
         for label, score, held in zip(attribution.labels, attribution.scores.tolist(), attribution.held, strict=True):
             background = HELD if held else colour(score, self.limit, attribution.signed)
@@ -155,7 +158,12 @@ class Panel:
         attribution = self.attribution
         full = self.room + 2 * MARGIN
         axes = figure.add_axes(
-            (MARGIN / full, bottom + height * (MARGIN + 22) / self.height, BAR_WIDTH / full, height * BAR_HEIGHT / self.height)
+            (
+                MARGIN / full,
+                bottom + height * (MARGIN + 22) / self.height,
+                BAR_WIDTH / full,
+                height * BAR_HEIGHT / self.height,
+            )
         )
         low = -self.limit if attribution.signed else 0.0
         shades = [colour(low + (self.limit - low) * step / 64, self.limit, attribution.signed) for step in range(65)]
@@ -175,7 +183,9 @@ class Panel:
         axes.tick_params(length=2, pad=1.5, width=0.5)
         for spine in axes.spines.values():
             spine.set(linewidth=0.5, color="0.5")
-        legend = f"{attribution.unit}, {attribution.quantity}" + (" (positive supports it)" if attribution.signed else "")
+        legend = f"{attribution.unit}, {attribution.quantity}" + (
+            " (positive supports it)" if attribution.signed else ""
+        )
         axes.annotate(legend, (1, 0.5), (18, 0), "axes fraction", "offset points", fontsize=NOTE_SIZE, va="center")
         if any(attribution.held):
             axes.annotate(

@@ -27,6 +27,12 @@ def styles(attribution: Attribution) -> list[Style]:
     ]
 
 
+def headline(attribution: Attribution) -> Text:
+    """What is explained, and how."""
+    facts = ", ".join(filter(None, [attribution.method, attribution.gap_text, attribution.model]))
+    return Text.assemble((visible(attribution.title), "bold"), "\n", (facts, "dim"))
+
+
 def running_text(attribution: Attribution) -> Text:
     """The prompt, each piece on its colour."""
     text = Text()
@@ -37,8 +43,7 @@ def running_text(attribution: Attribution) -> Text:
 
 def table(attribution: Attribution) -> Table:
     """One row per piece: its text, its score and, where there is one, the score's standard error."""
-    facts = ", ".join(filter(None, [attribution.method, attribution.gap_text]))
-    rows = Table(title=Text(f"{visible(attribution.title)}\n{facts}"), title_justify="left", box=None, pad_edge=False)
+    rows = Table(box=None, pad_edge=False)
     rows.add_column("piece")
     rows.add_column(attribution.unit, justify="right")
     errors = attribution.standard_error

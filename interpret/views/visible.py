@@ -8,7 +8,7 @@ SIGNS = {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
 
 
 def visible(text: str, edge_spaces: bool = False) -> str:
-    """The text with line ends, tabs and control characters as signs; with `edge_spaces`, a lone or trailing space as well."""
+    """The text with line ends, tabs and control characters as signs; with `edge_spaces`, one of spaces only as well."""
     shown = "".join(SIGNS.get(character) or control_picture(character) for character in text)
     if edge_spaces and shown.strip(" ") == "":
         return "␣" * len(shown)

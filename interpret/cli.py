@@ -1,0 +1,209 @@
+"""The command `nexttoken`: what comes next, and why."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from interpret.methods.method import Method
+    from nexttoken import NextTokenLM
+
+SLOW = 1.0  # seconds after which a progress bar appears
+
+app = typer.Typer(
+    help="Ask a causal language model what comes next, and why.", no_args_is_help=True, pretty_exceptions_enable=False,
+    add_completion=False, rich_markup_mode=None,
+)  # fmt: skip
+METHODS = {
+    "integrated-gradients": "IntegratedGradients",
+    "gradient-times-input": "GradientTimesInput",
+    "vanilla-gradient": "VanillaGradient",
+    "smoothgrad": "SmoothGrad",
+}
+BASELINES = {"mean": "MeanEmbedding", "eos": "Token", "zero": "Zero"}
+
+PromptArgument = Annotated[
+    str, typer.Argument(help="The text that the next token follows; - reads it from standard input.")
+]
+ModelOption = Annotated[
+    str | None, typer.Option(help="A Hugging Face id, a folder or a GGUF file; by default the bundled model.")
+]
+
+
+@app.command()
+def predict(
+    prompt: PromptArgument,
+    top: Annotated[int, typer.Option(min=1, help="How many next tokens to show.")] = 5,
+    model: ModelOption = None,
+) -> None:
+    """Show the most probable next tokens."""
+    with errors_in_one_line() as console:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        from interpret.views.visible import visible
+
+        lm = load(model, console)
+        table = Table(box=None, pad_edge=False)
+        for column, side in (("rank", "right"), ("token", "left"), ("id", "right"), ("probability", "right")):
+            table.add_column(column, justify=side)  # type: ignore[arg-type]
+        for target in lm.predict(read(prompt), top):
+            shown = Text(repr(visible(target.text)))
+            table.add_row(str(target.rank), shown, str(target.id), f"{target.probability:.4f}")
+        Console().print(table)
+
+
+@app.command()
+def explain(
+    prompt: PromptArgument,
+    target: Annotated[
+        str | None, typer.Option(help="The next token to explain; by default the model's first choice.")
+    ] = None,
+    contrast: Annotated[
+        list[str] | None, typer.Option(help="Explain why the target rather than this; may be repeated.")
+    ] = None,
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "integrated-gradients",
+    save: Annotated[
+        list[Path] | None, typer.Option(help="Save the heatmap as .png, .pdf, .svg or .html; may be repeated.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Save all numbers as JSON.")] = None,
+    model: ModelOption = None,
+    steps: Annotated[int | None, typer.Option(help="Points on the path of integrated gradients.")] = None,
+    rule: Annotated[str | None, typer.Option(help="Quadrature rule of integrated gradients.")] = None,
+    baseline: Annotated[str | None, typer.Option(help=f"Start of the path: {', '.join(BASELINES)}.")] = None,
+    norm: Annotated[int | None, typer.Option(help="Norm of the vanilla gradient: 1 or 2.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Noisy copies of smoothgrad.")] = None,
+    sigma: Annotated[float | None, typer.Option(help="Noise of smoothgrad, relative to the embeddings.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of smoothgrad's noise.")] = None,
+) -> None:
+    """Show which parts of the prompt speak for the next token."""
+    with errors_in_one_line() as console:
+        for path in [*(save or []), *([json] if json else [])]:
+            check_output(path)
+        settings = {
+            "steps": steps, "rule": rule, "baseline": baseline, "norm": norm, "samples": samples, "sigma": sigma,
+            "seed": seed,
+        }  # fmt: skip
+        chosen = build_method(method, {name: value for name, value in settings.items() if value is not None})
+        lm = load(model, console)
+
+        from rich.console import Console
+
+        from interpret import attribute
+        from interpret.views.terminal import headline, running_text, table
+
+        with progress(console, chosen.cost) as advance:
+            result = attribute(lm, read(prompt), target, chosen, contrast=contrast, on_progress=advance)
+        for path in save or []:
+            result.save(path)
+        if json:
+            result.save(json)
+        output = Console()
+        output.print(headline(result), running_text(result), table(result), sep="\n\n")
+        for path in [*(save or []), *([json] if json else [])]:
+            console.print(f"saved {path}", highlight=False, markup=False)
+
+
+def build_method(name: str, settings: dict[str, Any]) -> Method:
+    """A method by its name on the command line. Raises ValueError for an unknown name or a setting it does not have."""
+    import interpret
+
+    if name not in METHODS:
+        raise ValueError(f"there is no method {name!r}; the methods are {', '.join(METHODS)}")
+    method = getattr(interpret, METHODS[name])
+    strange = sorted(set(settings) - {field.name for field in fields(method)})
+    if strange:
+        raise ValueError(f"--{strange[0]} does not apply to {name}")
+    if "baseline" in settings:
+        if settings["baseline"] not in BASELINES:
+            raise ValueError(f"there is no baseline {settings['baseline']!r}; the baselines are {', '.join(BASELINES)}")
+        settings["baseline"] = getattr(interpret, BASELINES[settings["baseline"]])()
+    built: Method = method(**settings)
+    return built
+
+
+def check_output(path: Path) -> None:
+    """Raise OSError or ValueError, before anything is computed, unless a result can be saved there."""
+    from interpret.writing import check_writable
+
+    endings = (".json", ".html", ".png", ".pdf", ".svg")
+    if path.suffix not in endings:
+        raise ValueError(f"cannot save to {str(path)!r}: the ending must be one of {', '.join(endings)}")
+    check_writable(path)
+
+
+def read(prompt: str) -> str:
+    """The prompt, from standard input where it is `-`."""
+    return sys.stdin.read() if prompt == "-" else prompt
+
+
+def load(model: str | None, console: Console) -> NextTokenLM:
+    """The model, with a sign of life while it loads."""
+    with console.status("loading the model (the bundled one is converted on first use, which takes half a minute)"):
+        from nexttoken import NextTokenLM
+
+        return NextTokenLM.from_pretrained(model)
+
+
+@contextmanager
+def progress(console: Console, total: int) -> Iterator[Any]:
+    """A progress bar for `total` gradients, which appears when the work takes more than a second."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("gradients"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar, begun = Progress(*columns, console=console, transient=True), time.monotonic()
+    task = bar.add_task("gradients", total=total)
+
+    def advance(count: int) -> None:
+        bar.advance(task, count)
+        if time.monotonic() - begun > SLOW:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[Console]:
+    """Errors and warnings in one line each on standard error, and exit status 1 after an error."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True)
+
+    def say(kind: str, message: object) -> None:
+        console.print(
+            f"{kind}: {' '.join(str(message).split())}",
+            style="red" if kind == "error" else "yellow",
+            markup=False,
+            highlight=False,
+        )
+
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: say("warning", message)  # type: ignore[assignment]
+        try:
+            yield console
+        except (ValueError, OSError, ArithmeticError, ImportError, MemoryError) as error:
+            say("error", error)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            say("error", "interrupted; nothing was written")
+            raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """Run the command."""
+    app(prog_name="nexttoken")

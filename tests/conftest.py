@@ -1,0 +1,197 @@
+"""Models with answers that are known or cheap: tiny random ones for most tests, the bundled one for the real thing."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import matplotlib
+import pytest
+import torch
+import transformers
+from hypothesis import HealthCheck, settings
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
+
+from nexttoken import NextTokenLM, SymbolVocabulary
+
+matplotlib.use("agg")
+settings.register_profile("fixed", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings.load_profile("fixed")
+
+CORPUS = [
+    "The keys to the cabinet are on the table, and the cats near the dog are asleep.",
+    "When Mary and John went to the store, John gave a drink to Mary.",
+    "are we? are they? are you there?",
+    "def add(a, b):\n    return a + b\n",
+]
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+LETTERS = "abcdefgh ."
+
+
+def pytest_collection_modifyitems(items):
+    """Whatever runs the bundled model is slow."""
+    for item in items:
+        if "bundled" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.bundled)
+        if item.get_closest_marker("bundled"):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """A byte-level BPE tokenizer with a start token, as small as can be."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    special = ["<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    bpe.train_from_iterator(CORPUS, trainer)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", chat_template=CHAT_TEMPLATE
+    )
+
+
+def gpt2(dtype=torch.float64, layers=2, seed=0, vocab_size=400):
+    torch.manual_seed(seed)
+    config = transformers.GPT2Config(
+        vocab_size=vocab_size, n_positions=64, n_embd=16, n_layer=layers, n_head=2, bos_token_id=0, eos_token_id=1
+    )
+    model = transformers.GPT2LMHeadModel(config).to(dtype).eval()
+    with torch.no_grad():  # weights large enough for curvature
+        for parameter in model.parameters():
+            parameter.mul_(3.0)
+    return model
+
+
+def llama(seed=0):
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(
+        vocab_size=400, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=64, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(8.0)
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny(tokenizer):
+    """A random GPT-2 in float64, with a tokenizer."""
+    return NextTokenLM.from_pretrained(gpt2(), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny32(tokenizer):
+    """The same in float32."""
+    return NextTokenLM.from_pretrained(gpt2(torch.float32), tokenizer)
+
+
+class Linear(nn.Module):
+    """Logits that are linear in the sum of the embeddings: a bag of embeddings."""
+
+    def __init__(self, dim, vocab_size):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(vocab_size, dim, dtype=torch.float64))
+
+    def forward(self, state):
+        return state @ self.weight.T
+
+
+class Bag(nn.Module):
+    """The running sum of the embeddings."""
+
+    def forward(self, embeddings):
+        return embeddings.cumsum(1)
+
+
+def letters_lm(contextualizer=None, dim=6, hidden=None, **options):
+    torch.manual_seed(3)
+    vocab = SymbolVocabulary(LETTERS, eos=".")
+    embedder = nn.Embedding(len(LETTERS), dim, dtype=torch.float64)
+    head = nn.Linear(hidden or dim, len(LETTERS), dtype=torch.float64)
+    return NextTokenLM(vocab, embedder, head, contextualizer, **options)
+
+
+@pytest.fixture
+def bag_lm():
+    """A character-level bag of embeddings: every answer is on paper."""
+    lm = letters_lm(Bag())
+    lm.language_model_head = Linear(6, len(LETTERS))
+    return lm
+
+
+@pytest.fixture
+def lstm_lm():
+    """A character-level LSTM, with dropout that only training mode switches on."""
+    torch.manual_seed(5)
+    return letters_lm(nn.LSTM(6, 8, batch_first=True, dtype=torch.float64), hidden=8, dropout=0.5)
+
+
+class CausalEncoder(nn.Module):
+    """A small transformer encoder under a causal mask."""
+
+    def __init__(self, dim):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(dim, 2, 12, dropout=0.0, batch_first=True, dtype=torch.float64)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, embeddings):
+        mask = nn.Transformer.generate_square_subsequent_mask(embeddings.shape[1], dtype=torch.float64)
+        return self.encoder(embeddings, mask=mask, is_causal=True)
+
+
+@pytest.fixture
+def encoder_lm():
+    torch.manual_seed(7)
+    return letters_lm(CausalEncoder(6)).eval()
+
+
+@pytest.fixture(scope="session")
+def bundled():
+    """The bundled model; its package is part of the set-up, so that a missing one is a failure, not a skip."""
+    return NextTokenLM.from_pretrained()
+
+
+@pytest.fixture
+def untouched():
+    """Check that what a test does leaves a model and the global random state as they were."""
+    return Untouched
+
+
+class Untouched:
+    def __init__(self, lm):
+        self.lm = lm
+
+    def state(self):
+        return (
+            [(name, module.training, len(module._forward_hooks), len(module._forward_pre_hooks),
+              len(module._backward_hooks)) for name, module in self.lm.named_modules()],
+            [(name, parameter.requires_grad, parameter.grad is None) for name, parameter in self.lm.named_parameters()],
+        )  # fmt: skip
+
+    def __enter__(self):
+        self.before, self.random = self.state(), torch.get_rng_state()
+        self.weights = [parameter.detach().clone() for parameter in self.lm.parameters()]
+
+    def __exit__(self, *error):
+        assert self.state() == self.before
+        assert torch.equal(torch.get_rng_state(), self.random)
+        assert all(torch.equal(a, b) for a, b in zip(self.weights, self.lm.parameters(), strict=True))
+
+
+@pytest.fixture(autouse=True)
+def _threads(request):
+    """Tiny models run on one thread: on a busy machine, waiting for a second one takes most of the time."""
+    threads = torch.get_num_threads()
+    if "bundled" not in request.fixturenames:
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,141 @@
+"""The one call to autograd: right, whatever the chunk size, and without a trace."""
+
+import pytest
+import torch
+
+from interpret.gradients import LOG_PROBABILITY, Objective, gradients, values
+from nexttoken import Target
+
+
+def objective(lm, text="The keys", target=None, contrast=None, **options):
+    prompt = lm.prompt(text)
+    tokens = lm.tokens(prompt)
+    with torch.no_grad(), lm.at_rest():
+        logits = lm.logits(lm.embed(tokens), tokens)[0]
+    return Objective.of(lm, prompt, Target.of(target, prompt, lm.vocab, logits, contrast), **options)
+
+
+def finite_differences(function, x, step=1e-5):
+    """Central differences of a function of (point, token, dim), one coordinate at a time."""
+    result = torch.zeros_like(x)
+    for place in range(x.numel()):
+        shift = torch.zeros_like(x).flatten()
+        shift[place] = step
+        high, low = function(torch.stack([x + shift.view_as(x), x - shift.view_as(x)]))
+        result.view(-1)[place] = (high - low) / (2 * step)
+    return result
+
+
+@pytest.mark.parametrize("contrast", [None, 70, [70, 71, 72]])
+def test_gradients_equal_finite_differences(tiny, contrast):
+    f = objective(tiny, "The keys to the cat", 69, contrast)
+    value, gradient = gradients(f, f.embeddings[None])
+    expected = finite_differences(lambda points: values(f, points), f.embeddings)
+    error = (gradient[0] - expected).norm() / expected.norm()
+    assert error <= 1e-6
+    assert torch.equal(value, values(f, f.embeddings[None]))
+
+
+@pytest.mark.parametrize("name", ["bag_lm", "lstm_lm", "encoder_lm"])
+def test_gradients_of_composed_models_equal_finite_differences(name, request):
+    f = objective(request.getfixturevalue(name), "abcde", "f", contrast="g")
+    _, gradient = gradients(f, f.embeddings[None])
+    expected = finite_differences(lambda points: values(f, points), f.embeddings)
+    assert (gradient[0] - expected).norm() / expected.norm() <= 1e-6
+
+
+def test_log_probability_and_contrast():
+    logits = torch.tensor([[1.0, 2.0, 3.0, -1.0]], dtype=torch.float64)
+
+    def token(token_id, foils=()):
+        return Target("", token_id, 0.0, 1, foils)
+
+    total = logits.exp().sum()
+    plain = LOG_PROBABILITY.function(logits, token(2))
+    torch.testing.assert_close(plain, (logits[:, 2].exp() / total).log())
+    contrast = LOG_PROBABILITY.function(logits, token(2, (token(0),)))
+    torch.testing.assert_close(contrast, torch.tensor([2.0], dtype=torch.float64))
+    several = LOG_PROBABILITY.function(logits, token(2, (token(0), token(3))))
+    torch.testing.assert_close(several, torch.log(logits[:, 2].exp() / (logits[:, 0].exp() + logits[:, 3].exp())))
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, 7, 100])
+def test_the_chunk_size_does_not_matter(tiny, chunk_size):
+    f, chunked = objective(tiny), objective(tiny, chunk_size=chunk_size)
+    points = f.embeddings + torch.randn(7, *f.embeddings.shape, dtype=torch.float64)
+    for one, other in zip(gradients(f, points), gradients(chunked, points), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(values(f, points), values(chunked, points), rtol=1e-12, atol=1e-12)
+    assert chunked.gradients_spent == 7
+    assert chunked.forwards_spent == 7
+
+
+@pytest.mark.parametrize("name", ["tiny", "lstm_lm"])
+def test_nothing_of_the_callers_is_touched(name, request, untouched):
+    lm = request.getfixturevalue(name)
+    lm.train()
+    text = "abcd" if name == "lstm_lm" else "The keys"
+    points = torch.randn(3, len(lm.prompt(text)), lm.embed(lm.tokens(lm.prompt(text))).shape[-1], dtype=torch.float64)
+    points.requires_grad_(True)
+    before = points.detach().clone()
+    with untouched(lm):
+        f = objective(lm, text)
+        gradients(f, points)
+        values(f, points)
+    lm.eval()
+    assert points.grad is None
+    assert points.requires_grad
+    assert torch.equal(points.detach(), before)
+
+
+def test_gradients_work_under_no_grad(tiny):
+    f = objective(tiny)
+    with torch.no_grad():
+        _, gradient = gradients(f, f.embeddings[None])
+    assert gradient.any()
+
+
+def test_interrupt_leaves_everything_as_it_was(tiny, untouched):
+    def interrupt(count):
+        raise KeyboardInterrupt
+
+    f = objective(tiny, on_progress=interrupt)
+    with untouched(tiny), pytest.raises(KeyboardInterrupt):
+        gradients(f, f.embeddings[None])
+
+
+def test_progress_counts_gradients(tiny):
+    counts = []
+    f = objective(tiny, chunk_size=2, on_progress=counts.append)
+    gradients(f, f.embeddings.expand(5, -1, -1))
+    assert counts == [2, 2, 1]
+
+
+def test_not_finite_says_where(tiny):
+    f = objective(tiny, "The keys")
+    f.function = lambda points: points[:, 1].square().sum(-1).sqrt()
+    points = f.embeddings.expand(3, -1, -1).clone()
+    points[2, 1] = 0
+    with pytest.raises(FloatingPointError, match=r"the gradient is not finite at point 3 of 3, token 2 \(' keys'\)"):
+        gradients(f, points)
+    f.function = lambda points: points[:, 0, 0].abs().log() * 0 + points.sum((1, 2)) / 0
+    with pytest.raises(FloatingPointError, match=r"the objective is .*(inf|nan) at point 1 of 3"):
+        gradients(f, points)
+    with pytest.raises(FloatingPointError, match=r"the objective is .*(inf|nan) at point 1 of 3"):
+        values(f, points)
+
+
+def test_chunk_size_must_be_positive():
+    with pytest.raises(ValueError, match="chunk_size is 0; it must be at least 1"):
+        Objective(torch.sum, torch.zeros(1, 1), chunk_size=0)
+
+
+def test_a_models_in_place_arithmetic_on_its_input_does_no_harm():
+    def careless(points):
+        points *= 2
+        return points.sum((1, 2))
+
+    f = Objective(careless, torch.ones(2, 3))
+    _, gradient = gradients(f, f.embeddings[None])
+    assert torch.equal(gradient, torch.full((1, 2, 3), 2.0))
+    assert torch.equal(f.embeddings, torch.ones(2, 3))

@@ -83,6 +83,7 @@ def explain(
     steps: Annotated[int | None, typer.Option(help="Points on the path of integrated gradients.")] = None,
     rule: Annotated[str | None, typer.Option(help="Quadrature rule of integrated gradients.")] = None,
     baseline: Annotated[str | None, typer.Option(help=f"Start of the path: {', '.join(BASELINES)}.")] = None,
+    hold: Annotated[str | None, typer.Option(help="Tokens that stay as they are: first or none.")] = None,
     norm: Annotated[int | None, typer.Option(help="Norm of the vanilla gradient: 1 or 2.")] = None,
     samples: Annotated[int | None, typer.Option(help="Noisy copies of smoothgrad.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Noise of smoothgrad, relative to the embeddings.")] = None,
@@ -93,8 +94,8 @@ def explain(
         for path in [*(save or []), *([json] if json else [])]:
             check_output(path)
         settings = {
-            "steps": steps, "rule": rule, "baseline": baseline, "norm": norm, "samples": samples, "sigma": sigma,
-            "seed": seed,
+            "steps": steps, "rule": rule, "baseline": baseline, "hold": hold, "norm": norm,
+            "samples": samples, "sigma": sigma, "seed": seed,
         }  # fmt: skip
         chosen = build_method(method, {name: value for name, value in settings.items() if value is not None})
         lm = load(model, console)
@@ -130,6 +131,8 @@ def build_method(name: str, settings: dict[str, Any]) -> Method:
         if settings["baseline"] not in BASELINES:
             raise ValueError(f"there is no baseline {settings['baseline']!r}; the baselines are {', '.join(BASELINES)}")
         settings["baseline"] = getattr(interpret, BASELINES[settings["baseline"]])()
+    if settings.get("hold") == "none":
+        settings["hold"] = None
     built: Method = method(**settings)
     return built
 

@@ -216,9 +216,9 @@ class NextTokenLM(nn.Module):
         return output
 
     def decode(self, output_dict: dict[str, Any]) -> dict[str, Any]:
-        """Add `tokens` and `words`, both lists of lists of strings, to a `forward` result and return the same dictionary.
+        """Add `tokens` and `words` to a `forward` result, and return the same dictionary.
 
-        `tokens` are the input's real tokens as text; `words` the k most probable next tokens.
+        Both are lists of lists of strings: the input's real tokens, and the k most probable next tokens.
         """
         rows = zip(output_dict["token_ids"], output_dict["attention_mask"], strict=True)
         output_dict["tokens"] = [[self.vocab.decode([i]) for i in ids[real].tolist()] for ids, real in rows]

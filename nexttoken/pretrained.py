@@ -150,6 +150,8 @@ def from_pretrained(
         return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows) if tokenizer else vocab, name)
     source = Path(bundled_folder(convert_gguf) if model is None else model).expanduser()
     name = source.name if source.exists() else str(model)
+    if not source.exists() and (str(model).startswith((".", "/", "~")) or source.suffix == ".gguf"):
+        raise FileNotFoundError(f"cannot load the model {str(model)!r}: there is no such file or folder")
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": local_files_only}
     if source.suffix == ".gguf":
         options["gguf_file"], where = source.name, str(source.parent)

@@ -4,6 +4,13 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from jaxtyping import install_import_hook
+
+import tests.checking  # noqa: F401
+
+# Annotations are executed from here on, so this stands before the packages are imported.
+install_import_hook(["nexttoken", "interpret"], "tests.checking.check")
+
 import matplotlib
 import pytest
 import torch
@@ -48,7 +55,10 @@ def tokenizer():
     bpe.decoder = decoders.ByteLevel()
     special = ["<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     bpe.train_from_iterator(CORPUS, trainer)
     return transformers.PreTrainedTokenizerFast(

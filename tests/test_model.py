@@ -136,12 +136,16 @@ def test_at_rest_gives_everything_back_after_an_error(lstm_lm, untouched):
     lstm_lm.train()
     lstm_lm.text_field_embedder.eval()
     lstm_lm.language_model_head.bias.requires_grad_(False)
-    with untouched(lstm_lm):
-        with pytest.raises(KeyboardInterrupt), lstm_lm.at_rest():
+
+    def interrupted():
+        with lstm_lm.at_rest():
             assert not lstm_lm.training
             assert not any(parameter.requires_grad for parameter in lstm_lm.parameters())
             torch.rand(3)
             raise KeyboardInterrupt
+
+    with untouched(lstm_lm), pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert lstm_lm.contextualizer.training
 
 
@@ -159,5 +163,7 @@ def test_prompts_that_cannot_be_read(tiny):
         tiny.prompt("")
     with pytest.raises(ValueError, match="has 65 tokens and this model reads at most 64; leave out at least 1"):
         tiny.prompt([5] * 65)
-    with pytest.raises(ValueError, match="token id 400 at position 1 is not in this vocabulary; its ids run from 0 to 399"):
+    with pytest.raises(
+        ValueError, match="token id 400 at position 1 is not in this vocabulary; its ids run from 0 to 399"
+    ):
         tiny.prompt([3, 400])

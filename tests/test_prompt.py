@@ -79,7 +79,9 @@ def test_target_is_what_would_stand_there(vocab):
 
 def test_a_target_of_several_tokens_names_its_pieces(vocab):
     prompt = Prompt.from_text("The keys to the cabinet", vocab)
-    with pytest.raises(ValueError, match=r"target ' zebra' is \d tokens after this prompt \(' ', 'z', .*pass one of them"):
+    with pytest.raises(
+        ValueError, match=r"target ' zebra' is \d tokens after this prompt \(' ', 'z', .*pass one of them"
+    ):
         Target.of(" zebra", prompt, vocab, logits())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -22,7 +21,7 @@ class VanillaGradient(LocalMethod):
     unit of embedding: they say where the model is sensitive, not which way. One forward and one backward pass.
     """
 
-    norm: Literal[1, 2] = 2
+    norm: int = 2
 
     def __post_init__(self) -> None:
         if self.norm not in (1, 2):

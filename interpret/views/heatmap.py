@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
-import warnings
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rcParams
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextToPath
 
@@ -26,6 +27,7 @@ TEXT_SIZE, TITLE_SIZE, NOTE_SIZE = 12.0, 10.5, 8.0
 LINE, CELL = 20.0, 17.0  # height of a line and of the colour behind it, in points
 MARGIN = 10.0
 BAR_WIDTH, BAR_HEIGHT = 150.0, 7.0
+NO_GLYPH = "□"
 FORMATS = ("png", "pdf", "svg")
 
 
@@ -96,7 +98,7 @@ class Panel:
         self.attribution, self.room = attribution, room
         self.limit = scale(attribution.scores.tolist())
         facts = [attribution.method, attribution.gap_text, attribution.model]
-        self.title = wrapped(visible(attribution.title), room, TITLE_SIZE, "bold")
+        self.title = wrapped(drawable(visible(attribution.title)), room, TITLE_SIZE, "bold")
         self.note = wrapped(", ".join(filter(None, facts)), room, NOTE_SIZE)
         self.cells = self.lay_out()
         self.title_height = 14.0 * len(self.title) + 11.0 * len(self.note) + 6
@@ -110,7 +112,8 @@ class Panel:
         words: list[list[tuple[str, Colour]]] = []
         for label, score, held in zip(attribution.labels, attribution.scores.tolist(), attribution.held, strict=True):
             background = HELD if held else colour(score, self.limit, attribution.signed)
-            for part in visible(label, edge_spaces=not attribution.prompt.strip(" ")).replace("↵", "↵\n").splitlines():
+            shown = drawable(visible(label, edge_spaces=not attribution.prompt.strip(" ")))
+            for part in shown.replace("↵", "↵\n").splitlines():
                 if not words or part.startswith(" ") or words[-1][-1][0].endswith("↵"):
                     words.append([])
                 words[-1].append((part, background))
@@ -214,17 +217,52 @@ def check_format(path: Path) -> None:
 
 
 def font(text: str, size: float, weight: str = "normal") -> dict[str, Any]:
-    """How a text is drawn: without mathematics and TeX, in a font that has its characters."""
-    return {"fontproperties": FontProperties(size=size, weight=weight), "parse_math": False, "usetex": False}
+    """How a text is drawn: without mathematics and TeX, in fonts that have its characters."""
+    return {"fontproperties": font_properties(text, size, weight), "parse_math": False, "usetex": False}
+
+
+def font_properties(text: str, size: float, weight: str) -> FontProperties:
+    """The fonts for a text: the usual ones, then installed ones that have the characters which those lack."""
+    others = dict.fromkeys(family for character in text if (family := fallback_family(character)))
+    return FontProperties(family=[*rcParams["font.family"], *others], size=size, weight=weight)
+
+
+@lru_cache
+def characters_of(path: str) -> frozenset[int]:
+    """The code points that a font file has glyphs for; none if it can't be read."""
+    try:
+        return frozenset(get_font(path).get_charmap())
+    except (OSError, RuntimeError):
+        return frozenset()
+
+
+@lru_cache(maxsize=4096)
+def fallback_family(character: str) -> str | None:
+    """An installed font that has a character which the usual fonts lack: None if they have it, "" if no font does."""
+    usual = [fontManager.findfont(FontProperties(family=[family])) for family in FontProperties().get_family()]
+    if any(ord(character) in characters_of(path) for path in usual):
+        return None
+    fonts = sorted(fontManager.ttflist, key=lambda entry: ("Noto" not in entry.name, entry.weight != 400, entry.name))
+    return next((entry.name for entry in fonts if ord(character) in characters_of(entry.fname)), "")
+
+
+def drawable(text: str) -> str:
+    """The text with a box for each character that no installed font has; marks without a width are left out."""
+    return "".join(
+        character
+        if fallback_family(character) != ""
+        else ""
+        if unicodedata.category(character) in ("Mn", "Me", "Cf")
+        else NO_GLYPH
+        for character in text
+    )
 
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float = TEXT_SIZE, weight: str = "normal") -> float:
     """The width of a text in points, leading and trailing spaces included."""
-    prop, measure = FontProperties(size=size, weight=weight), TextToPath().get_text_width_height_descent
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        return float(measure(f"|{text}|", prop, False)[0] - measure("||", prop, False)[0])
+    prop, measure = font_properties(text, size, weight), TextToPath().get_text_width_height_descent
+    return float(measure(f"|{text}|", prop, False)[0] - measure("||", prop, False)[0])
 
 
 def fit(text: str, room: float, at_least_one: bool) -> int:

@@ -1,0 +1,157 @@
+"""The command: what it prints and saves, and one line for every mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from interpret.cli import app, build_method
+from nexttoken import NextTokenLM
+from tests.conftest import gpt2
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tokenizer):
+    """A tiny model on disk."""
+    path = tmp_path_factory.mktemp("tiny-gpt2")
+    model = gpt2()
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return str(path)
+
+
+def run(*words, status=0, stdin=None):
+    result = CliRunner().invoke(app, [str(word) for word in words], input=stdin, env={"COLUMNS": "200"})
+    assert result.exit_code == status, (result.output, result.exception)
+    return result
+
+
+def test_predict(folder):
+    lm = NextTokenLM.from_pretrained(folder, dtype="float64")
+    result = run("predict", "The keys", "--top", 3, "--model", folder)
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["rank", "token", "id", "probability"]
+    for line, target in zip(lines[1:], lm.predict("The keys", 3), strict=True):
+        assert line.split()[0] == str(target.rank)
+        assert line.split()[-2:] == [str(target.id), f"{target.probability:.4f}"]
+
+
+def test_predict_reads_standard_input(folder):
+    assert (
+        run("predict", "-", "--model", folder, stdin="The keys").stdout
+        == run("predict", "The keys", "--model", folder).stdout
+    )
+
+
+@pytest.mark.parametrize("method", ["integrated-gradients", "gradient-times-input", "vanilla-gradient", "smoothgrad"])
+@pytest.mark.filterwarnings("ignore")
+def test_explain_with_every_method(folder, method, tmp_path):
+    picture, data = tmp_path / "why.png", tmp_path / "why.json"
+    result = run(
+        "explain", "The keys", "--target", " cat", "--contrast", " dog", "--method", method,
+        "--save", picture, "--json", data, "--model", folder,
+    )  # fmt: skip
+    saved = json.loads(data.read_text())
+    assert saved["target"]["text"] == " cat"
+    assert saved["target"]["foils"][0]["text"] == " dog"
+    assert "rather than ' dog'" in result.stdout
+    for piece in saved["tokens"]:
+        assert piece in result.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"saved {picture}" in result.stderr
+
+
+def test_settings_reach_the_method():
+    assert repr(build_method("smoothgrad", {"samples": 4, "sigma": 0.5, "seed": 7})).endswith(
+        "samples=4, sigma=0.5, seed=7)"
+    )
+    built = build_method("integrated-gradients", {"steps": 3, "rule": "left", "baseline": "zero", "hold": "none"})
+    assert (built.steps, built.rule, repr(built.baseline), built.hold) == (3, "left", "Zero()", None)
+    assert build_method("vanilla-gradient", {"norm": 1}).norm == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predict", ""], "the prompt is empty"),
+        (["explain", "The keys", "--target", " zebra"], "pass one of them"),
+        (["explain", "x" * 200], "reads at most 64"),
+        (
+            ["explain", "The keys", "--method", "magic"],
+            "there is no method 'magic'; the methods are integrated-gradients",
+        ),
+        (
+            ["explain", "The keys", "--method", "vanilla-gradient", "--steps", "3"],
+            "--steps does not apply to vanilla-gradient",
+        ),
+        (["explain", "The keys", "--method", "vanilla-gradient", "--norm", "3"], "norm is 3; it must be 1 or 2"),
+        (["explain", "The keys", "--steps", "0"], "steps is 0"),
+        (["explain", "The keys", "--baseline", "none"], "the baselines are mean, eos, zero"),
+        (["explain", "The keys", "--method", "smoothgrad", "--sigma", "-1"], "sigma is -1"),
+    ],
+)
+def test_mistakes_are_one_line(folder, words, message):
+    result = run(*words, "--model", folder, status=1)
+    assert message in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere/why.png", "there is no folder 'nowhere'"),
+        ("why.doc", "the ending must be one of .json"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_found_before_the_model_is_even_loaded(path, message):
+    result = run("explain", "The keys", "--save", path, "--model", "/no/such/model", status=1)
+    assert message in result.stderr
+    assert "model" not in result.stderr
+
+
+def test_a_model_that_is_not_there_is_one_line():
+    result = run("predict", "The keys", "--model", "nobody/nothing", status=1)
+    assert result.stderr.startswith("error: cannot load the model 'nobody/nothing': it is not on this disk")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_warnings_are_one_line(folder):
+    result = run("explain", "The keys to the cat ", "--target", "s", "--model", folder, "--method", "vanilla-gradient")
+    assert result.stderr.strip().startswith("warning: the prompt ends in a space")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_nothing_is_shown_twice_or_in_markup(folder):
+    result = run("explain", "[red]The[/red] keys", "--model", folder, "--method", "vanilla-gradient")
+    assert "[red]The[/red] keys" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_help_names_the_commands():
+    result = run("--help")
+    assert "predict" in result.stdout
+    assert "explain" in result.stdout
+
+
+@pytest.mark.slow
+def test_interrupt_writes_nothing_and_says_so(folder, tmp_path):
+    """The real process, interrupted while it computes."""
+    picture = tmp_path / "why.png"
+    command = [Path(sys.executable).parent / "nexttoken", "explain", "The keys", "--model", folder, "--steps", "200000"]
+    process = subprocess.Popen(
+        [*command, "--save", picture], stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    time.sleep(12)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "error: interrupted; nothing was written" in errors
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []

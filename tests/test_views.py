@@ -1,0 +1,186 @@
+"""The views: every prompt can be shown, with the right colours, the unit, and nothing of it taken for markup."""
+
+import io
+import re
+from itertools import pairwise
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from rich.console import Console
+
+from interpret import Attribution, GradientTimesInput, IntegratedGradients, VanillaGradient, attribute, compare
+from interpret.views.colour import AGAINST, FOR, HELD, STRENGTH, colour, contrast, ink, luminance
+from interpret.views.heatmap import TEXT_SIZE, text_width
+from interpret.views.html import html
+from interpret.views.terminal import headline, running_text, table
+from interpret.views.visible import visible
+from nexttoken import Target
+
+UGLY = ["$x_1$ ", "\\alpha{", " <b>&", "\n", "\t", " [red]", "😀", " 你好", "\x00", "   ", "%", "_" * 90, " end"]
+
+
+def made(tokens, scores=None, signed=True, held=None, unit="nats"):
+    count = len(tokens)
+    scores = (
+        torch.linspace(-1, 1, count, dtype=torch.float64)
+        if scores is None
+        else torch.tensor(scores, dtype=torch.float64)
+    )
+    return Attribution(
+        tokens=tuple(tokens), scores=scores, unit=unit, target=Target(" $t_", 1, 0.5, 1), quantity="log-probability",
+        method="Method()", reduction="sum", signed=signed, model="model", gradients_spent=1, forwards_spent=1,
+        completeness=None, standard_error=None, held=tuple(held or [False] * count), template=(False,) * count,
+        labels=tuple(tokens), token_ids=tuple((n,) for n in range(count)),
+    )  # fmt: skip
+
+
+def cells(figure):
+    return [patch for axes in figure.axes for patch in axes.patches if isinstance(patch, Rectangle)]
+
+
+def words(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_colours_diverge_about_zero_and_grow_darker():
+    assert colour(0, 1, True) == colour(0, 1, False) == colour(5, 0, True) == (1, 1, 1)
+    for signed, sign in ((True, 1), (True, -1), (False, 1)):
+        lights = [luminance(colour(sign * step / 20, 1, signed)) for step in range(21)]
+        assert lights == sorted(lights, reverse=True)
+        assert lights[0] == 1
+    assert colour(1, 1, True) == pytest.approx(FOR[-1])
+    assert colour(-1, 1, True) == pytest.approx(AGAINST[-1])
+    assert colour(2, 1, False) == pytest.approx(STRENGTH[-1])
+
+
+def test_ink_can_be_read_on_every_colour():
+    for signed in (True, False):
+        for step in range(-100, 101):
+            background = colour(step / 100, 1, signed)
+            assert contrast(background, ink(background)) >= 4.5
+    assert contrast(HELD, ink(HELD)) >= 4.5
+
+
+def test_heatmap_colours_every_piece_by_its_score():
+    figure = made(["a", " b", " c"], [0.5, -1.0, 0.0], held=[False, False, True]).heatmap()
+    assert isinstance(figure, Figure)
+    shown = [cell.get_facecolor()[:3] for cell in cells(figure)]
+    for one, other in zip(shown, [colour(0.5, 1, True), colour(-1, 1, True), HELD], strict=True):
+        assert one == pytest.approx(other)
+
+
+def test_heatmap_says_what_it_shows(tiny):
+    result = attribute(tiny, "The keys", 69, IntegratedGradients(300), contrast=70)
+    text = " ".join(words(result.heatmap()))
+    for part in (repr(result.target.text), "rather than", "IntegratedGradients(steps=300", "gap 0.0%", "nats", "held"):
+        assert part in text
+    unsigned = attribute(tiny, "The keys", 69, VanillaGradient())
+    assert "nats per unit of embedding" in " ".join(words(unsigned.heatmap()))
+    assert next(tick.get_text() for tick in unsigned.heatmap().axes[1].get_xticklabels()) == "0"
+
+
+@pytest.mark.parametrize("width", [2.5, 6.5, 12])
+def test_heatmap_wraps_within_its_width(width):
+    result = made([f" word{number}" for number in range(60)])
+    figure = result.heatmap(width=width)
+    room = width * 72 - 20
+    assert all(cell.get_x() >= 0 and cell.get_x() + cell.get_width() <= room + 1e-6 for cell in cells(figure))
+    lines = sorted({cell.get_y() for cell in cells(figure)})
+    assert len(lines) > 1
+    assert figure.get_size_inches()[0] == width
+    rows = [[cell for cell in cells(figure) if cell.get_y() == line] for line in lines]
+    for one, following in pairwise(rows):
+        first = following[0].get_width()
+        assert one[-1].get_x() + one[-1].get_width() + first > room * 0.9
+
+
+def test_heatmap_needs_room():
+    with pytest.raises(ValueError, match="width is 1 inches; it must be at least"):
+        made(["a"]).heatmap(width=1)
+
+
+def test_a_line_end_in_the_prompt_ends_the_line():
+    figure = made(["a", "\n\n", "b", " c\n", "d"]).heatmap()
+    lines = {}
+    for cell in cells(figure):
+        lines.setdefault(cell.get_y(), 0)
+        lines[cell.get_y()] += 1
+    assert len(lines) == 4
+
+
+def test_text_width_counts_spaces():
+    assert text_width(" a") > text_width("a") > 0
+    assert text_width("a ") == pytest.approx(text_width(" a"), abs=0.5)
+    assert text_width("mm", TEXT_SIZE) == pytest.approx(2 * text_width("m", TEXT_SIZE), rel=0.02)
+
+
+@pytest.mark.parametrize("format", ["png", "pdf", "svg"])
+def test_any_text_can_be_drawn(format):
+    file = io.BytesIO()
+    made(UGLY).heatmap().savefig(file, format=format)
+    assert len(file.getvalue()) > 1000
+
+
+def test_all_zero_scores_can_be_drawn():
+    for signed in (True, False):
+        figure = made(["a", " b"], [0.0, 0.0], signed=signed).heatmap()
+        figure.savefig(io.BytesIO(), format="png")
+        assert all(cell.get_facecolor()[:3] == (1, 1, 1) for cell in cells(figure))
+
+
+def test_compare_puts_panels_below_each_other():
+    one, other = made(["a", " b"]), made(["a", " b"], signed=False)
+    figure = compare([one, other])
+    assert len(figure.axes) == 4
+    with pytest.raises(ValueError, match="nothing to show"):
+        compare([])
+
+
+def test_html_escapes_what_comes_from_outside():
+    page = html(made(["<script>alert(1)</script>", '" onmouseover="x', " &amp;", "\n"]))
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert '" onmouseover' not in page
+    assert "&amp;amp;" in page
+    assert re.findall(r"<(\w+)", page).count("span") == 5
+
+
+def test_html_shows_scores_unit_and_held():
+    page = html(made(["a", "b"], [0.25, -0.5], held=[True, False]))
+    assert "held: context, no score" in page
+    assert "-0.5 nats" in page
+
+
+def test_terminal_shows_the_text_and_the_scores():
+    result = made(UGLY)
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    console.print(headline(result))
+    console.print(running_text(result))
+    console.print(table(result))
+    shown = console.file.getvalue()
+    assert "[red]" in shown
+    assert "$x_1$" in shown
+    assert "+1.0000" in shown
+    assert "\x00" not in shown
+
+
+def test_terminal_colours_text():
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=80, legacy_windows=False)
+    console.print(running_text(made(["a", " b"], [1.0, -1.0])))
+    codes = console.file.getvalue()
+    for background in (FOR[-1], AGAINST[-1]):
+        assert "48;2;" + ";".join(str(round(255 * part)) for part in background) in codes
+
+
+def test_visible():
+    assert visible("a\tb\r\n\x00\x7f\x85") == "a⇥b␍↵␀␡\ufffd"
+    assert visible("  ", edge_spaces=True) == "␣␣"
+    assert visible(" a", edge_spaces=True) == " a"
+
+
+def test_a_notebook_shows_the_figure_and_the_text(tiny):
+    result = attribute(tiny, "The keys", 69, GradientTimesInput())
+    assert result._repr_html_() == result.html()
+    assert result.heatmap()._repr_png_().startswith(b"\x89PNG")

@@ -30,19 +30,31 @@ class Completeness:
         baseline_value: F(x'), the objective at the baseline.
         gap: |sum of scores - (F(x) - F(x'))|.
         relative_gap: the gap over |F(x) - F(x')|.
+        certified_gap: the sum of the absolute gaps of the path's segments, in which nothing cancels; None where the
+            method knows the gap of the whole path only.
     """
 
     value: float
     baseline_value: float
     gap: float
     relative_gap: float
+    certified_gap: float | None = None
 
     @classmethod
-    def of(cls, value: float, baseline_value: float, total: float) -> Completeness:
+    def of(cls, value: float, baseline_value: float, total: float, certified_gap: float | None = None) -> Completeness:
         """The completeness of scores with a given sum."""
         change = value - baseline_value
         gap = abs(total - change)
-        return cls(value, baseline_value, gap, gap / max(abs(change), CLOSE_TO_ZERO))
+        return cls(value, baseline_value, gap, gap / max(abs(change), CLOSE_TO_ZERO), certified_gap)
+
+    @property
+    def largest_gap(self) -> float:
+        """The certified gap, or else the gap of the whole path."""
+        return self.gap if self.certified_gap is None else self.certified_gap
+
+    def relative(self, amount: float) -> float:
+        """An amount over |F(x) - F(x')|."""
+        return amount / max(abs(self.value - self.baseline_value), CLOSE_TO_ZERO)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +75,7 @@ class Attribution:
         forwards_spent: forward passes without a gradient.
         completeness: for path methods, whether the scores add up; otherwise None.
         standard_error: (piece,) of the scores, for methods that sample; otherwise None.
+        error: (piece,) how far off each score may be numerically, for methods that can tell; otherwise None.
         held: True for pieces that were not moved and have no score.
         template: True for pieces written by the tokenizer or the chat template.
         labels: what to show for each piece: its text, or the name of an added token.
@@ -83,6 +96,7 @@ class Attribution:
     forwards_spent: int
     completeness: Completeness | None
     standard_error: Float[Tensor, " piece"] | None
+    error: Float[Tensor, " piece"] | None
     held: tuple[bool, ...]
     template: tuple[bool, ...]
     labels: tuple[str, ...]
@@ -111,7 +125,9 @@ class Attribution:
         """The completeness gap in words; empty where there is none."""
         if self.completeness is None:
             return ""
-        return f"gap {self.completeness.relative_gap:.1%} ({self.completeness.gap:.2g} {self.unit})"
+        kind = "gap" if self.completeness.certified_gap is None else "certified gap"
+        gap = self.completeness.largest_gap
+        return f"{kind} {self.completeness.relative(gap):.1%} ({gap:.2g} {self.unit})"
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k pieces with the largest scores by magnitude, with their labels, the largest first."""
@@ -121,7 +137,7 @@ class Attribution:
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python values, under the names of the attributes."""
         plain = asdict(self)
-        for name in ("scores", "standard_error"):
+        for name in ("scores", "standard_error", "error"):
             plain[name] = None if plain[name] is None else plain[name].tolist()
         return plain
 
@@ -134,7 +150,7 @@ class Attribution:
         values = dict(plain)
         values["target"] = target_from_dict(values["target"])
         values["completeness"] = Completeness(**values["completeness"]) if values["completeness"] else None
-        for name in ("scores", "standard_error"):
+        for name in ("scores", "standard_error", "error"):
             values[name] = None if values[name] is None else torch.tensor(values[name], dtype=torch.float64)
         for name in ("tokens", "held", "template", "labels"):
             values[name] = tuple(values[name])

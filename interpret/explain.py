@@ -14,6 +14,7 @@ from interpret.attribution import Attribution
 from interpret.gradients import LOG_PROBABILITY, Objective, Quantity
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Evidence, Method
+from interpret.reduction import SUM
 from nexttoken import NextTokenLM, Prompt, Target
 
 
@@ -71,6 +72,7 @@ def attribute(
         forwards_spent=objective.forwards_spent + 1,
         completeness=evidence.completeness,
         standard_error=standard_error(evidence, method, positions),
+        error=None if evidence.error is None else SUM(evidence.error[:, None], positions),
         held=tuple(all(held[position] for position in piece) for piece in positions),
         template=tuple(piece.template for piece in encoded.pieces),
         labels=tuple(piece.label for piece in encoded.pieces),

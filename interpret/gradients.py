@@ -156,6 +156,5 @@ def refuse_non_finite(
             else ""
         )
         raise FloatingPointError(
-            f"the gradient is not finite at point {point + 1} of {len(value)}, token {token + 1}{named}; "
-            "a baseline such as zero embeddings can do this (a norm divides by the length of the state)"
+            f"the gradient is not finite at point {point + 1} of {len(value)}, token {token + 1}{named}"
         )

@@ -21,7 +21,7 @@ SENTENCE = "The keys to 😀"
 
 
 @pytest.fixture(
-    params=[VanillaGradient(), GradientTimesInput(), IntegratedGradients(300), SmoothGrad(samples=4)], ids=repr
+    params=[VanillaGradient(), GradientTimesInput(), IntegratedGradients(steps=300), SmoothGrad(samples=4)], ids=repr
 )
 def result(request, tiny):
     return attribute(tiny, SENTENCE, 69, request.param, contrast=70)
@@ -64,7 +64,7 @@ def test_signed_scores_of_a_split_character_are_added(tiny):
 
 
 def test_top_is_by_magnitude_and_leaves_out_what_was_held(tiny):
-    result = attribute(tiny, SENTENCE, 69, IntegratedGradients(300))
+    result = attribute(tiny, SENTENCE, 69, IntegratedGradients(steps=300))
     top = result.top(2)
     assert len(top) == 2
     assert abs(top[0][1]) >= abs(top[1][1]) == pytest.approx(result.scores.abs().sort(descending=True).values[1].item())
@@ -72,7 +72,7 @@ def test_top_is_by_magnitude_and_leaves_out_what_was_held(tiny):
 
 
 def test_repr_can_be_read(tiny):
-    text = repr(attribute(tiny, SENTENCE, 69, IntegratedGradients(300)))
+    text = repr(attribute(tiny, SENTENCE, 69, IntegratedGradients(steps=300)))
     assert "held" in text
     assert "gap 0.0%" in text
     assert "'😀'" in text

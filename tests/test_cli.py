@@ -122,8 +122,11 @@ def test_a_model_that_is_not_there_is_one_line():
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.filterwarnings("default")
 def test_warnings_are_one_line(folder):
-    result = run("explain", "The keys to the cat ", "--target", "s", "--model", folder, "--method", "vanilla-gradient")
+    result = run(
+        "explain", "The keys to the cabinet ", "--target", "are", "--model", folder, "--method", "vanilla-gradient"
+    )
     assert result.stderr.strip().startswith("warning: the prompt ends in a space")
     assert len(result.stderr.strip().splitlines()) == 1
 

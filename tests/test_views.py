@@ -31,7 +31,8 @@ def made(tokens, scores=None, signed=True, held=None, unit="nats"):
     return Attribution(
         tokens=tuple(tokens), scores=scores, unit=unit, target=Target(" $t_", 1, 0.5, 1), quantity="log-probability",
         method="Method()", reduction="sum", signed=signed, model="model", gradients_spent=1, forwards_spent=1,
-        completeness=None, standard_error=None, held=tuple(held or [False] * count), template=(False,) * count,
+        completeness=None, standard_error=None, error=None, held=tuple(held or [False] * count),
+        template=(False,) * count,
         labels=tuple(tokens), token_ids=tuple((n,) for n in range(count)),
     )  # fmt: skip
 
@@ -72,7 +73,7 @@ def test_heatmap_colours_every_piece_by_its_score():
 
 
 def test_heatmap_says_what_it_shows(tiny):
-    result = attribute(tiny, "The keys", 69, IntegratedGradients(300), contrast=70)
+    result = attribute(tiny, "The keys", 69, IntegratedGradients(steps=300), contrast=70)
     text = " ".join(words(result.heatmap()))
     for part in (repr(result.target.text), "rather than", "IntegratedGradients(steps=300", "gap 0.0%", "nats", "held"):
         assert part in text

@@ -7,11 +7,16 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 NAMES: tuple[str, ...] = tuple(sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())))
 
-NOT_BUILT: dict[str, str] = {}
+NOT_BUILT: dict[str, str] = {
+    "Gemma3nForConditionalGeneration": "its vision tower needs the package timm",
+    "Gemma4AssistantForCausalLM": "transformers 5.23 refuses a model all of whose layers share keys, as this one's must",
+    "Gemma4UnifiedAssistantForCausalLM": "as Gemma4AssistantForCausalLM",
+}
 
 # What a size of a configuration becomes, by its name, in whichever configuration it stands.
 SIZES: tuple[tuple[int, str], ...] = (
@@ -19,13 +24,15 @@ SIZES: tuple[tuple[int, str], ...] = (
         64,
         "vocab_size max_position_embeddings n_positions n_ctx max_seq_len context_length max_source_positions "
         "max_target_positions vocab_size_per_layer_input unpadded_vocab_size decoder_vocab_size mamba_d_ssm "
-        "pronunciation_vocab_size shape_vocab_size encoder_hash_byte_group_vocab audio_vocab_size",
+        "pronunciation_vocab_size shape_vocab_size encoder_hash_byte_group_vocab audio_vocab_size "
+        "mm_posemb_size",
     ),
     (
         32,
         "hidden_size d_model n_embd emb_dim embedding_dim word_embed_proj_dim embedding_size input_embedding_size "
-        "output_embedding_size attention_hidden_size backbone_hidden_size lru_width "
-        "pronunciation_embed_dim shape_embed_dim",
+        "output_embedding_size backbone_hidden_size lru_width "
+        "pronunciation_embed_dim shape_embed_dim output_channels mm_embed_dim output_proj_dims adapter_in_dim "
+        "adapter_out_dim adapter_input_size nemo_conv_channels downsample_hidden_size",
     ),
     (
         48,
@@ -54,25 +61,36 @@ SIZES: tuple[tuple[int, str], ...] = (
         8,
         "head_dim v_head_dim qk_nope_head_dim qk_rope_head_dim d_head dim_head swa_head_dim index_head_dim "
         "linear_key_head_dim linear_value_head_dim linear_head_dim kv_channels attention_head_dim attention_head_size "
-        "q_lora_rank kv_lora_rank rotary_dim hidden_size_per_layer_input",
+        "q_lora_rank kv_lora_rank rotary_dim hidden_size_per_layer_input global_head_dim",
     ),
 )
 LAYER_KINDS = {"layer_types", "mlp_layer_types", "layers_block_type", "block_types", "attn_layers"}
 SIZE_OF = {field: size for size, fields in SIZES for field in fields.split()}
 SPECIAL_IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
-# What one configuration needs besides.
+# What one configuration needs besides; of a sub-configuration, what differs from its own entry.
 OVERRIDES: dict[str, dict[str, Any]] = {
     "BambaConfig": {"attn_layer_indices": [1]},
     "CohereCompassTextConfig": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}},
-    "DbrxAttentionConfig": {"rope_theta": 1e4},
+    "BltConfig": {"vocab_size": 260},
+    "DbrxAttentionConfig": {"rope_theta": 1e4, "clip_qkv": 8.0},
     "Dots1Config": {"n_shared_experts": 1},
+    "Dots3NoteTextConfig": {
+        "swa_num_attention_heads": 4,
+        "swa_num_key_value_heads": 4,
+        "swa_q_lora_rank": 8,
+        "swa_kv_lora_rank": 8,
+        "swa_head_dim": 16,
+        "swa_qk_nope_head_dim": 8,
+        "swa_v_head_dim": 8,
+    },
     "GPTNeoConfig": {"attention_types": [[["global", "local"], 1]], "window_size": 4},
     "Gemma3nTextConfig": {
         "layer_types": ["sliding_attention", "full_attention"] * 2,
         "num_hidden_layers": 4,
         "num_kv_shared_layers": 2,
     },
+    "GraniteMoeHybridConfig": {"layer_types": ["mamba", "attention"]},
     "JambaConfig": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "Lfm2MoeConfig": {"layer_types": ["conv", "full_attention"]},
     "Mamba2Config": {"num_heads": 8},
@@ -96,33 +114,41 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "hash_seed": 0,
     },
     "XmodConfig": {"default_language": "en_XX"},
-    "ZambaConfig": {"layers_block_type": ["linear_attention", "hybrid", "hybrid"], "num_hidden_layers": 3},
+    "ZambaConfig": {
+        "layers_block_type": ["linear_attention", "hybrid", "hybrid"],
+        "num_hidden_layers": 3,
+        "attention_head_dim": 16,
+    },
     "ZayaConfig": {"num_experts_per_tok": 1},
-    "xLSTMConfig": {"hidden_size": 128},
+    "xLSTMConfig": {"hidden_size": 128, "embedding_dim": 128},
 }
 
 
-def tiny_config(config_class: type[transformers.PreTrainedConfig]) -> transformers.PreTrainedConfig:
+def tiny_config(config_class: type[transformers.PreTrainedConfig], **own: Any) -> transformers.PreTrainedConfig:
     """The configuration of a family with every size of a known name made small, in its sub-configurations too.
 
     A network whose layers are of several kinds gets one of each.
     """
-    own = OVERRIDES.get(config_class.__name__, {})
+    own = OVERRIDES.get(config_class.__name__, {}) | own
     names = {field.name for field in dataclasses.fields(config_class)}
-    default = config_class()
     settings: dict[str, Any] = {name: SIZE_OF[name] for name in names & SIZE_OF.keys()}
     settings |= {name: SPECIAL_IDS[name] for name in names & SPECIAL_IDS.keys()}
+    settings |= {"is_decoder": True} if "is_decoder" in names else {}  # BERT's likes are causal only then
     if "kv_lora_rank" in names:  # multi-head latent attention: every head has its own keys
         settings["num_key_value_heads"] = settings["num_attention_heads"]
-    settings |= {"is_decoder": True} if "is_decoder" in names else {}  # BERT's likes are causal only then
-    kinds = {name: list(dict.fromkeys(getattr(default, name) or [])) for name in names & LAYER_KINDS}
-    if kinds:
-        layers = max(2, *map(len, kinds.values()))
+    if names & LAYER_KINDS:
+        default = config_class()
+        kinds = {name: list(dict.fromkeys(getattr(default, name) or [])) for name in names & LAYER_KINDS}
+        layers = max(2, *map(len, kinds.values()), 0)
         settings |= {name: (kind * layers)[:layers] for name, kind in kinds.items() if kind}
         settings |= {name: layers for name in names & {"num_hidden_layers", "num_layers"}}
-    subs = {name: getattr(default, name) for name in config_class.sub_configs}
-    settings |= {name: tiny_config(type(sub)) for name, sub in subs.items() if sub is not None}
-    return config_class(**settings | own)
+    for name, sub_class in config_class.sub_configs.items():
+        if sub_class is transformers.AutoConfig:
+            sub_class = CONFIG_MAPPING[config_class.sub_configs_defaults[name].model_type]
+        settings[name] = tiny_config(sub_class, **own.get(name, {}))
+    return config_class(
+        **settings | {name: value for name, value in own.items() if name not in config_class.sub_configs}
+    )
 
 
 def build(name: str) -> transformers.PreTrainedModel:

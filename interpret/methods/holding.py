@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpret.gradients import Objective
+from nexttoken import Piece
 
-Hold = Literal["first"] | Sequence[int] | None
+Hold = Literal["template", "first"] | Sequence[int] | Callable[[Piece], bool] | None
 
 
 def held_tokens(hold: Hold, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"]:
@@ -21,11 +22,15 @@ def held_tokens(hold: Hold, objective: Objective, x: Float[Tensor, "token dim"])
         ValueError: a position outside the prompt, an unknown name, or nothing left to move.
     """
     held = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    if hold == "first":
+    pieces = objective.prompt.pieces if objective.prompt is not None else ()
+    if hold in ("first", "template"):
         held[0] = len(x) > 1
     elif isinstance(hold, str):
-        raise ValueError(f"hold is {hold!r}; it must be 'first', a list of positions or None")
-    elif hold is not None:
+        raise ValueError(f"hold is {hold!r}; it must be 'template', 'first', positions, a function of a piece, or None")
+    if hold == "template" or callable(hold):
+        chosen = (lambda piece: piece.template) if hold == "template" else hold
+        held[[position for piece in pieces if chosen(piece) for position in piece.positions]] = True
+    elif isinstance(hold, Sequence) and not isinstance(hold, str):
         outside = [position for position in hold if not -len(x) <= position < len(x)]
         if outside:
             raise ValueError(f"hold names position {outside[0]}, and the prompt has {len(x)} tokens")

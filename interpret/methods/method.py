@@ -18,15 +18,18 @@ class Evidence:
     """What a method found.
 
     Attributes:
-        attributions: (token, dim), before they are reduced to a score per token.
+        attributions: (token, dim), before they are reduced to a score per token; (token, 1) where a method whose
+            reduction is the sum has added up the dimensions already.
         completeness: for path methods, how much of the change of the objective the attributions account for.
         held: (token,) True where a token was not moved and so has no score.
+        error: (token,) how far off each token's sum over dimensions may be, where the method can tell.
         samples: (sample, token, dim) independent estimates whose mean is `attributions`, for the standard error.
     """
 
     attributions: Float[Tensor, "token dim"]
     completeness: Completeness | None = None
     held: Bool[Tensor, " token"] | None = None
+    error: Float[Tensor, " token"] | None = None
     samples: Float[Tensor, "sample token dim"] | None = None
 
 

@@ -35,10 +35,7 @@ class MeanEmbedding(Baseline):
     """The mean of all word embeddings, at every token."""
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
-        lm = model_of(objective, self)
-        every_id = torch.arange(lm.vocab.size(), device=lm.device)
-        sums = [embedded(lm, ids).double().sum(0) for ids in every_id.split(8192)]
-        return (torch.stack(sums).sum(0) / len(every_id)).to(x).expand_as(x)
+        return every_embedding(objective, self).double().mean(0).to(x).expand_as(x)
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,36 @@ class Token(Baseline):
 
 
 @dataclass(frozen=True)
+class LineBreak(Baseline):
+    """The embedding of a line break, at every token; in a vocabulary without one, the mean embedding.
+
+    A word that the model knows well and that says next to nothing: of the baselines measured, the one whose paths need
+    the fewest gradients (see the documentation of certificates).
+    """
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+        lm = model_of(objective, self)
+        try:
+            last = lm.vocab.encode("\n", add_special_tokens=False).ids[-1:]
+        except ValueError:
+            last = ()
+        if not last or lm.vocab.decode(last) != "\n":
+            return MeanEmbedding()(objective, x)
+        return Token(last[0])(objective, x)
+
+
+@dataclass(frozen=True)
+class Unknown(Baseline):
+    """The embedding of the vocabulary's token for unknown words, at every token. Raises ValueError if it has none."""
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+        unknown = model_of(objective, self).vocab.unk_id
+        if unknown is None:
+            raise ValueError("this vocabulary has no token for unknown words; name a baseline token")
+        return Token(unknown)(objective, x)
+
+
+@dataclass(frozen=True)
 class Text(Baseline):
     """The embeddings of another text (or token ids) with as many tokens as the prompt: what changed between the two?"""
 
@@ -86,7 +113,7 @@ class Text(Baseline):
 
 @dataclass(frozen=True)
 class Embeddings(Baseline):
-    """Embeddings given by the caller, (token, dim), or (dim,) for every token.
+    """Embeddings given by the caller: (token, dim), (dim,) for every token, or one number for all.
 
     Args:
         embeddings: the tensor.
@@ -97,17 +124,23 @@ class Embeddings(Baseline):
     name: str = "given"
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
-        if self.embeddings.shape not in (x.shape, x.shape[1:]):
+        if self.embeddings.shape not in (x.shape, x.shape[1:], ()):
             raise ValueError(
                 f"the baseline has shape {tuple(self.embeddings.shape)}; the prompt's embeddings have {tuple(x.shape)}"
             )
         return self.embeddings.to(x).expand_as(x)
 
 
-def model_of(objective: Objective, baseline: Baseline) -> NextTokenLM:
+def every_embedding(objective: Objective, asker: object) -> Float[Tensor, "vocab dim"]:
+    """The embeddings of all words of the model's vocabulary."""
+    lm = model_of(objective, asker)
+    return embedded(lm, torch.arange(lm.vocab.size(), device=lm.device))
+
+
+def model_of(objective: Objective, asker: object) -> NextTokenLM:
     """The model behind an objective. Raises ValueError for an objective that is a function of one's own."""
     if objective.lm is None:
-        raise ValueError(f"{baseline} asks the model for embeddings; for a function of your own use Zero or Embeddings")
+        raise ValueError(f"{asker} asks the model for embeddings; for a function of your own use Zero or Embeddings")
     return objective.lm
 
 

@@ -30,8 +30,15 @@ METHODS = {
     "gradient-times-input": "GradientTimesInput",
     "vanilla-gradient": "VanillaGradient",
     "smoothgrad": "SmoothGrad",
+    "gim": "GIM",
+    "idgi": "IDGI",
+    "sequential-ig": "SequentialIG",
+    "discretized-ig": "DiscretizedIG",
+    "expected-gradients": "ExpectedGradients",
+    "smoothgrad-squared": "SmoothGradSquared",
+    "vargrad": "VarGrad",
 }
-BASELINES = {"mean": "MeanEmbedding", "eos": "Token", "zero": "Zero"}
+BASELINES = {"line-break": "LineBreak", "mean": "MeanEmbedding", "eos": "Token", "zero": "Zero"}
 
 PromptArgument = Annotated[
     str, typer.Argument(help="The text that the next token follows; - reads it from standard input.")
@@ -80,10 +87,14 @@ def explain(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Save all numbers as JSON.")] = None,
     model: ModelOption = None,
-    steps: Annotated[int | None, typer.Option(help="Points on the path of integrated gradients.")] = None,
-    rule: Annotated[str | None, typer.Option(help="Quadrature rule of integrated gradients.")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="The gap of integrated gradients that is good enough.")
+    ] = None,
+    max_gradients: Annotated[int | None, typer.Option(help="What integrated gradients may cost.")] = None,
+    steps: Annotated[int | None, typer.Option(help="A fixed number of points on the path instead.")] = None,
+    rule: Annotated[str | None, typer.Option(help="The quadrature rule for --steps.")] = None,
     baseline: Annotated[str | None, typer.Option(help=f"Start of the path: {', '.join(BASELINES)}.")] = None,
-    hold: Annotated[str | None, typer.Option(help="Tokens that stay as they are: first or none.")] = None,
+    hold: Annotated[str | None, typer.Option(help="Tokens that stay as they are: template, first or none.")] = None,
     norm: Annotated[int | None, typer.Option(help="Norm of the vanilla gradient: 1 or 2.")] = None,
     samples: Annotated[int | None, typer.Option(help="Noisy copies of smoothgrad.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Noise of smoothgrad, relative to the embeddings.")] = None,
@@ -94,7 +105,8 @@ def explain(
         for path in [*(save or []), *([json] if json else [])]:
             check_output(path)
         settings = {
-            "steps": steps, "rule": rule, "baseline": baseline, "hold": hold, "norm": norm,
+            "tolerance": tolerance, "max_gradients": max_gradients, "steps": steps, "rule": rule, "baseline": baseline,
+            "hold": hold, "norm": norm,
             "samples": samples, "sigma": sigma, "seed": seed,
         }  # fmt: skip
         chosen = build_method(method, {name: value for name, value in settings.items() if value is not None})
@@ -105,8 +117,9 @@ def explain(
         from interpret import attribute
         from interpret.views.terminal import headline, running_text, table
 
-        with progress(console, chosen.cost) as advance:
-            result = attribute(lm, read(prompt), target, chosen, contrast=contrast, on_progress=advance)
+        encoded = lm.prompt(read(prompt))
+        with progress(console, chosen.cost(len(encoded))) as advance:
+            result = attribute(lm, encoded, target, chosen, contrast=contrast, on_progress=advance)
         for path in save or []:
             result.save(path)
         if json:
@@ -126,7 +139,7 @@ def build_method(name: str, settings: dict[str, Any]) -> Method:
     method = getattr(interpret, METHODS[name])
     strange = sorted(set(settings) - {field.name for field in fields(method)})
     if strange:
-        raise ValueError(f"--{strange[0]} does not apply to {name}")
+        raise ValueError(f"--{strange[0].replace('_', '-')} does not apply to {name}")
     if "baseline" in settings:
         if settings["baseline"] not in BASELINES:
             raise ValueError(f"there is no baseline {settings['baseline']!r}; the baselines are {', '.join(BASELINES)}")

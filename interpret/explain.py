@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.attribution import Attribution
-from interpret.gradients import LOG_PROBABILITY, Objective, Quantity
+from interpret.gradients import Objective, Quantity
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Evidence, Method
 from interpret.reduction import SUM
@@ -25,7 +25,7 @@ def attribute(
     method: Method | None = None,
     *,
     contrast: str | int | Sequence[str | int] | None = None,
-    quantity: Quantity = LOG_PROBABILITY,
+    quantity: Quantity | None = None,
     chunk_size: int | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> Attribution:
@@ -37,18 +37,19 @@ def attribute(
         target: the next token that is explained, as text or id; None for the model's own first choice.
         method: how; by default IntegratedGradients().
         contrast: a foil, or several: then log p(target) - log p(foils) is explained.
-        quantity: what about the target is explained.
+        quantity: what about the target is explained; by default its log-probability, or what a convention says.
         chunk_size: how many points (path steps, noise samples) run at once; scores do not depend on it.
         on_progress: called with the number of gradients just taken, for a progress bar.
 
     Returns:
-        One score per piece of text, with its unit and how it was made. Costs `method.cost` gradients.
+        One score per piece of text, with its unit and how it was made. Costs at most `method.cost(tokens)` gradients.
 
     Raises:
         ValueError: a prompt that is empty, too long or has unknown ids; a target that is not one token there.
         FloatingPointError: the objective or a gradient is not finite.
     """
     method = method if method is not None else IntegratedGradients()
+    quantity = quantity if quantity is not None else method.quantity
     encoded = lm.prompt(prompt)
     tokens = lm.tokens(encoded)
     with torch.no_grad(), lm.at_rest():
@@ -60,7 +61,7 @@ def attribute(
     held = evidence.held.tolist() if evidence.held is not None else [False] * len(encoded)
     return Attribution(
         tokens=tuple(piece.text for piece in encoded.pieces),
-        scores=method.reduction(evidence.attributions, positions),
+        scores=method.normalized(method.reduction(evidence.attributions, positions)),
         unit=method.unit(quantity.unit),
         target=resolved,
         quantity=f"{quantity.name} difference" if resolved.foils else quantity.name,
@@ -92,7 +93,9 @@ def standard_error(
     if samples is None or len(samples) < 2:
         return None
     total, count = samples.double().sum(0), len(samples)
-    without = torch.stack([method.reduction((total - sample) / (count - 1), pieces) for sample in samples])
+    without = torch.stack(
+        [method.normalized(method.reduction((total - sample) / (count - 1), pieces)) for sample in samples]
+    )
     return ((count - 1) * without.var(0, unbiased=False)).sqrt()
 
 

@@ -38,7 +38,19 @@ def log_probability(logits: Float[Tensor, "point vocab"], target: Target) -> Flo
     return logits[:, target.id] - logits[:, [foil.id for foil in target.foils]].logsumexp(-1)
 
 
+def without_foils(target: Target, name: str) -> int:
+    """The id of a target that is not contrasted. Raises ValueError if it is."""
+    if target.foils:
+        raise ValueError(f"a contrast is a difference of log-probabilities; to explain the {name}, leave out the foils")
+    return target.id
+
+
 LOG_PROBABILITY = Quantity("log-probability", "nats", log_probability)
+LOSS = Quantity("loss", "nats", lambda logits, target: -log_probability(logits, target))
+PROBABILITY = Quantity(
+    "probability", "probability", lambda logits, target: logits.softmax(-1)[:, without_foils(target, "probability")]
+)
+LOGIT = Quantity("logit", "logits", lambda logits, target: logits[:, without_foils(target, "logit")])
 
 
 @dataclass

@@ -39,6 +39,8 @@ class Reduction:
 
 
 SUM = Reduction("sum", True, lambda a: a, lambda total, count: total)
+TOTAL = Reduction("sum of squares", False, lambda a: a, lambda total, count: total)
 NORM_1 = Reduction("L1 norm", False, torch.abs, lambda total, count: total)
 NORM_2 = Reduction("L2 norm", False, torch.square, lambda total, count: total.sqrt())
+ABSOLUTE_SUM = Reduction("absolute value of the sum", False, lambda a: a, lambda total, count: total.abs())
 MEAN_ABSOLUTE = Reduction("mean of absolute values", False, torch.abs, lambda total, count: total / count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 import transformers
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers import masking_utils, modeling_utils
 
 from nexttoken.bundled import bundled_folder
 from nexttoken.model import NextTokenLM
@@ -66,6 +67,29 @@ class PretrainedNextTokenLM(NextTokenLM):
             with embedding_output(self.text_field_embedder, embeddings):
                 output = self.language_model_head(input_ids=input_ids, **options)
         return output.hidden_states[-1] if states else None, output.logits[:, -1]
+
+    @contextlib.contextmanager
+    def attention(self, function: Callable[..., Any]) -> Iterator[None]:
+        """Within this context, the network's attention is `function`, called as transformers calls its own.
+
+        Raises:
+            ValueError: a network whose attention cannot be exchanged.
+        """
+        network: Any = self.language_model_head
+        before = network.config._attn_implementation
+        if not getattr(network, "_can_set_attn_implementation", lambda: False)():
+            raise ValueError(f"the attention of {type(network).__name__} cannot be exchanged")
+        attentions, masks = modeling_utils.ALL_ATTENTION_FUNCTIONS, masking_utils.ALL_MASK_ATTENTION_FUNCTIONS
+        name = f"nexttoken-{id(function)}"
+        attentions.register(name, function)
+        masks.register(name, masking_utils.eager_mask)
+        try:
+            network.set_attn_implementation(name)
+            yield
+        finally:
+            network.set_attn_implementation(before)
+            attentions._global_mapping.pop(name)
+            masks._global_mapping.pop(name)
 
 
 @contextlib.contextmanager

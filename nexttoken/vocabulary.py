@@ -28,6 +28,7 @@ class Vocabulary(ABC):
 
     eos_id: int | None = None
     pad_id: int | None = None
+    unk_id: int | None = None
 
     @abstractmethod
     def size(self, namespace: str = "bert") -> int:
@@ -134,6 +135,7 @@ class TokenizerVocabulary(Vocabulary):
         self._size = max(len(tokenizer), size or 0)
         self.eos_id = tokenizer.eos_token_id
         self.pad_id = tokenizer.pad_token_id
+        self.unk_id = tokenizer.unk_token_id
 
     def size(self, namespace: str = "bert") -> int:
         return self._size

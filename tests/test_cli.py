@@ -92,7 +92,7 @@ def test_settings_reach_the_method():
         ),
         (["explain", "The keys", "--method", "vanilla-gradient", "--norm", "3"], "norm is 3; it must be 1 or 2"),
         (["explain", "The keys", "--steps", "0"], "steps is 0"),
-        (["explain", "The keys", "--baseline", "none"], "the baselines are mean, eos, zero"),
+        (["explain", "The keys", "--baseline", "none"], "the baselines are line-break, mean, eos, zero"),
         (["explain", "The keys", "--method", "smoothgrad", "--sigma", "-1"], "sigma is -1"),
     ],
 )

@@ -41,7 +41,7 @@ def allowed(path, module):
     if module.startswith("interpret.views"):
         return "views" in path.parts or stem in ("cli", "attribution")
     if module.startswith("interpret.methods"):
-        return "methods" in path.parts or stem in ("explain", "cli")
+        return "methods" in path.parts or stem in ("explain", "cli", "conventions")
     return True
 
 

@@ -11,6 +11,7 @@ from interpret import (
     Embeddings,
     GradientTimesInput,
     IntegratedGradients,
+    LineBreak,
     MeanEmbedding,
     Objective,
     SmoothGrad,
@@ -116,7 +117,7 @@ def test_methods_equal_their_formulas_with_finite_differences(tiny, contrast):
 
     assert relative(VanillaGradient(), g(x)) <= 1e-6
     assert relative(GradientTimesInput(), g(x) * x) <= 1e-6
-    start = torch.cat([x[:1], MeanEmbedding()(f, x)[1:]])
+    start = torch.cat([x[:1], LineBreak()(f, x)[1:]])
     path = [start + (step + 0.5) / 4 * (x - start) for step in range(4)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -161,7 +162,7 @@ def test_gradient_times_input_equals_captum(tiny32):
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 def test_integrated_gradients_equals_captum(tiny32, rule, theirs):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
-    start = MeanEmbedding()(f, f.embeddings)[None]
+    start = LineBreak()(f, f.embeddings)[None]
     with tiny32.at_rest():
         expected = captum.attr.IntegratedGradients(forward).attribute(x, start, n_steps=12, method=theirs)[0]
     close(IntegratedGradients(steps=12, rule=rule, hold=None)(f, f.embeddings).attributions, expected.float())
@@ -177,7 +178,7 @@ def test_smoothgrad_equals_captum_noise_tunnel_within_its_standard_error(tiny32)
         tunnel = captum.attr.NoiseTunnel(captum.attr.InputXGradient(forward))
         theirs = tunnel.attribute(x.clone(), nt_samples=2000, nt_samples_batch_size=250, stdevs=0.2 * scale)[0].detach()
     noisy = f.embeddings + SmoothGrad(samples=2000, sigma=0.2).noise(f.embeddings)
-    unpaired = GradientTimesInput().at(noisy, gradients(f, noisy)[1]).sum(-1)
+    unpaired = GradientTimesInput().at(f, noisy, gradients(f, noisy)[1]).sum(-1)
     error = (ours.samples.sum(-1).var(0) / 1000 + unpaired.var(0) / 2000).sqrt()
     assert ((ours.attributions.sum(-1) - theirs.sum(-1)).abs() <= 4 * error).all()
     assert (error < 0.1 * ours.attributions.sum(-1).abs().max()).all()
@@ -250,7 +251,7 @@ def test_methods_leave_no_trace(tiny, method, untouched):
 
 @pytest.mark.parametrize("method", EVERY, ids=repr)
 def test_cost_is_what_is_spent(tiny, method):
-    assert attribute(tiny, SENTENCE, 69, method).gradients_spent == method.cost
+    assert attribute(tiny, SENTENCE, 69, method).gradients_spent == method.cost(len(tiny.prompt(SENTENCE)))
 
 
 @pytest.mark.parametrize(

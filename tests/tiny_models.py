@@ -32,7 +32,7 @@ SIZES: tuple[tuple[int, str], ...] = (
         "hidden_size d_model n_embd emb_dim embedding_dim word_embed_proj_dim embedding_size input_embedding_size "
         "output_embedding_size backbone_hidden_size lru_width "
         "pronunciation_embed_dim shape_embed_dim output_channels mm_embed_dim output_proj_dims adapter_in_dim "
-        "adapter_out_dim adapter_input_size nemo_conv_channels downsample_hidden_size",
+        "adapter_out_dim adapter_input_size nemo_conv_channels downsample_hidden_size hidden_size_global",
     ),
     (
         48,
@@ -113,6 +113,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "lsh_attn_chunk_length": 4,
         "hash_seed": 0,
     },
+    "XLMConfig": {"causal": True},
     "XmodConfig": {"default_language": "en_XX"},
     "ZambaConfig": {
         "layers_block_type": ["linear_attention", "hybrid", "hybrid"],

@@ -1,4 +1,4 @@
-"""Gradient times input: the objective's first-order change if an embedding were removed."""
+"""Gradient times input, or times the way from a baseline: the first-order change of the objective."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from interpret.baselines import Baseline
+from interpret.gradients import Objective
 from interpret.methods.method import LocalMethod
 
 
 @dataclass(frozen=True)
 class GradientTimesInput(LocalMethod):
-    """The part of the objective that is linear in a token's embedding.
+    """The part of the objective that is linear in a token's embedding, or in its way from a baseline x'.
 
-    s_t = sum_d (dF/dx_t)_d x_td
+    s_t = sum_d (dF/dx_t)_d (x - x')_td, with x' = 0 unless a baseline is given
 
     Shrikumar et al. 2016 (arXiv:1605.01713); for text Denil et al. 2014 (arXiv:1412.6815). Scores are signed, in nats;
     positive ones support the target. Local: their sum is not the objective. One forward and one backward pass.
     """
 
+    baseline: Baseline | None = None
+
     def at(
-        self, points: Float[Tensor, "point token dim"], gradient: Float[Tensor, "point token dim"]
+        self,
+        objective: Objective,
+        points: Float[Tensor, "point token dim"],
+        gradient: Float[Tensor, "point token dim"],
     ) -> Float[Tensor, "point token dim"]:
-        return gradient * points
+        return gradient * (points if self.baseline is None else points - self.baseline(objective, points[0]))

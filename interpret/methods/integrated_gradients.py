@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpret.attribution import Completeness
-from interpret.baselines import Baseline, MeanEmbedding
+from interpret.baselines import Baseline, LineBreak
 from interpret.gradients import Objective, gradients, values
 from interpret.methods.adaptive import Point, certified_gap, integrate, total
 from interpret.methods.holding import Hold, held_tokens
@@ -51,7 +51,7 @@ class IntegratedGradients(Method):
 
     tolerance: float = 0.05
     max_gradients: int = 256
-    baseline: Baseline = MeanEmbedding()
+    baseline: Baseline = LineBreak()
     hold: Hold = "template"
     steps: int | None = None
     rule: Rule = "midpoint"
@@ -71,8 +71,7 @@ class IntegratedGradients(Method):
         )
         return f"IntegratedGradients({how}, baseline={self.baseline!r}, hold={self.hold!r})"
 
-    @property
-    def cost(self) -> int:
+    def cost(self, tokens: int) -> int:
         return self.max_gradients if self.steps is None else self.steps
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpret.attribution import Completeness
-from interpret.gradients import Objective, gradients
+from interpret.gradients import LOG_PROBABILITY, Objective, Quantity, gradients
 from interpret.reduction import SUM, Reduction
 
 
@@ -37,19 +37,23 @@ class Method(ABC):
     """A way to attribute an objective to the embeddings: a frozen dataclass, whose repr is its label."""
 
     reduction: Reduction = SUM
+    quantity: Quantity = LOG_PROBABILITY
 
     @abstractmethod
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
         """Attribute the objective at x."""
 
-    @property
     @abstractmethod
-    def cost(self) -> int:
-        """The number of gradients it takes, at most."""
+    def cost(self, tokens: int) -> int:
+        """The number of gradients it takes for a prompt of so many tokens, at most."""
 
     def unit(self, quantity: str) -> str:
         """The unit of a score, given the unit of the quantity explained."""
         return quantity
+
+    def normalized(self, scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
+        """What is done with the scores of a prompt together: nothing, unless a convention says so."""
+        return scores
 
 
 class LocalMethod(Method):
@@ -57,14 +61,16 @@ class LocalMethod(Method):
 
     @abstractmethod
     def at(
-        self, points: Float[Tensor, "point token dim"], gradient: Float[Tensor, "point token dim"]
+        self,
+        objective: Objective,
+        points: Float[Tensor, "point token dim"],
+        gradient: Float[Tensor, "point token dim"],
     ) -> Float[Tensor, "point token dim"]:
         """The attributions at each point, given the gradients there."""
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
         _, gradient = gradients(objective, x[None])
-        return Evidence(self.at(x[None], gradient)[0])
+        return Evidence(self.at(objective, x[None], gradient)[0])
 
-    @property
-    def cost(self) -> int:
+    def cost(self, tokens: int) -> int:
         return 1

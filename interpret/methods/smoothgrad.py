@@ -1,37 +1,37 @@
-"""SmoothGrad: the mean of any method over noisy copies of the prompt's embeddings."""
+"""SmoothGrad and its kin: the mean, mean square or variance of a method over noisy copies of the embeddings."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpret.gradients import Objective, gradients
 from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.methods.method import Evidence, LocalMethod, Method
-from interpret.reduction import Reduction
+from interpret.methods.vanilla_gradient import VanillaGradient
+from interpret.reduction import TOTAL, Reduction
 
 
 @dataclass(frozen=True)
-class SmoothGrad(Method):
-    """The mean of a method's attributions over noisy embeddings.
+class Noisy(Method):
+    """A statistic of a method's attributions at x + e, e ~ N(0, (sigma * rms)^2), rms that of the embeddings.
 
-    a = mean over e of method(x + e), e ~ N(0, (sigma * rms)^2), rms the root mean square of the embeddings
-
-    The noise comes in pairs +e and -e, whose first-order effects cancel; each pair is one independent sample, from
-    which the standard error of every score follows. Smilkov et al. 2017 (arXiv:1706.03825). The unit and the sign are
-    the wrapped method's. Costs `samples` times the wrapped method; keeps a (token, dim) tensor for every pair.
+    The noise comes in pairs +e and -e, whose first-order effects cancel in a mean; each pair is one independent
+    sample, from which the standard error of every score follows. Costs `samples` times the wrapped method; keeps a
+    (token, dim) tensor for every sample.
 
     Args:
-        method: what is averaged.
+        method: what is sampled.
         samples: how many noisy copies, an even number.
         sigma: the noise's standard deviation in units of the embeddings' root mean square.
         seed: of the noise; the same seed gives the same scores.
     """
 
-    method: Method = field(default_factory=GradientTimesInput)
+    method: Method = field(default_factory=VanillaGradient)
     samples: int = 50
     sigma: float = 0.3
     seed: int = 0
@@ -42,27 +42,29 @@ class SmoothGrad(Method):
         if not 0 <= self.sigma < float("inf"):
             raise ValueError(f"sigma is {self.sigma}; it must be a finite number from 0 on (0.3 is usual)")
 
-    @property
-    def reduction(self) -> Reduction:  # type: ignore[override]
-        return self.method.reduction
+    def cost(self, tokens: int) -> int:
+        return self.samples * self.method.cost(tokens)
 
-    @property
-    def cost(self) -> int:
-        return self.samples * self.method.cost
-
-    def unit(self, quantity: str) -> str:
-        return self.method.unit(quantity)
+    @abstractmethod
+    def of_pairs(
+        self, plus: Float[Tensor, "pair token dim"], minus: Float[Tensor, "pair token dim"]
+    ) -> Float[Tensor, "pair token dim"]:
+        """One estimate of the statistic from each pair; their mean is the result."""
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
         noise = self.noise(x)
-        points, held = x + torch.cat([noise, -noise]), None
-        if isinstance(self.method, LocalMethod):
-            attributions = self.method.at(points, gradients(objective, points)[1])
-        else:
-            evidence = [self.method(objective, point) for point in points]
-            attributions, held = torch.stack([each.attributions for each in evidence]), evidence[0].held
-        samples = (attributions[: len(noise)] + attributions[len(noise) :]) / 2
+        attributions, held = self.at_points(objective, x + torch.cat([noise, -noise]))
+        samples = self.of_pairs(*attributions.chunk(2))
         return Evidence(samples.mean(0), held=held, samples=samples)
+
+    def at_points(
+        self, objective: Objective, points: Float[Tensor, "point token dim"]
+    ) -> tuple[Float[Tensor, "point token dim"], Bool[Tensor, " token"] | None]:
+        """The wrapped method's attributions at each point, and what it held; points run together where they can."""
+        if isinstance(self.method, LocalMethod):
+            return self.method.at(objective, points, gradients(objective, points)[1]), None
+        evidence = [self.method(objective, point) for point in points]
+        return torch.stack([each.attributions for each in evidence]), evidence[0].held
 
     def noise(self, x: Float[Tensor, "token dim"]) -> Float[Tensor, "pair token dim"]:
         """One noise tensor for each pair, from a generator of its own."""
@@ -70,3 +72,75 @@ class SmoothGrad(Method):
         scale = self.sigma * x.square().mean().sqrt()
         shape = (self.samples // 2, *x.shape)
         return scale * torch.randn(shape, generator=generator, dtype=x.dtype).to(x.device)
+
+
+@dataclass(frozen=True)
+class SmoothGrad(Noisy):
+    """The mean of a method's attributions over noisy embeddings (see Noisy for the noise, the settings and the cost).
+
+    a = mean over e of method(x + e)
+
+    Smilkov et al. 2017 (arXiv:1706.03825). Reduction, sign and unit are the wrapped method's, by default gradient
+    times input, in nats.
+    """
+
+    method: Method = field(default_factory=GradientTimesInput)
+
+    @property
+    def reduction(self) -> Reduction:  # type: ignore[override]
+        return self.method.reduction
+
+    def unit(self, quantity: str) -> str:
+        return self.method.unit(quantity)
+
+    def of_pairs(
+        self, plus: Float[Tensor, "pair token dim"], minus: Float[Tensor, "pair token dim"]
+    ) -> Float[Tensor, "pair token dim"]:
+        return (plus + minus) / 2
+
+
+@dataclass(frozen=True)
+class SmoothGradSquared(Noisy):
+    """The mean square of a method's attributions over noisy embeddings (see Noisy).
+
+    a = mean over e of method(x + e)^2
+
+    Hooker et al. 2018 (arXiv:1806.10758). Unsigned; in the wrapped method's unit squared, added up over the dimensions.
+    """
+
+    reduction = TOTAL
+
+    def unit(self, quantity: str) -> str:
+        return f"({self.method.unit(quantity)})²"
+
+    def of_pairs(
+        self, plus: Float[Tensor, "pair token dim"], minus: Float[Tensor, "pair token dim"]
+    ) -> Float[Tensor, "pair token dim"]:
+        return (plus.square() + minus.square()) / 2
+
+
+@dataclass(frozen=True)
+class VarGrad(Noisy):
+    """The variance of a method's attributions over noisy embeddings (see Noisy).
+
+    a = variance over e of method(x + e): that of the pairs' means, plus the mean square of their half differences
+
+    Adebayo et al. 2018 (arXiv:1810.03307), Hooker et al. 2018 (arXiv:1806.10758). Unsigned and unbiased; in the
+    wrapped method's unit squared, added up over the dimensions. Needs two pairs.
+    """
+
+    reduction = TOTAL
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples < 4:
+            raise ValueError(f"samples is {self.samples}; a variance needs two pairs, so at least 4")
+
+    def unit(self, quantity: str) -> str:
+        return f"({self.method.unit(quantity)})²"
+
+    def of_pairs(
+        self, plus: Float[Tensor, "pair token dim"], minus: Float[Tensor, "pair token dim"]
+    ) -> Float[Tensor, "pair token dim"]:
+        mean, pairs = (plus + minus) / 2, len(plus)
+        return (mean - mean.mean(0)).square() * pairs / (pairs - 1) + ((plus - minus) / 2).square()

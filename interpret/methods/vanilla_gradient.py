@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from interpret.gradients import Objective
 from interpret.methods.method import LocalMethod
 from interpret.reduction import NORM_1, NORM_2, Reduction
 
@@ -35,6 +36,9 @@ class VanillaGradient(LocalMethod):
         return f"{quantity} per unit of embedding"
 
     def at(
-        self, points: Float[Tensor, "point token dim"], gradient: Float[Tensor, "point token dim"]
+        self,
+        objective: Objective,
+        points: Float[Tensor, "point token dim"],
+        gradient: Float[Tensor, "point token dim"],
     ) -> Float[Tensor, "point token dim"]:
         return gradient

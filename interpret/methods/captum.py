@@ -1,0 +1,106 @@
+"""Any attribution of captum's that works on an input, as a method here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from interpret.baselines import Baseline, LineBreak
+from interpret.gradients import Objective
+from interpret.methods.method import Evidence, Method
+
+
+class Captum(Method):
+    """A captum attribution, run on the prompt's embeddings: `Captum(GradientShap, n_samples=50)`.
+
+    The formula is captum's own (Kokhlikyan et al. 2020, arXiv:2009.07896). Scores are the signed sum over the
+    embedding's dimensions, in nats. Where captum changes features (FeatureAblation, KernelShap, Lime), a feature is a
+    token. Where it takes baselines, it gets `baseline`; its random numbers come from `seed`, and the global state
+    is put back. Costs what captum's settings say; gradients are counted by their forward passes.
+
+    Args:
+        attribution: the class, from captum.attr.
+        baseline: where captum asks for one.
+        seed: of captum's random numbers.
+        **settings: passed on to captum's `attribute`.
+
+    Raises:
+        ValueError: a class that explains layers or neurons, or a setting that captum's class does not have.
+    """
+
+    def __init__(self, attribution: type, *, baseline: Baseline | None = None, seed: int = 0, **settings: Any):
+        accepted = inspect.signature(attribution.attribute).parameters  # type: ignore[attr-defined]
+        first = list(inspect.signature(attribution).parameters)
+        if "layer" in first or "neuron_selector" in accepted or "inputs" not in accepted:
+            raise ValueError(
+                f"{attribution.__name__} does not explain an input as a whole; take a captum class that does"
+            )
+        strange = sorted(set(settings) - set(accepted))
+        if strange:
+            raise ValueError(
+                f"{attribution.__name__} has no setting {strange[0]!r}; it has {', '.join(list(accepted)[2:])}"
+            )
+        self.attribution, self.seed, self.settings = attribution, seed, settings
+        self.baseline = baseline if baseline is not None else LineBreak()
+        self.by_token = "feature_mask" in accepted
+        self.takes_baselines = "baselines" in accepted
+
+    def __repr__(self) -> str:
+        settings = {**({"baseline": self.baseline} if self.takes_baselines else {}), **self.settings, "seed": self.seed}
+        return f"Captum({', '.join([self.attribution.__name__, *(f'{k}={v!r}' for k, v in settings.items())])})"
+
+    def cost(self, tokens: int) -> int:
+        return int(self.settings.get("n_samples", self.settings.get("n_steps", tokens)))
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
+        settings = dict(self.settings)
+        if self.takes_baselines:
+            settings.setdefault("baselines", self.baseline(objective, x)[None].clone())
+        if self.by_token:
+            settings.setdefault(
+                "feature_mask", torch.arange(len(x), device=x.device)[None, :, None].expand(1, *x.shape)
+            )
+        explainer = self.attribution(AsModule(objective))
+        with objective.at_rest(), seeded(self.seed):
+            result = explainer.attribute(x[None].clone().requires_grad_(), **settings)
+        if isinstance(result, tuple):  # with return_convergence_delta
+            result = result[0]
+        attributions = result.detach()[0]
+        return Evidence(attributions.mean(-1, keepdim=True) if self.by_token else attributions)
+
+
+class AsModule(nn.Module):
+    """An objective as a module, which is what captum asks for."""
+
+    def __init__(self, objective: Objective):
+        super().__init__()
+        self.objective = objective
+        self.lm = objective.lm  # so that captum finds the modules that it puts its hooks on
+
+    def forward(self, points: Float[Tensor, "point token dim"]) -> Float[Tensor, " point"]:
+        """The objective at each point."""
+        if torch.is_grad_enabled():
+            self.objective.gradients_spent += len(points)
+        else:
+            self.objective.forwards_spent += len(points)
+        return self.objective.function(points)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The global random numbers of torch and numpy from a seed; put back afterwards."""
+    state = numpy.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        numpy.random.seed(seed)
+        try:
+            yield
+        finally:
+            numpy.random.set_state(state)

@@ -1,0 +1,47 @@
+"""Expected gradients: integrated gradients averaged over many baselines, by sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interpret.baselines import every_embedding
+from interpret.gradients import Objective, gradients
+from interpret.methods.holding import Hold, held_tokens
+from interpret.methods.method import Evidence, Method
+
+
+@dataclass(frozen=True)
+class ExpectedGradients(Method):
+    """Integrated gradients averaged over prompts of random words as baselines, one random point of each path.
+
+    a = mean over x', alpha of (x - x') * dF/dx(x' + alpha (x - x')), x' random words of the vocabulary, alpha in [0, 1]
+
+    Erion et al. 2019 (arXiv:1906.10670). Scores are signed, in nats; in expectation they add up to F(x) minus the mean
+    of F over the baselines. Every score has a standard error. Costs `samples` gradients.
+    """
+
+    samples: int = 200
+    seed: int = 0
+    hold: Hold = "template"
+
+    def __post_init__(self) -> None:
+        if self.samples < 2:
+            raise ValueError(f"samples is {self.samples}; it must be at least 2")
+
+    def cost(self, tokens: int) -> int:
+        return self.samples
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
+        held = held_tokens(self.hold, objective, x)
+        words = every_embedding(objective, self)
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = torch.randint(len(words), (self.samples, len(x)), generator=generator)
+        alphas = torch.rand((self.samples, 1, 1), generator=generator, dtype=torch.float64).to(x)
+        start = torch.where(held[:, None], x, words[drawn.to(words.device)].to(x))
+        way = x - start
+        samples = way * gradients(objective, start + alphas * way)[1]
+        return Evidence(samples.mean(0), held=held, samples=samples)

@@ -140,27 +140,25 @@ UNKNOWN = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Unknown(
 ALMOST_ZERO = Embeddings(torch.tensor(1e-6), "1e-6")
 
 
-def _rows() -> tuple[Convention, ...]:
-    """Library, kind, what is explained, formula, reduction, normalization."""
-    rows: tuple[tuple[str, str, Quantity, Method, Reduction, Normalization], ...] = (
-        ("allennlp", GI, LOSS, GradientTimesInput(), ABSOLUTE_SUM, SHARE),
-        ("allennlp", IG, LOSS, LEFT_FROM_ZERO, ABSOLUTE_SUM, SHARE),
-        ("allennlp", SMOOTHGRAD, LOSS, PlainNoise(), ABSOLUTE_SUM, SHARE),
-        ("captum", GI, LOG_PROBABILITY, GradientTimesInput(), SUM, NONE),
-        ("captum", IG, LOG_PROBABILITY, FIRST_ID, SUM, NONE),
-        ("inseq", GRADIENT, PROBABILITY, VanillaGradient(), NORM_2, SHARE),
-        ("inseq", GI, PROBABILITY, GradientTimesInput(), NORM_2, SHARE),
-        ("inseq", IG, PROBABILITY, UNKNOWN, NORM_2, SHARE),
-        ("interpreto", GI, LOGIT, GradientTimesInput(), MEAN_ABSOLUTE, NONE),
-        ("interpreto", IG, LOGIT, MagnitudesAlongPath(10, ALMOST_ZERO), MEAN_ABSOLUTE, NONE),
-        ("ecco", GRADIENT, PROBABILITY, VanillaGradient(), NORM_2, SHARE),
-        ("ecco", GI, PROBABILITY, GradientTimesInput(), ABSOLUTE_SUM, SHARE),
-    )
-    names = ("library", "kind", "quantity", "method", "reduction", "normalization")
-    return tuple(Convention(**dict(zip(names, row, strict=True))) for row in rows)
-
-
-CONVENTIONS = _rows()
+Row = tuple[str, str, Quantity, Method, Reduction, Normalization]
+ROWS: tuple[Row, ...] = (
+    ("allennlp", GI, LOSS, GradientTimesInput(), ABSOLUTE_SUM, SHARE),
+    ("allennlp", IG, LOSS, LEFT_FROM_ZERO, ABSOLUTE_SUM, SHARE),
+    ("allennlp", SMOOTHGRAD, LOSS, PlainNoise(), ABSOLUTE_SUM, SHARE),
+    ("captum", GI, LOG_PROBABILITY, GradientTimesInput(), SUM, NONE),
+    ("captum", IG, LOG_PROBABILITY, FIRST_ID, SUM, NONE),
+    ("inseq", GRADIENT, PROBABILITY, VanillaGradient(), NORM_2, SHARE),
+    ("inseq", GI, PROBABILITY, GradientTimesInput(), NORM_2, SHARE),
+    ("inseq", IG, PROBABILITY, UNKNOWN, NORM_2, SHARE),
+    ("interpreto", GI, LOGIT, GradientTimesInput(), MEAN_ABSOLUTE, NONE),
+    ("interpreto", IG, LOGIT, MagnitudesAlongPath(10, ALMOST_ZERO), MEAN_ABSOLUTE, NONE),
+    ("ecco", GRADIENT, PROBABILITY, VanillaGradient(), NORM_2, SHARE),
+    ("ecco", GI, PROBABILITY, GradientTimesInput(), ABSOLUTE_SUM, SHARE),
+)
+CONVENTIONS: tuple[Convention, ...] = tuple(
+    Convention(library=library, kind=kind, quantity=quantity, method=method, reduction=reduction, normalization=norm)
+    for library, kind, quantity, method, reduction, norm in ROWS
+)
 
 
 def convention(library: str, kind: str = IG) -> Convention:

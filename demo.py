@@ -1,17 +1,28 @@
-"""What `make demo` shows: three predictions of the bundled model, each explained by every interpreter."""
+"""What `make demo` shows: three predictions of the bundled model, each explained by every kind of method."""
 
 import time
+import warnings
 from pathlib import Path
 
 from rich.console import Console
 
-from interpret import GradientTimesInput, IntegratedGradients, SmoothGrad, VanillaGradient, attribute, compare
+from interpret import (
+    CONVENTIONS,
+    GIM,
+    GradientTimesInput,
+    IntegratedGradients,
+    SmoothGrad,
+    VanillaGradient,
+    aligned,
+    attribute,
+    compare,
+)
 from interpret.views.heatmap import save_figure
 from interpret.views.terminal import headline, running_text, table
 from nexttoken import NextTokenLM
 
 FIGURES = Path("figures")
-METHODS = [VanillaGradient(), GradientTimesInput(), SmoothGrad(), IntegratedGradients(steps=200)]
+METHODS = [VanillaGradient(), GradientTimesInput(), SmoothGrad(), GIM(), IntegratedGradients()]
 QUESTIONS = {
     "mary": ("When Mary and John went to the store, John gave a drink to", " Mary", None),
     "paris": ("The capital of France is", " Paris", None),
@@ -21,7 +32,7 @@ QUESTIONS = {
 
 def main() -> None:
     """Explain, print, save."""
-    console = Console()
+    console = Console(soft_wrap=True)
     lm = NextTokenLM.from_pretrained()
     FIGURES.mkdir(exist_ok=True)
     saved = []
@@ -35,8 +46,10 @@ def main() -> None:
             console.print(running_text(attributions[-1]))
             console.print(table(attributions[-1]))
             console.print(f"{time.monotonic() - begun:.1f} s", style="dim", highlight=False)
-        figure = compare(attributions)
-        saved += [save_figure(figure, FIGURES / f"{name}.{ending}") for ending in ("png", "pdf")]
+        for ending in ("png", "pdf"):
+            saved.append(save_figure(attributions[-1].heatmap(), FIGURES / f"{name}.{ending}"))
+            saved.append(save_figure(compare(attributions), FIGURES / f"{name}_methods.{ending}"))
+    saved.append(save_figure(conventions(lm), FIGURES / "conventions.png"))
     console.print("\nHeatmaps:", *saved, sep="\n  ", highlight=False)
     console.print(
         "\nNext, ask a question of your own:\n"
@@ -45,6 +58,22 @@ def main() -> None:
         "or open notebooks/explain_a_prediction.ipynb.",
         highlight=False,
     )
+
+
+def conventions(lm):
+    """One prompt under the conventions of five libraries, and certified."""
+    prompt, target, _ = QUESTIONS["keys"]
+    rows, labels = [], []
+    for method in [*CONVENTIONS, IntegratedGradients()]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that captum's defaults do not converge is what the figure shows
+            try:
+                rows.append(attribute(lm, prompt, target, method))
+            except FloatingPointError:  # AllenNLP's path begins where this model has no gradient
+                continue
+        name = "certified integrated gradients" if isinstance(method, IntegratedGradients) else repr(method)
+        labels.append(f"{name} ({rows[-1].unit})")
+    return aligned(rows, labels)
 
 
 if __name__ == "__main__":

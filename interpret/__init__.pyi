@@ -33,5 +33,6 @@ from .methods.smoothgrad import SmoothGrad as SmoothGrad
 from .methods.smoothgrad import SmoothGradSquared as SmoothGradSquared
 from .methods.smoothgrad import VarGrad as VarGrad
 from .methods.vanilla_gradient import VanillaGradient as VanillaGradient
+from .views.aligned import aligned as aligned
 from .views.heatmap import compare as compare
 from .views.heatmap import heatmap as heatmap

@@ -16,10 +16,8 @@ from transformers import masking_utils, modeling_utils
 
 from nexttoken.bundled import bundled_folder
 from nexttoken.model import NextTokenLM
+from nexttoken.probe import embedding_rows, probe
 from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
-
-PROBE_LENGTH = 7
-PROBE_TOLERANCE = 1e-5
 
 
 class PretrainedNextTokenLM(NextTokenLM):
@@ -39,17 +37,18 @@ class PretrainedNextTokenLM(NextTokenLM):
     """
 
     def __init__(self, network: Any, vocab: Vocabulary, name: str):
-        config = network.config.get_text_config(decoder=True)
+        limit = getattr(network.config.get_text_config(decoder=True), "max_position_embeddings", None)
         super().__init__(
             vocab,
             text_field_embedder=network.get_input_embeddings(),
             language_model_head=network,
-            max_length=getattr(config, "max_position_embeddings", None),
+            max_length=limit if limit and limit > 0 else None,  # XLNet says -1
         )
         self.name = name
         accepted = inspect.signature(network.forward).parameters
         self._one_row = "logits_to_keep" in accepted
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
+        self.reads_ids = False
         self.feeding = probe(self)
 
     def next_token(
@@ -66,7 +65,10 @@ class PretrainedNextTokenLM(NextTokenLM):
         else:
             with embedding_output(self.text_field_embedder, embeddings):
                 output = self.language_model_head(input_ids=input_ids, **options)
-        return output.hidden_states[-1] if states else None, output.logits[:, -1]
+        hidden = output.hidden_states[-1] if states else None
+        if hidden is not None and hidden.ndim == 4:  # Gemma 3n has parallel streams, the active one first
+            hidden = hidden[0]
+        return hidden, output.logits[:, -1]
 
     @contextlib.contextmanager
     def attention(self, function: Callable[..., Any]) -> Iterator[None]:
@@ -95,50 +97,11 @@ class PretrainedNextTokenLM(NextTokenLM):
 @contextlib.contextmanager
 def embedding_output(layer: nn.Module, embeddings: Float[Tensor, "row token dim"]) -> Iterator[None]:
     """Within this context, the embedding layer returns these embeddings."""
-    handle = layer.register_forward_hook(lambda module, inputs, output: embeddings.to(output.dtype))
+    handle = layer.register_forward_hook(lambda module, inputs, output: embeddings.to(output))
     try:
         yield
     finally:
         handle.remove()
-
-
-def probe(lm: PretrainedNextTokenLM) -> str:
-    """Find the way of feeding embeddings to a network that equals feeding it with ids, on a fixed prompt.
-
-    Returns "inputs_embeds" or "embedding_output".
-
-    Raises:
-        ValueError: neither way gives the network's own logits, or a gradient.
-    """
-    network: Any = lm.language_model_head
-    generator = torch.Generator().manual_seed(0)
-    size = min(lm.vocab.size(), network.get_input_embeddings().weight.shape[0])
-    input_ids = torch.randint(size, (1, PROBE_LENGTH), generator=generator).to(lm.device)
-    reasons = []
-    with lm.at_rest():
-        with torch.no_grad():
-            expected = network(input_ids=input_ids, **lm._options).logits[:, -1].float()
-        for way in ("inputs_embeds", "embedding_output"):
-            lm.feeding = way
-            try:
-                with torch.enable_grad():
-                    embeddings = lm.embed({"input_ids": input_ids}).detach().requires_grad_(True)
-                    logits = lm.next_token(embeddings.clone(), input_ids)[1].float()
-                    (gradient,) = torch.autograd.grad(logits.log_softmax(-1)[0, 0], embeddings)
-            except Exception as error:
-                reasons.append(f"{way}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-                continue
-            difference = float((logits.detach() - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
-            if not difference <= PROBE_TOLERANCE:
-                reasons.append(f"{way}: the logits differ from the model's own by {difference:.1e} of the largest")
-            elif not bool(gradient.isfinite().all()) or not bool(gradient.any()):
-                reasons.append(f"{way}: the gradient with respect to the embeddings is zero or not finite")
-            else:
-                return way
-    raise ValueError(
-        f"{type(network).__name__} cannot be explained by its embeddings, since feeding it with them does not equal "
-        f"feeding it with ids ({'; '.join(reasons)})"
-    )
 
 
 def from_pretrained(
@@ -167,10 +130,11 @@ def from_pretrained(
     """
     if isinstance(model, nn.Module):
         network: Any = model
-        config = network.config
-        rows = network.get_input_embeddings().weight.shape[0]
-        vocab = IdVocabulary(rows, first(config.eos_token_id), first(config.pad_token_id))
-        name = getattr(config, "_name_or_path", "") or type(network).__name__
+        config = network.config.get_text_config(decoder=True)
+        rows = embedding_rows(network)
+        eos, pad = (first(getattr(config, name, None)) for name in ("eos_token_id", "pad_token_id"))
+        vocab = IdVocabulary(rows, eos, pad)
+        name = getattr(network.config, "_name_or_path", "") or type(network).__name__
         return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows) if tokenizer else vocab, name)
     source = Path(bundled_folder(convert_gguf) if model is None else model).expanduser()
     name = source.name if source.exists() else str(model)
@@ -192,7 +156,7 @@ def from_pretrained(
             f"cannot load the model {str(model)!r}: {unreachable(source, error)}; give a folder with safetensors or a "
             "GGUF file, or no model for the bundled one"
         ) from error
-    rows = network.get_input_embeddings().weight.shape[0]
+    rows = embedding_rows(network)
     return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows), name)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from interpret import Attribution, GradientTimesInput, IntegratedGradients, VanillaGradient, attribute, compare
 from interpret.views.colour import AGAINST, FOR, HELD, STRENGTH, colour, contrast, ink, luminance
-from interpret.views.heatmap import TEXT_SIZE, text_width
+from interpret.views.fonts import TEXT_SIZE, text_width
 from interpret.views.html import html
 from interpret.views.terminal import headline, running_text, table
 from interpret.views.visible import visible

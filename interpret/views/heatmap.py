@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import io
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rcParams
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.patches import Rectangle
-from matplotlib.textpath import TextToPath
 
 from interpret.attribution import Attribution
 from interpret.views.colour import HELD, Colour, colour, ink, scale
+from interpret.views.fonts import TEXT_SIZE, drawable, font, text_width
 from interpret.views.visible import visible
 from interpret.writing import write_whole
 
 POINTS_PER_INCH = 72
-TEXT_SIZE, TITLE_SIZE, NOTE_SIZE = 12.0, 10.5, 8.0
+TITLE_SIZE, NOTE_SIZE = 10.5, 8.0
 LINE, CELL = 20.0, 17.0  # height of a line and of the colour behind it, in points
 MARGIN = 10.0
-BAR_WIDTH, BAR_HEIGHT = 150.0, 7.0
-NO_GLYPH = "□"
+BAR_WIDTH, BAR_HEIGHT, BAR_INDENT = 150.0, 7.0, 8.0
 FORMATS = ("png", "pdf", "svg")
 
 
@@ -162,7 +157,7 @@ class Panel:
         full = self.room + 2 * MARGIN
         axes = figure.add_axes(
             (
-                MARGIN / full,
+                (MARGIN + BAR_INDENT) / full,
                 bottom + height * (MARGIN + 22) / self.height,
                 BAR_WIDTH / full,
                 height * BAR_HEIGHT / self.height,
@@ -214,55 +209,6 @@ def check_format(path: Path) -> None:
     """Raise ValueError unless the file's ending is that of a figure."""
     if path.suffix[1:].lower() not in FORMATS:
         raise ValueError(f"cannot save a figure as {path.name!r}: the ending must be one of .png, .pdf, .svg")
-
-
-def font(text: str, size: float, weight: str = "normal") -> dict[str, Any]:
-    """How a text is drawn: without mathematics and TeX, in fonts that have its characters."""
-    return {"fontproperties": font_properties(text, size, weight), "parse_math": False, "usetex": False}
-
-
-def font_properties(text: str, size: float, weight: str) -> FontProperties:
-    """The fonts for a text: the usual ones, then installed ones that have the characters which those lack."""
-    others = dict.fromkeys(family for character in text if (family := fallback_family(character)))
-    return FontProperties(family=[*rcParams["font.family"], *others], size=size, weight=weight)
-
-
-@lru_cache
-def characters_of(path: str) -> frozenset[int]:
-    """The code points that a font file has glyphs for; none if it can't be read."""
-    try:
-        return frozenset(get_font(path).get_charmap())
-    except (OSError, RuntimeError):
-        return frozenset()
-
-
-@lru_cache(maxsize=4096)
-def fallback_family(character: str) -> str | None:
-    """An installed font that has a character which the usual fonts lack: None if they have it, "" if no font does."""
-    usual = [fontManager.findfont(FontProperties(family=[family])) for family in FontProperties().get_family()]
-    if any(ord(character) in characters_of(path) for path in usual):
-        return None
-    fonts = sorted(fontManager.ttflist, key=lambda entry: ("Noto" not in entry.name, entry.weight != 400, entry.name))
-    return next((entry.name for entry in fonts if ord(character) in characters_of(entry.fname)), "")
-
-
-def drawable(text: str) -> str:
-    """The text with a box for each character that no installed font has; marks without a width are left out."""
-    return "".join(
-        character
-        if fallback_family(character) != ""
-        else ""
-        if unicodedata.category(character) in ("Mn", "Me", "Cf")
-        else NO_GLYPH
-        for character in text
-    )
-
-
-@lru_cache(maxsize=4096)
-def text_width(text: str, size: float = TEXT_SIZE, weight: str = "normal") -> float:
-    """The width of a text in points, leading and trailing spaces included."""
-    prop, measure = font_properties(text, size, weight), TextToPath().get_text_width_height_descent
-    return float(measure(f"|{text}|", prop, False)[0] - measure("||", prop, False)[0])
 
 
 def fit(text: str, room: float, at_least_one: bool) -> int:

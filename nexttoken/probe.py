@@ -1,0 +1,122 @@
+"""What is proved when a model is loaded: feeding it with embeddings equals feeding it with ids, gradients included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+PROBE_LENGTH = 7
+PROBE_TOLERANCE = 1e-5
+PROBE_STEPS = (1e-2, 1e-3, 1e-4)
+PROBE_SLOPE_TOLERANCE = 0.05
+
+
+def probe(lm: Any) -> str:
+    """Find the way of feeding embeddings to a network that equals feeding it with ids, on a fixed prompt.
+
+    Returns "inputs_embeds" or "embedding_output".
+
+    Raises:
+        ValueError: neither way gives the network's own logits, or a gradient.
+    """
+    network: Any = lm.language_model_head
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randperm(min(lm.vocab.size(), embedding_rows(network)), generator=generator)
+    ids = ids[~torch.isin(ids, torch.tensor(special_ids(network)))].to(lm.device)
+    input_ids = ids[None, :PROBE_LENGTH]
+    last_changed = torch.cat([input_ids[:, :-1], ids[None, PROBE_LENGTH : PROBE_LENGTH + 1]], 1)
+    reasons = []
+    with lm.at_rest():
+        try:
+            with torch.no_grad():
+                whole = network(input_ids=input_ids, **lm._options).logits.float()
+                other = network(input_ids=last_changed, **lm._options).logits.float()
+        except Exception as error:
+            raise ValueError(f"{type(network).__name__} cannot run on ids alone: {in_one_line(error)}") from error
+        expected, tolerance = whole[:, -1], max(PROBE_TOLERANCE, 4 * torch.finfo(network.dtype).eps)
+        if whole.shape == other.shape and relative(other[:, :-1], whole[:, :-1]) > tolerance:
+            raise ValueError(
+                f"{type(network).__name__} is not causal: what it predicts before a token depends on that token; "
+                "a model of BERT's kind needs is_decoder=True in its configuration"
+            )
+        for way in ("inputs_embeds", "embedding_output"):
+            lm.feeding = way
+            try:
+                with torch.enable_grad():
+                    embeddings = lm.embed({"input_ids": input_ids}).detach().requires_grad_(True)
+                    logits = lm.next_token(embeddings.clone(), input_ids)[1].float()
+                    (gradient,) = torch.autograd.grad(logits.log_softmax(-1)[0, 0], embeddings)
+                error_of_slope = slope_error(lm, embeddings.detach(), input_ids, gradient)
+            except Exception as error:
+                reasons.append(f"{way}: {in_one_line(error)}")
+                continue
+            difference = relative(logits.detach(), expected)
+            if not difference <= tolerance:
+                reasons.append(f"{way}: the logits differ from the model's own by {difference:.1e} of the largest")
+            elif not bool(gradient.isfinite().all()) or not bool(gradient.any()):
+                reasons.append(f"{way}: the gradient with respect to the embeddings is zero or not finite")
+            elif not error_of_slope <= PROBE_SLOPE_TOLERANCE:
+                reasons.append(f"{way}: the gradient is off by {error_of_slope:.0%}, a part being computed without")
+            else:
+                with torch.no_grad():
+                    unlike = lm.next_token(embeddings.clone(), input_ids.flip(1))[1].float()
+                lm.reads_ids = bool(relative(unlike, expected) > tolerance)
+                return way
+    raise ValueError(
+        f"{type(network).__name__} cannot be explained by its embeddings, since feeding it with them does not equal "
+        f"feeding it with ids ({'; '.join(reasons)})"
+    )
+
+
+def slope_error(
+    lm: Any,
+    embeddings: Float[Tensor, "1 token dim"],
+    input_ids: Int[Tensor, "1 token"],
+    gradient: Float[Tensor, "1 token dim"],
+) -> float:
+    """How far the gradient is from central differences in random directions, at the first step size that fits.
+
+    It finds networks that take no embeddings but those of tokens (an error), and those that compute a part without
+    gradient. Half precision is too coarse to tell: 0 there.
+    """
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(2, *embeddings.shape[1:], generator=generator).to(embeddings) * embeddings.std()
+    slopes = (directions * gradient).flatten(1).sum(1)
+    errors = []
+    for step in PROBE_STEPS:
+        with torch.no_grad():
+            above, below = (
+                lm.next_token(embeddings + sign * step * directions, input_ids.expand(2, -1))[1].log_softmax(-1)[:, 0]
+                for sign in (1, -1)
+            )
+        errors.append(float(((above - below) / (2 * step) - slopes).norm() / slopes.norm()))
+        if errors[-1] <= PROBE_SLOPE_TOLERANCE:
+            break
+    return min(errors) if embeddings.dtype.itemsize >= 4 else 0.0
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """The largest difference, relative to the largest expected value."""
+    return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+
+
+def embedding_rows(network: Any) -> int:
+    """The number of token ids a network has embeddings for. Raises ValueError unless they are one matrix."""
+    weight = getattr(network.get_input_embeddings(), "weight", None)
+    if weight is None:
+        raise ValueError(f"{type(network).__name__} has more than one embedding layer for its tokens; one is expected")
+    return weight.shape[0]
+
+
+def special_ids(network: Any) -> list[int]:
+    """The ids its configuration names, such as padding or images, which a network may treat in a way of their own."""
+    named = network.config.to_dict() | network.config.get_text_config(decoder=True).to_dict()
+    return [i for name, i in named.items() if name.endswith(("_token_id", "_token_index")) and isinstance(i, int)]
+
+
+def in_one_line(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -167,7 +167,8 @@ def read(prompt: str) -> str:
 
 def load(model: str | None, console: Console) -> NextTokenLM:
     """The model, with a sign of life while it loads."""
-    with console.status("loading the model (the bundled one is converted on first use, which takes half a minute)"):
+    sign = console.status("loading the model (the bundled one is converted on first use, which takes half a minute)")
+    with sign if console.is_terminal else nullcontext():
         from nexttoken import NextTokenLM
 
         return NextTokenLM.from_pretrained(model)

@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# One thread, here and in what the tests start: on a busy machine, waiting for a second one takes most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
@@ -195,13 +197,3 @@ class Untouched:
         assert self.state() == self.before
         assert torch.equal(torch.get_rng_state(), self.random)
         assert all(torch.equal(a, b) for a, b in zip(self.weights, self.lm.parameters(), strict=True))
-
-
-@pytest.fixture(autouse=True)
-def _threads(request):
-    """Tiny models run on one thread: on a busy machine, waiting for a second one takes most of the time."""
-    threads = torch.get_num_threads()
-    if "bundled" not in request.fixturenames:
-        torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

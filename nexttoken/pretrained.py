@@ -50,6 +50,8 @@ class PretrainedNextTokenLM(NextTokenLM):
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
         self.reads_ids = False
         self.feeding = probe(self)
+        if self.reads_ids:
+            self.name += " (a part of each token is looked up from its id, and stays)"
 
     def next_token(
         self,

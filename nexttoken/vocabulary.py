@@ -140,11 +140,6 @@ class TokenizerVocabulary(Vocabulary):
     def size(self, namespace: str = "bert") -> int:
         return self._size
 
-    @property
-    def special_ids(self) -> frozenset[int]:
-        """The ids of the tokenizer's special tokens."""
-        return frozenset(self.tokenizer.all_special_ids)
-
     def encode(self, text: str, add_special_tokens: bool = True) -> Encoding:
         fast = bool(getattr(self.tokenizer, "is_fast", False))
         encoded = self.tokenizer(

@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: setup
-	$(BIN)/python -m interpret.demo
+	$(BIN)/python demo.py
 
 test: lint
 	$(BIN)/pytest

@@ -20,10 +20,10 @@ from .gradients import Quantity as Quantity
 from .methods.captum import Captum as Captum
 from .methods.discretized_ig import DiscretizedIG as DiscretizedIG
 from .methods.expected_gradients import ExpectedGradients as ExpectedGradients
+from .methods.gap import ConvergenceWarning as ConvergenceWarning
 from .methods.gim import GIM as GIM
 from .methods.gradient_times_input import GradientTimesInput as GradientTimesInput
 from .methods.idgi import IDGI as IDGI
-from .methods.integrated_gradients import ConvergenceWarning as ConvergenceWarning
 from .methods.integrated_gradients import IntegratedGradients as IntegratedGradients
 from .methods.method import Evidence as Evidence
 from .methods.method import LocalMethod as LocalMethod

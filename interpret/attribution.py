@@ -26,12 +26,13 @@ class Completeness:
     """How much of the change of the objective from the baseline to the prompt the scores account for.
 
     Attributes:
-        value: F(x), the objective at the prompt, in the unit of the attribution.
+        value: F(x), the objective at the prompt.
         baseline_value: F(x'), the objective at the baseline.
-        gap: |sum of scores - (F(x) - F(x'))|.
+        gap: |sum of scores - (F(x) - F(x'))|, before a convention reduces or normalizes the scores.
         relative_gap: the gap over |F(x) - F(x')|.
         certified_gap: the sum of the absolute gaps of the path's segments, in which nothing cancels; None where the
             method knows the gap of the whole path only.
+        unit: of the objective and the gaps.
     """
 
     value: float
@@ -39,6 +40,7 @@ class Completeness:
     gap: float
     relative_gap: float
     certified_gap: float | None = None
+    unit: str = "nats"
 
     @classmethod
     def of(cls, value: float, baseline_value: float, total: float, certified_gap: float | None = None) -> Completeness:
@@ -69,7 +71,7 @@ class Attribution:
         quantity: what about the target is explained, such as its log-probability.
         method: the method and its settings.
         reduction: how the embedding's dimensions became one score.
-        signed: whether scores have a direction.
+        signed: whether scores have a direction; positive ones raise the quantity.
         model: the model's name.
         gradients_spent: gradients taken, one forward and one backward pass each.
         forwards_spent: forward passes without a gradient.
@@ -127,7 +129,7 @@ class Attribution:
             return ""
         kind = "gap" if self.completeness.certified_gap is None else "certified gap"
         gap = self.completeness.largest_gap
-        return f"{kind} {self.completeness.relative(gap):.1%} ({gap:.2g} {self.unit})"
+        return f"{kind} {self.completeness.relative(gap):.1%} ({gap:.2g} {self.completeness.unit})"
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k pieces with the largest scores by magnitude, with their labels, the largest first."""

@@ -102,8 +102,13 @@ def explain(
 ) -> None:
     """Show which parts of the prompt speak for the next token."""
     with errors_in_one_line() as console:
-        for path in [*(save or []), *([json] if json else [])]:
+        outputs = [*(save or []), *([json] if json else [])]
+        for path in outputs:
             check_output(path)
+        if json and json.suffix != ".json":
+            raise ValueError(f"--json {str(json)!r}: the ending must be .json; figures go to --save")
+        if len(set(outputs)) < len(outputs):
+            raise ValueError("the same file is named twice in --save and --json")
         settings = {
             "tolerance": tolerance, "max_gradients": max_gradients, "steps": steps, "rule": rule, "baseline": baseline,
             "hold": hold, "norm": norm,
@@ -120,13 +125,11 @@ def explain(
         encoded = lm.prompt(read(prompt))
         with progress(console, chosen.cost(len(encoded))) as advance:
             result = attribute(lm, encoded, target, chosen, contrast=contrast, on_progress=advance)
-        for path in save or []:
+        for path in outputs:
             result.save(path)
-        if json:
-            result.save(json)
         output = Console()
         output.print(headline(result), running_text(result), table(result), sep="\n\n")
-        for path in [*(save or []), *([json] if json else [])]:
+        for path in outputs:
             console.print(f"saved {path}", highlight=False, markup=False)
 
 
@@ -140,6 +143,13 @@ def build_method(name: str, settings: dict[str, Any]) -> Method:
     strange = sorted(set(settings) - {field.name for field in fields(method)})
     if strange:
         raise ValueError(f"--{strange[0].replace('_', '-')} does not apply to {name}")
+    if "rule" in settings and "steps" not in settings:
+        raise ValueError("--rule is the rule for a fixed number of steps; give --steps as well")
+    for one in ("tolerance", "max_gradients"):
+        if one in settings and "steps" in settings:
+            raise ValueError(
+                f"--steps fixes the number of gradients, so --{one.replace('_', '-')} means nothing beside it"
+            )
     if "baseline" in settings:
         if settings["baseline"] not in BASELINES:
             raise ValueError(f"there is no baseline {settings['baseline']!r}; the baselines are {', '.join(BASELINES)}")
@@ -161,8 +171,8 @@ def check_output(path: Path) -> None:
 
 
 def read(prompt: str) -> str:
-    """The prompt, from standard input where it is `-`."""
-    return sys.stdin.read() if prompt == "-" else prompt
+    """The prompt, from standard input where it is `-`; the line end that closes standard input is not part of it."""
+    return sys.stdin.read().removesuffix("\n") if prompt == "-" else prompt
 
 
 def load(model: str | None, console: Console) -> NextTokenLM:
@@ -191,7 +201,8 @@ def progress(console: Console, total: int) -> Iterator[Any]:
     try:
         yield advance
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -16,15 +17,16 @@ from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Evidence, Method
 from interpret.reduction import SUM
 from nexttoken import NextTokenLM, Prompt, Target
+from nexttoken.prompt import TokenLike
 
 
 def attribute(
     lm: NextTokenLM,
     prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, str]],
-    target: str | int | None = None,
+    target: TokenLike | None = None,
     method: Method | None = None,
     *,
-    contrast: str | int | Sequence[str | int] | None = None,
+    contrast: TokenLike | Sequence[TokenLike] | None = None,
     quantity: Quantity | None = None,
     chunk_size: int | None = None,
     on_progress: Callable[[int], object] | None = None,
@@ -71,7 +73,7 @@ def attribute(
         model=lm.name,
         gradients_spent=objective.gradients_spent,
         forwards_spent=objective.forwards_spent + 1,
-        completeness=evidence.completeness,
+        completeness=evidence.completeness and replace(evidence.completeness, unit=quantity.unit),
         standard_error=standard_error(evidence, method, positions),
         error=None if evidence.error is None else SUM(evidence.error[:, None], positions),
         held=tuple(all(held[position] for position in piece) for piece in positions),

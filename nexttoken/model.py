@@ -133,8 +133,9 @@ class NextTokenLM(nn.Module):
         devices = {parameter.device for parameter in self.parameters() if parameter.device.type == "cuda"}
         try:
             with (
+                torch.inference_mode(False),
                 torch.random.fork_rng(devices=list(devices)),
-                torch.backends.cudnn.flags(enabled=not self._recurrent()),
+                without_cudnn() if self._recurrent() else contextlib.nullcontext(),
             ):
                 self.eval()
                 for parameter in wanting:
@@ -257,3 +258,14 @@ def one_target_a_row(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch
             f"target id {int(ids[(ids < 0) | (ids >= vocab_size)][0])} is not between 0 and {vocab_size - 1}"
         )
     return ids
+
+
+@contextlib.contextmanager
+def without_cudnn() -> Iterator[None]:
+    """Within this context, cuDNN is off; its other settings stay the caller's."""
+    enabled = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = enabled

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import torch
 import transformers
 from jaxtyping import Float, Int
@@ -187,14 +188,16 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No progress bars and no warnings of transformers within this context."""
-    logging = transformers.utils.logging
-    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging, hub = transformers.utils.logging, huggingface_hub.logging
+    bars, verbosity, of_hub = logging.is_progress_bar_enabled(), logging.get_verbosity(), hub.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    hub.set_verbosity_error()
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
+        hub.set_verbosity(of_hub)
         if bars:
             logging.enable_progress_bar()
 

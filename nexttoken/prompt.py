@@ -5,12 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from operator import index
+from typing import Any, SupportsIndex
 
 from jaxtyping import Float
 from torch import Tensor
 
 from nexttoken.vocabulary import Encoding, IdVocabulary, Vocabulary
+
+TokenLike = str | SupportsIndex  # a token as text or as id
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,22 @@ class Prompt:
         """Tokenize a text, with the special tokens that the tokenizer puts before it. Raises ValueError if empty."""
         if text == "":
             raise ValueError("the prompt is empty; give at least one character")
-        encoding = vocab.encode(text)
+        encoding = vocab.encode(unicode(text))
         if not encoding.ids:
             raise ValueError(f"the prompt {text!r} has no tokens in this vocabulary")
-        return cls(text, encoding.ids, cut(text, encoding, vocab))
+        vocab.check(encoding.ids)
+        prompt = cls(text, encoding.ids, cut(text, encoding, vocab))
+        prompt.warn_of_last_space(vocab)
+        return prompt
+
+    def warn_of_last_space(self, vocab: Vocabulary) -> None:
+        """Warn of a text that ends in a space which the tokenizer writes at the beginning of the next word."""
+        if self.text.endswith(" ") and vocab.encode(self.text + "a").ids[: len(self)] != self.ids:
+            warnings.warn(
+                "the prompt ends in a space, which the tokenizer writes at the beginning of the next word; write the "
+                f"prompt {ending(self.text.rstrip(' '))!r} instead, and a space before the target",
+                stacklevel=4,
+            )
 
     @classmethod
     def from_ids(cls, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
@@ -112,7 +127,8 @@ class Prompt:
 
         contents = [message["content"] for message in messages]
         text = fill(contents)
-        encoding = vocab.encode(text, add_special_tokens=False)
+        encoding = vocab.encode(unicode(text), add_special_tokens=False)
+        vocab.check(encoding.ids)
         written = content_spans(text, contents, fill)
         return cls(text, encoding.ids, cut(text, encoding, vocab, written))
 
@@ -125,20 +141,18 @@ def content_spans(text: str, contents: Sequence[str], fill: Any) -> list[tuple[i
     """
     marks = [f"\u241f{number}\u241f" for number in range(len(contents))]
     frame = fill(marks)
-    spans, cursor, position = [], 0, 0
-    for content, mark in zip(contents, marks, strict=True):
-        place = frame.find(mark, cursor)
-        if place < 0:
-            raise ValueError(f"this tokenizer's chat template leaves out the message {content!r}")
-        position += place - cursor
-        shown = content if text.startswith(content, position) else content.strip()
-        if not text.startswith(shown, position):
-            raise ValueError(
-                f"this tokenizer's chat template rewrites the message {content!r}; give the prompt as text"
-            )
-        spans.append((position, position + len(shown)))
-        position, cursor = position + len(shown), place + len(mark)
-    return spans
+    for shown in (list(contents), [content.strip() for content in contents]):
+        spans, filled, cursor = [], "", 0
+        for content, mark in zip(shown, marks, strict=True):
+            place = frame.find(mark, cursor)
+            if place < 0:
+                raise ValueError(f"this tokenizer's chat template leaves out the message {content!r}")
+            filled += frame[cursor:place]
+            spans.append((len(filled), len(filled) + len(content)))
+            filled, cursor = filled + content, place + len(mark)
+        if filled + frame[cursor:] == text:
+            return spans
+    raise ValueError("this tokenizer's chat template rewrites what the messages say; give the prompt as text")
 
 
 def common_prefix(left: str, right: str) -> str:
@@ -220,11 +234,11 @@ class Target:
     @classmethod
     def of(
         cls,
-        target: str | int | None,
+        target: TokenLike | None,
         prompt: Prompt,
         vocab: Vocabulary,
         logits: Float[Tensor, " vocab"],
-        contrast: str | int | Sequence[str | int] | None = None,
+        contrast: TokenLike | Sequence[TokenLike] | None = None,
     ) -> Target:
         """Resolve a target: text as it would stand after the prompt, a token id, or None for the model's first choice.
 
@@ -239,9 +253,10 @@ class Target:
             ValueError: the target is not exactly one token there, is not in the vocabulary, or equals its foil.
         """
         probabilities = logits.detach().float().softmax(-1)
-        foils = () if contrast is None else (contrast,) if isinstance(contrast, str | int) else tuple(contrast)
+        several = isinstance(contrast, Sequence) and not isinstance(contrast, str)
+        foils: Any = contrast if several else () if contrast is None else (contrast,)
         chosen = int(logits.argmax()) if target is None else one_token(target, prompt, vocab, probabilities)
-        others = tuple(one_token(foil, prompt, vocab, probabilities) for foil in foils)
+        others = tuple(dict.fromkeys(one_token(foil, prompt, vocab, probabilities) for foil in foils))
         if chosen in others:
             raise ValueError(
                 f"the target and its contrast are the same token, {vocab.decode([chosen])!r}; their difference is 0"
@@ -250,23 +265,23 @@ class Target:
         def rated(token_id: int, foils: tuple[Target, ...] = ()) -> Target:
             probability = probabilities[token_id]
             rank = int((probabilities > probability).sum()) + 1
-            return cls(vocab.decode([token_id]), token_id, float(probability), rank, foils)
+            return cls(vocab.token_text(token_id), token_id, float(probability), rank, foils)
 
         return rated(chosen, tuple(rated(other) for other in others))
 
 
-def one_token(target: str | int, prompt: Prompt, vocab: Vocabulary, probabilities: Float[Tensor, " vocab"]) -> int:
+def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilities: Float[Tensor, " vocab"]) -> int:
     """The id of a target that is one token after the prompt; ValueError says what its pieces are if it is not."""
-    if isinstance(target, int):
-        vocab.check([target])
-        return target
+    if not isinstance(target, str):
+        vocab.check([index(target)])
+        return index(target)
     if isinstance(vocab, IdVocabulary):
         vocab.encode(target)
     if target == "":
         raise ValueError("the target is empty; give one token, or none for the model's own first choice")
     ids = continuation(target, prompt, vocab)
     if len(ids) != 1:
-        pieces = ", ".join(repr(vocab.decode([token_id])) for token_id in ids)
+        pieces = ", ".join(repr(vocab.token_text(token_id)) for token_id in ids)
         raise ValueError(f"target {target!r} is {len(ids)} tokens after this prompt ({pieces}); pass one of them")
     if target[0].isalnum() and not prompt.text[-1:].isspace():
         spaced = continuation(" " + target, prompt, vocab)
@@ -286,18 +301,12 @@ def continuation(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, .
     Where the tokenizer would join the two across their border, the target is tokenized alone, with a warning.
     """
     chat = bool(prompt.pieces) and not any(not piece.text for piece in prompt.pieces)
-    together = vocab.encode(prompt.text + target).ids
+    together = vocab.encode(prompt.text + unicode(target)).ids
     if together[: len(prompt)] != prompt.ids and chat:
         together = vocab.encode(prompt.text + target, add_special_tokens=False).ids
     if together[: len(prompt)] == prompt.ids and len(together) > len(prompt):
         return together[len(prompt) :]
-    if prompt.text.endswith(" "):
-        warnings.warn(
-            f"the prompt ends in a space, which the tokenizer writes at the beginning of the next word; "
-            f"write the prompt {ending(prompt.text.rstrip(' '))!r} and the target {' ' + target.lstrip(' ')!r} instead",
-            stacklevel=2,
-        )
-    else:
+    if not prompt.text.endswith(" "):
         warnings.warn(
             f"together, {ending(prompt.text)!r} and {target!r} are tokenized otherwise than apart, so the model has "
             "hardly ever seen this target there; end the prompt where a word ends",
@@ -309,3 +318,14 @@ def continuation(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, .
 def ending(text: str, length: int = 20) -> str:
     """The end of a text, for a message; three dots say that there is more before it."""
     return text if len(text) <= length else f"…{text[-length:]}"
+
+
+def unicode(text: str) -> str:
+    """The text. Raises ValueError if it has lone surrogates, such as bytes that are not UTF-8 leave in arguments."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{text!r} is not valid text: character {error.start} stands for a byte that is not UTF-8"
+        ) from None
+    return text

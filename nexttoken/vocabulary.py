@@ -42,6 +42,10 @@ class Vocabulary(ABC):
     def decode(self, ids: Sequence[int], namespace: str = "bert") -> str:
         """The text of the ids, special tokens included. Raises ValueError for an id that does not exist."""
 
+    def token_text(self, token_id: int, namespace: str = "bert") -> str:
+        """The text of one token as it stands inside a text, with its leading space. Raises ValueError if unknown."""
+        return self.decode([token_id], namespace)
+
     def check(self, ids: Sequence[int], namespace: str = "bert") -> None:
         """Raise ValueError unless every id exists in the namespace."""
         for position, token_id in enumerate(ids):
@@ -127,12 +131,12 @@ class TokenizerVocabulary(Vocabulary):
 
     Args:
         tokenizer: a tokenizer as `transformers.AutoTokenizer` returns it, fast or slow.
-        size: the number of rows of the model's embedding, which may exceed the tokenizer's own length.
+        size: the number of rows of the model's embedding, where it is not the tokenizer's length.
     """
 
     def __init__(self, tokenizer: Any, size: int | None = None):
         self.tokenizer = tokenizer
-        self._size = max(len(tokenizer), size or 0)
+        self._size = len(tokenizer) if size is None else size
         self.eos_id = tokenizer.eos_token_id
         self.pad_id = tokenizer.pad_token_id
         self.unk_id = tokenizer.unk_token_id
@@ -156,13 +160,16 @@ class TokenizerVocabulary(Vocabulary):
             added = tuple(bool(mark) and start == end for mark, (start, end) in zip(special, spans, strict=True))
         else:
             added = tuple(bool(mark) for mark in special)
-            spans = align(text, [None if mark else self._text(i) for mark, i in zip(added, ids, strict=True)])
+            spans = align(text, [None if mark else self.decode([i]) for mark, i in zip(added, ids, strict=True)])
         # The next token comes after the text, so a tokenizer's closing tokens ([SEP], </s>) are left out.
         length = max((place + 1 for place, mark in enumerate(added) if not mark), default=0)
         return Encoding(ids[:length], spans[:length], added[:length])
 
-    def _text(self, token_id: int) -> str:
-        return self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+    def token_text(self, token_id: int, namespace: str = "bert") -> str:
+        alone = self.decode([token_id])
+        before = self.tokenizer("a", add_special_tokens=False)["input_ids"]
+        start, whole = self.decode(before), self.decode([*before, token_id])
+        return whole[len(start) :] if whole.startswith(start) and whole.endswith(alone) else alone
 
     def decode(self, ids: Sequence[int], namespace: str = "bert") -> str:
         self.check(ids, namespace)

@@ -24,8 +24,10 @@ def test_it_gives_what_our_own_methods_give(tiny):
         assert one.unit == other.unit == "nats"
 
 
-def test_saliency_keeps_its_sign_only_if_asked(tiny):
-    signed = attribute(tiny, SENTENCE, 69, Captum(captum.attr.Saliency, abs=False)).scores
+def test_saliency_keeps_its_sign(tiny):
+    result = attribute(tiny, SENTENCE, 69, Captum(captum.attr.Saliency))
+    signed = result.scores
+    assert result.unit == "nats per unit of embedding"
     f = objective(tiny, SENTENCE, 69)
     torch.testing.assert_close(signed, VanillaGradient()(f, f.embeddings).attributions.sum(-1))
 
@@ -64,7 +66,7 @@ def test_random_ones_depend_on_their_seed_only(tiny, kind, settings, untouched):
 
 
 def test_what_captum_cannot_do_is_an_error():
-    for kind in (captum.attr.LayerIntegratedGradients, captum.attr.NeuronGradient):
+    for kind in (captum.attr.LayerIntegratedGradients, captum.attr.NeuronGradient, captum.attr.NoiseTunnel):
         with pytest.raises(ValueError, match=f"{kind.__name__} does not explain an input as a whole"):
             Captum(kind)
     with pytest.raises(ValueError, match="IntegratedGradients has no setting 'steps'; it has"):

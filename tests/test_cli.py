@@ -1,7 +1,6 @@
 """The command: what it prints and saves, and one line for every mistake."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -92,6 +91,11 @@ def test_settings_reach_the_method():
         ),
         (["explain", "The keys", "--method", "vanilla-gradient", "--norm", "3"], "norm is 3; it must be 1 or 2"),
         (["explain", "The keys", "--steps", "0"], "steps is 0"),
+        (["explain", "The keys", "--rule", "left"], "give --steps as well"),
+        (["explain", "The keys", "--steps", "5", "--tolerance", "0.1"], "--tolerance means nothing beside it"),
+        (["explain", "The keys", "--json", "why.png"], "the ending must be .json"),
+        (["explain", "The keys", "--save", "a.png", "--save", "a.png"], "the same file is named twice"),
+        (["explain", "\udcff abc"], "is not valid text: character 0"),
         (["explain", "The keys", "--baseline", "none"], "the baselines are line-break, mean, eos, zero"),
         (["explain", "The keys", "--method", "smoothgrad", "--sigma", "-1"], "sigma is -1"),
     ],
@@ -148,12 +152,13 @@ def test_interrupt_writes_nothing_and_says_so(folder, tmp_path):
     """The real process, interrupted while it computes."""
     picture = tmp_path / "why.png"
     command = [Path(sys.executable).parent / "nexttoken", "explain", "The keys", "--model", folder, "--steps", "200000"]
-    process = subprocess.Popen(
-        [*command, "--save", picture], stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    time.sleep(12)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    settings = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    # A shell's background job hands on that it ignores interrupts, so this one is told not to.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    with subprocess.Popen([*command, "--save", picture], preexec_fn=heed, **settings) as process:
+        time.sleep(12)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "error: interrupted; nothing was written" in errors
     assert "Traceback" not in errors

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from interpret import CONVENTIONS, VanillaGradient, attribute, convention
+from interpret import CONVENTIONS, SmoothGrad, VanillaGradient, attribute, convention
 from interpret.conventions import COLUMNS, share, table
 from interpret.gradients import gradients, values
+from nexttoken import NextTokenLM
+from tests.conftest import gpt2
 from tests.test_gradients import objective
 
 SENTENCE = "The keys to the cat"
@@ -102,3 +104,18 @@ def test_a_quantity_can_be_named_for_any_method(tiny):
         result = attribute(tiny, SENTENCE, 69, VanillaGradient(), quantity=quantity)
         assert result.quantity == quantity.name
         assert result.unit == f"{quantity.unit} per unit of embedding"
+
+
+def test_smoothgrad_of_a_convention_keeps_its_quantity_and_shares(tiny):
+    result = attribute(tiny, SENTENCE, 69, SmoothGrad(convention("inseq", "gradient"), samples=4))
+    assert (result.quantity, result.unit) == ("probability", "share")
+    assert float(result.scores.sum()) == pytest.approx(1)
+
+
+@pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
+def test_the_gap_is_in_the_unit_of_what_is_explained(tokenizer):
+    lm = NextTokenLM.from_pretrained(gpt2(), tokenizer)
+    lm.vocab.unk_id = 2
+    result = attribute(lm, SENTENCE, 69, convention("inseq"))
+    assert result.completeness.unit == "probability"
+    assert "probability)" in result.gap_text

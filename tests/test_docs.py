@@ -37,6 +37,7 @@ def test_the_readme_names_every_method_and_every_make_target():
         if method.__name__ not in ("Method", "LocalMethod", "Convention"):
             assert f"`{method.__name__}(" in readme, method
     makefile = (ROOT / "Makefile").read_text()
+    assert (ROOT / re.search(r"python (\w+\.py)", makefile)[1]).exists()
     for target in re.findall(r"make (\w+)`", readme):
         assert f"\n{target}:" in makefile
 
@@ -45,6 +46,12 @@ def test_the_table_of_conventions_is_the_codes():
     page = (ROOT / "docs" / "conventions.md").read_text()
     for row in table().splitlines()[2:]:
         assert row in page
+
+
+def test_no_number_is_missing():
+    for page in PAGES:
+        assert not re.search(r"\b(FIXED|GRADS|TABLE)_?\w*", page.read_text()), page
+    assert "to 5 %" in (ROOT / "docs" / "certificates.md").read_text()
 
 
 def test_no_image_is_large():

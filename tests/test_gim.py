@@ -62,6 +62,19 @@ def test_a_norm_with_constant_statistics_is_linear(norm):
     assert not norm._forward_hooks
 
 
+def test_an_attention_that_does_more_is_an_error():
+    """Gemma 2 caps its scores; GIM's attention would leave that out."""
+    from tests.tiny_models import build
+
+    model = build("Gemma2ForCausalLM")
+    for module in model.modules():
+        if hasattr(module, "attn_logit_softcapping"):
+            module.attn_logit_softcapping = 0.01
+    lm = NextTokenLM.from_pretrained(model)
+    with pytest.raises(ValueError, match="GIM does not know the attention of"):
+        attribute(lm, [5, 6, 7, 8], 9, GIM())
+
+
 class OddNorm(torch.nn.Module):
     def forward(self, x):
         return x.tanh()

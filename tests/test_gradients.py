@@ -139,3 +139,11 @@ def test_a_models_in_place_arithmetic_on_its_input_does_no_harm():
     _, gradient = gradients(f, f.embeddings[None])
     assert torch.equal(gradient, torch.full((1, 2, 3), 2.0))
     assert torch.equal(f.embeddings, torch.ones(2, 3))
+
+
+def test_it_works_in_inference_mode(tiny):
+    from interpret import VanillaGradient, attribute
+
+    expected = attribute(tiny, "The keys", 69, VanillaGradient()).scores
+    with torch.inference_mode():
+        assert torch.equal(attribute(tiny, "The keys", 69, VanillaGradient()).scores, expected)

@@ -1,6 +1,7 @@
 """Laws: what every method owes to every model, on models whose answers are known, over random weights and prompts."""
 
 import warnings
+from itertools import pairwise
 
 import pytest
 import torch
@@ -309,16 +310,50 @@ def test_expected_gradients_of_a_bag_are_the_way_from_the_mean_word(bag_lm):
     assert (result.standard_error < 0.2 * expected.abs().max()).all()
 
 
-def test_discretized_ig_goes_through_words_and_is_complete_on_a_bag(bag_lm):
+def test_discretized_ig_is_complete_on_a_bag(bag_lm):
     method = DiscretizedIG(steps=5, neighbours=8, baseline=Zero(), hold=None)
     result = attribute(bag_lm, "abca", "d", method, contrast="e")
     assert result.completeness.gap < 1e-10
+
+
+@pytest.mark.parametrize("baseline", [0, 5])
+def test_discretized_ig_keeps_near_words_and_does_not_jump_to_the_baseline(bag_lm, baseline):
+    """Also where the baseline is a word itself: it is not the next point, and the path uses up its steps."""
     table = bag_lm.text_field_embedder.weight.detach()
-    now, end = table[0], torch.zeros(6, dtype=torch.float64)
-    following = method.step(now, end, table)
-    moved = following != now
-    assert any(bool((following[moved] == word[moved]).all()) for word in table)
-    assert bool(((following.abs() <= now.abs()) & (following * now >= 0)).all())
+    end = table[baseline] if baseline else torch.zeros(6, dtype=torch.float64)
+    points = DiscretizedIG(steps=6, neighbours=9).track(table[0], end, table)
+    assert len(points) == 7
+    left = [float((point - end).norm()) for point in points]
+    assert all(later < earlier for earlier, later in pairwise(left))
+    assert left[-1] > 0
+    near_words = 0
+    for earlier, point in pairwise(points):
+        between = (torch.minimum(earlier, end) <= point) & (point <= torch.maximum(earlier, end))
+        assert bool(between.all())
+        near_words += bool((point == table).any())
+    assert near_words >= 1
+
+
+def test_errors_of_two_tokens_that_cancel_are_in_doubt_though_the_sum_is_certain():
+    """Two steep steps of opposite sign: the sum is exact at any number of points, the two scores are not."""
+
+    def function(points):
+        steps = torch.sigmoid(60 * (points[:, 1:, 0] - 0.37))
+        return points[:, 0, 0] + steps[:, 0] - steps[:, 1]
+
+    x = torch.ones(3, 1, dtype=torch.float64)
+    found, evidence = scores(IntegratedGradients(**ZERO), function, x)
+    assert evidence.completeness.certified_gap < 1e-9
+    off = (found - torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)).abs()
+    assert float(off.max()) > 0.01
+    assert (evidence.error >= off - 1e-9).all()
+
+
+def test_a_statistic_of_dimensions_needs_them_apart():
+    x = draw(2, 4, 3)
+    with pytest.raises(ValueError, match="has added up the dimensions, which VarGrad needs apart"):
+        scores(VarGrad(FINE, samples=4), quadratic(1), x)
+    assert scores(SmoothGrad(FINE, samples=2), quadratic(1), x)[0].isfinite().all()
 
 
 @pytest.mark.parametrize(

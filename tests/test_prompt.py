@@ -2,12 +2,16 @@
 
 import warnings
 
+import numpy
 import pytest
 import torch
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from nexttoken import IdVocabulary, Prompt, SymbolVocabulary, Target, TokenizerVocabulary
+from nexttoken.prompt import content_spans
 from nexttoken.vocabulary import align
 
 UGLY = "Hi 👩‍👩‍👧 é e\u0301 你好 नमस्ते مرحبا <s> </script> $x_1$\\\r\n\t x   y\x00"
@@ -34,6 +38,7 @@ def test_pieces_joined_are_the_prompt(vocab):
 
 
 @given(text=texts)
+@pytest.mark.filterwarnings("ignore:the prompt ends in a space")
 def test_pieces_joined_are_any_prompt(vocab, text):
     prompt = Prompt.from_text(text, vocab)
     assert "".join(piece.text for piece in prompt.pieces) == text
@@ -108,9 +113,62 @@ def test_a_missing_leading_space_is_noticed(vocab):
 
 
 def test_a_prompt_that_ends_in_a_space_is_noticed(vocab):
-    prompt = Prompt.from_text("The keys to the cabinet ", vocab)
-    with pytest.warns(UserWarning, match=r"write the prompt '… keys to the cabinet' and the target ' are' instead"):
-        Target.of("are", prompt, vocab, logits())
+    with pytest.warns(UserWarning, match=r"write the prompt '… keys to the cabinet' instead"):
+        prompt = Prompt.from_text("The keys to the cabinet ", vocab)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Target.of("a", prompt, vocab, logits()).text == "a"
+        Prompt.from_text("ab ", SymbolVocabulary("ab "))
+
+
+def test_bytes_that_are_not_text_are_an_error(vocab):
+    with pytest.raises(ValueError, match="is not valid text: character 1"):
+        Prompt.from_text("a\udcff", vocab)
+    with pytest.raises(ValueError, match="is not valid text"):
+        Target.of("\udcff", Prompt.from_text("a", vocab), vocab, logits())
+
+
+def test_ids_beyond_the_embedding_are_an_error(tokenizer):
+    small = TokenizerVocabulary(tokenizer, size=50)
+    assert small.size() == 50
+    with pytest.raises(ValueError, match="its ids run from 0 to 49"):
+        Prompt.from_text("The keys", small)
+
+
+def test_numpy_integers_are_ids(vocab):
+    prompt = Prompt.from_text("The keys", vocab)
+    resolved = Target.of(numpy.int64(7), prompt, vocab, logits(), contrast=numpy.int64(8))
+    assert (resolved.id, resolved.foils[0].id) == (7, 8)
+
+
+def test_a_foil_named_twice_counts_once(vocab):
+    resolved = Target.of(7, Prompt.from_text("The keys", vocab), vocab, logits(), contrast=[8, 8, 9])
+    assert [foil.id for foil in resolved.foils] == [8, 9]
+
+
+def test_a_template_that_trims_is_followed():
+    contents = ["hi ", "yes", " more"]
+
+    def fill(parts):
+        return "".join(f"[{part.strip()}] " for part in parts)
+
+    spans = content_spans(fill(contents), contents, fill)
+    assert [fill(contents)[start:end] for start, end in spans] == ["hi", "yes", "more"]
+    with pytest.raises(ValueError, match="leaves out the message"):
+        content_spans("[]", ["a"], lambda parts: "[]")
+    with pytest.raises(ValueError, match="rewrites what the messages say"):
+        content_spans("[A]", ["a"], lambda parts: f"[{parts[0].upper()}]")
+
+
+def test_sentencepiece_tokens_are_named_with_their_space():
+    metaspace = Tokenizer(
+        models.WordLevel({"▁cat": 0, "cat": 1, "a": 2, "▁a": 3, "▁": 4, "<unk>": 5}, unk_token="<unk>")
+    )
+    metaspace.pre_tokenizer = pre_tokenizers.Metaspace()
+    metaspace.decoder = decoders.Metaspace()
+    vocab = TokenizerVocabulary(transformers.PreTrainedTokenizerFast(tokenizer_object=metaspace))
+    assert vocab.token_text(0) == " cat"
+    assert vocab.token_text(1) == "cat"
 
 
 def test_ids_without_a_tokenizer():

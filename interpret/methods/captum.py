@@ -16,12 +16,15 @@ from interpret.baselines import Baseline, LineBreak
 from interpret.gradients import Objective
 from interpret.methods.method import Evidence, Method
 
+BARE_GRADIENTS = ("Saliency", "Deconvolution", "GuidedBackprop")
+
 
 class Captum(Method):
     """A captum attribution, run on the prompt's embeddings: `Captum(GradientShap, n_samples=50)`.
 
-    The formula is captum's own (Kokhlikyan et al. 2020, arXiv:2009.07896). Scores are the signed sum over the
-    embedding's dimensions, in nats. Where captum changes features (FeatureAblation, KernelShap, Lime), a feature is a
+    The formula is captum's own (Kokhlikyan et al. 2020, arXiv:2009.07896). Scores are the sum over the embedding's
+    dimensions, signed (captum's `abs` is off unless it is set), in nats, or in nats per unit of embedding for the
+    classes that give bare gradients. Where captum changes features (FeatureAblation, KernelShap, Lime), a feature is a
     token. Where it takes baselines, it gets `baseline`; its random numbers come from `seed`, and the global state
     is put back. Costs what captum's settings say; gradients are counted by their forward passes.
 
@@ -32,13 +35,18 @@ class Captum(Method):
         **settings: passed on to captum's `attribute`.
 
     Raises:
-        ValueError: a class that explains layers or neurons, or a setting that captum's class does not have.
+        ValueError: a class that explains layers or neurons or wraps another, or a setting it does not have.
     """
 
     def __init__(self, attribution: type, *, baseline: Baseline | None = None, seed: int = 0, **settings: Any):
         accepted = inspect.signature(attribution.attribute).parameters  # type: ignore[attr-defined]
         first = list(inspect.signature(attribution).parameters)
-        if "layer" in first or "neuron_selector" in accepted or "inputs" not in accepted:
+        if (
+            first[:1] not in (["forward_func"], ["model"])
+            or "layer" in first
+            or "inputs" not in accepted
+            or ("neuron_selector" in accepted)
+        ):
             raise ValueError(
                 f"{attribution.__name__} does not explain an input as a whole; take a captum class that does"
             )
@@ -49,6 +57,7 @@ class Captum(Method):
             )
         self.attribution, self.seed, self.settings = attribution, seed, settings
         self.baseline = baseline if baseline is not None else LineBreak()
+        self.accepted = frozenset(accepted)
         self.by_token = "feature_mask" in accepted
         self.takes_baselines = "baselines" in accepted
 
@@ -56,11 +65,15 @@ class Captum(Method):
         settings = {**({"baseline": self.baseline} if self.takes_baselines else {}), **self.settings, "seed": self.seed}
         return f"Captum({', '.join([self.attribution.__name__, *(f'{k}={v!r}' for k, v in settings.items())])})"
 
+    def unit(self, quantity: str) -> str:
+        bare = self.attribution.__name__ in BARE_GRADIENTS
+        return f"{quantity} per unit of embedding" if bare else quantity
+
     def cost(self, tokens: int) -> int:
         return int(self.settings.get("n_samples", self.settings.get("n_steps", tokens)))
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        settings = dict(self.settings)
+        settings = {**({"abs": False} if "abs" in self.accepted else {}), **self.settings}
         if self.takes_baselines:
             settings.setdefault("baselines", self.baseline(objective, x)[None].clone())
         if self.by_token:

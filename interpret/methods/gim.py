@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from interpret.gradients import Objective, gradients
+from interpret.gradients import Objective, gradients, values
 from interpret.methods.method import Evidence, Method
 
-SAME = 1e-4  # how closely a norm with frozen statistics has to give the module's own output
+SAME = 1e-4  # how closely what is exchanged has to give the model's own values
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class GIM(Method):
     - the gradient of a product in the attention (weights times values, queries times keys) is halved for each factor.
 
     Edin et al. 2025 (arXiv:2505.17630). Scores are signed, in nats, and not complete. For Hugging Face models whose
-    attention can be exchanged, with layer or RMS norms. One forward and one backward pass.
+    attention can be exchanged, with layer or RMS norms; where the exchange would change F, an error says so. Costs one
+    gradient and one forward pass.
     """
 
     temperature: float = 2.0
@@ -43,8 +44,14 @@ class GIM(Method):
         lm: Any = objective.lm
         if lm is None or not hasattr(lm, "attention"):
             raise ValueError("GIM changes a transformer's backward pass; it needs a Hugging Face model")
+        own = values(objective, x[None])
         with lm.attention(self.attend), frozen_norms(lm):
-            _, gradient = gradients(objective, x[None])
+            value, gradient = gradients(objective, x[None])
+        if bool((value - own).abs() > SAME * own.abs().clamp_min(1)):
+            raise ValueError(
+                f"GIM does not know the attention of {lm.name}: with it, the objective is {float(value):.6g} "
+                f"where the model's own is {float(own):.6g}"
+            )
         return Evidence(gradient[0] * x)
 
     def attend(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,17 +13,12 @@ from interpret.attribution import Completeness
 from interpret.baselines import Baseline, LineBreak
 from interpret.gradients import Objective, gradients, values
 from interpret.methods.adaptive import Point, certified_gap, integrate, total
+from interpret.methods.gap import SMALLEST_GAP, warn, warn_of_gap
 from interpret.methods.holding import Hold, held_tokens
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import Rule, quadrature
 
 FIRST_SEGMENTS = 8
-SMALLEST_GAP = 0.01  # nats: what a tolerance means where the objective hardly changes
-USUAL_GAP = 0.05
-
-
-class ConvergenceWarning(UserWarning):
-    """The scores do not add up to the change of the objective as closely as was asked for."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +30,9 @@ class IntegratedGradients(Method):
     Sundararajan, Taly & Yan 2017 (arXiv:1703.01365). Scores are signed, in nats, and complete: they add up to
     F(x) - F(x'). On language models the integrand jumps, and fixed rules miss it; so by default the path is bisected
     where the scores miss the change of F, until the *sum of absolute* misses is under `tolerance`. That sum is the
-    certificate in the result's completeness; its `error` bounds each score by the doubt that is left. Costs 17
-    gradients at least and `max_gradients` at most.
+    certificate in the result's completeness. It is about the sum over tokens; for single scores, `error` estimates how
+    far off each one may be (Simpson's rule against the trapezoid rule on the same points). Costs 17 gradients at least
+    and `max_gradients` at most.
 
     Args:
         tolerance: the certified gap that is good enough, relative to |F(x) - F(x')|, or 0.01 nats if that is larger.
@@ -103,13 +98,11 @@ class IntegratedGradients(Method):
 
         segments = integrate(explore, self.tolerance, SMALLEST_GAP, self.max_gradients, FIRST_SEGMENTS)
         scores, gap = total([segment.scores for segment in segments]), certified_gap(segments)
-        error = total([segment.doubt for segment in segments]).clamp_max(gap)
+        error = total([segment.doubt for segment in segments])
         value, baseline_value = segments[-1].end.value, segments[0].start.value
         completeness = Completeness.of(value, baseline_value, float(scores.sum()), gap)
         if gap > max(self.tolerance * abs(value - baseline_value), SMALLEST_GAP):
-            self.warn(
-                completeness, f"more than max_gradients={self.max_gradients}, another baseline, or hold more tokens"
-            )
+            warn(completeness, f"more than max_gradients={self.max_gradients}, another baseline, or hold more tokens")
         return Evidence(scores[:, None], completeness, held, error=error)
 
     def fixed(
@@ -125,16 +118,5 @@ class IntegratedGradients(Method):
         attributions = (x - start) * (weights * gradient).sum(0)
         value, baseline_value = values(objective, torch.stack([x, start])).tolist()
         completeness = Completeness.of(value, baseline_value, float(attributions.double().sum()))
-        if completeness.relative_gap > USUAL_GAP:
-            self.warn(completeness, f"more steps than {self.steps}, another baseline, or leave out steps")
+        warn_of_gap(completeness, f"more steps than {self.steps}, another baseline, or leave out steps")
         return Evidence(attributions, completeness, held)
-
-    def warn(self, completeness: Completeness, remedy: str) -> None:
-        """Say by how much the scores miss what they should add up to, and what to change."""
-        gap, change = completeness.largest_gap, completeness.value - completeness.baseline_value
-        warnings.warn(
-            f"the scores miss F(x) - F(x') = {change:.3g} by up to {gap:.2g} ({completeness.relative(gap):.0%}); "
-            f"take {remedy}",
-            ConvergenceWarning,
-            stacklevel=4,
-        )

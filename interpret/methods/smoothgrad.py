@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpret.gradients import Objective, gradients
+from interpret.gradients import Objective, Quantity, gradients
 from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.methods.method import Evidence, LocalMethod, Method
 from interpret.methods.vanilla_gradient import VanillaGradient
@@ -42,13 +42,17 @@ class Noisy(Method):
         if not 0 <= self.sigma < float("inf"):
             raise ValueError(f"sigma is {self.sigma}; it must be a finite number from 0 on (0.3 is usual)")
 
+    @property
+    def quantity(self) -> Quantity:  # type: ignore[override]
+        return self.method.quantity
+
     def cost(self, tokens: int) -> int:
         return self.samples * self.method.cost(tokens)
 
     @abstractmethod
     def of_pairs(
-        self, plus: Float[Tensor, "pair token dim"], minus: Float[Tensor, "pair token dim"]
-    ) -> Float[Tensor, "pair token dim"]:
+        self, plus: Float[Tensor, "pair token _"], minus: Float[Tensor, "pair token _"]
+    ) -> Float[Tensor, "pair token _"]:
         """One estimate of the statistic from each pair; their mean is the result."""
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
@@ -59,11 +63,13 @@ class Noisy(Method):
 
     def at_points(
         self, objective: Objective, points: Float[Tensor, "point token dim"]
-    ) -> tuple[Float[Tensor, "point token dim"], Bool[Tensor, " token"] | None]:
+    ) -> tuple[Float[Tensor, "point token _"], Bool[Tensor, " token"] | None]:
         """The wrapped method's attributions at each point, and what it held; points run together where they can."""
         if isinstance(self.method, LocalMethod):
             return self.method.at(objective, points, gradients(objective, points)[1]), None
         evidence = [self.method(objective, point) for point in points]
+        if self.method.reduction is not self.reduction and evidence[0].attributions.shape != points.shape[1:]:
+            raise ValueError(f"{self.method} has added up the dimensions, which {type(self).__name__} needs apart")
         return torch.stack([each.attributions for each in evidence]), evidence[0].held
 
     def noise(self, x: Float[Tensor, "token dim"]) -> Float[Tensor, "pair token dim"]:
@@ -90,12 +96,15 @@ class SmoothGrad(Noisy):
     def reduction(self) -> Reduction:  # type: ignore[override]
         return self.method.reduction
 
+    def normalized(self, scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
+        return self.method.normalized(scores)
+
     def unit(self, quantity: str) -> str:
         return self.method.unit(quantity)
 
     def of_pairs(
-        self, plus: Float[Tensor, "pair token dim"], minus: Float[Tensor, "pair token dim"]
-    ) -> Float[Tensor, "pair token dim"]:
+        self, plus: Float[Tensor, "pair token _"], minus: Float[Tensor, "pair token _"]
+    ) -> Float[Tensor, "pair token _"]:
         return (plus + minus) / 2
 
 
@@ -114,8 +123,8 @@ class SmoothGradSquared(Noisy):
         return f"({self.method.unit(quantity)})²"
 
     def of_pairs(
-        self, plus: Float[Tensor, "pair token dim"], minus: Float[Tensor, "pair token dim"]
-    ) -> Float[Tensor, "pair token dim"]:
+        self, plus: Float[Tensor, "pair token _"], minus: Float[Tensor, "pair token _"]
+    ) -> Float[Tensor, "pair token _"]:
         return (plus.square() + minus.square()) / 2
 
 
@@ -126,7 +135,8 @@ class VarGrad(Noisy):
     a = variance over e of method(x + e): that of the pairs' means, plus the mean square of their half differences
 
     Adebayo et al. 2018 (arXiv:1810.03307), Hooker et al. 2018 (arXiv:1806.10758). Unsigned and unbiased; in the
-    wrapped method's unit squared, added up over the dimensions. Needs two pairs.
+    wrapped method's unit squared, added up over the dimensions. Needs two pairs; the pairs share their mean, so with
+    few of them the standard error comes out low (by a fifth with two pairs, right with 25).
     """
 
     reduction = TOTAL
@@ -140,7 +150,7 @@ class VarGrad(Noisy):
         return f"({self.method.unit(quantity)})²"
 
     def of_pairs(
-        self, plus: Float[Tensor, "pair token dim"], minus: Float[Tensor, "pair token dim"]
-    ) -> Float[Tensor, "pair token dim"]:
+        self, plus: Float[Tensor, "pair token _"], minus: Float[Tensor, "pair token _"]
+    ) -> Float[Tensor, "pair token _"]:
         mean, pairs = (plus + minus) / 2, len(plus)
         return (mean - mean.mean(0)).square() * pairs / (pairs - 1) + ((plus - minus) / 2).square()

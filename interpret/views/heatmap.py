@@ -181,9 +181,7 @@ class Panel:
         axes.tick_params(length=2, pad=1.5, width=0.5)
         for spine in axes.spines.values():
             spine.set(linewidth=0.5, color="0.5")
-        legend = f"{attribution.unit}, {attribution.quantity}" + (
-            " (positive supports it)" if attribution.signed else ""
-        )
+        legend = f"{attribution.unit}, {attribution.quantity}" + (" (positive raises it)" if attribution.signed else "")
         axes.annotate(legend, (1, 0.5), (18, 0), "axes fraction", "offset points", fontsize=NOTE_SIZE, va="center")
         if any(attribution.held):
             axes.annotate(

@@ -26,6 +26,7 @@ MARKS = ("<!-- tables: begin -->", "<!-- tables: end -->")
 CAPTUM = {"baseline": Token(0), "hold": None, "rule": "gauss-legendre"}
 DEFAULT = "line break, template held"
 REFERENCE = 0.001
+MOST = 256  # gradients, the default; where F hardly changes, the goal is 0.01 nats instead of a share
 TOLERANCES = (0.05, 0.01)
 
 # name: settings, how many prompts of each kind (the first ones of the list)
@@ -52,7 +53,7 @@ def jobs() -> Iterator[tuple[str, str, int, IntegratedGradients]]:
                 yield f"captum's, {steps} steps", kind, number, IntegratedGradients(steps=steps, **CAPTUM)
                 yield f"equal gradients, {steps}", kind, number, IntegratedGradients(1e-9, max_gradients=steps)
             if number < REFERENCE_PROMPTS:
-                yield "reference", kind, number, IntegratedGradients(REFERENCE, max_gradients=4096)
+                yield "reference", kind, number, IntegratedGradients(REFERENCE, max_gradients=1024)
 
 
 def run(lm: NextTokenLM, what: str, kind: str, number: int, method: IntegratedGradients) -> dict[str, Any]:
@@ -92,6 +93,11 @@ def main() -> None:
                 done.append(hopeless(done, job[0], *job[1:3]) or run(lm, *job))
                 file.write(json.dumps(done[-1]) + "\n")
                 file.flush()
+    known = {(line["what"], line["kind"], line["number"]) for line in done}
+    waiting = sum(job[:3] not in known for job in jobs())
+    if waiting:
+        print(f"{waiting} runs of other kinds of prompts are missing; the tables wait for them")
+        return
     tables = "\n\n".join([by_kind(done), by_baseline(done), beside_captum(done), per_token(done)])
     before, _, rest = PAGE.read_text().partition(MARKS[0])
     PAGE.write_text(f"{before}{MARKS[0]}\n\n{tables}\n\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
@@ -112,7 +118,7 @@ def gradients_to(lines: list[dict[str, Any]], tolerance: float) -> str:
     if any("refused" in line for line in lines):
         return f"refused on {sum('refused' in line for line in lines)} of {len(lines)}"
     spent = [line["gradients"] for line in lines]
-    missed = sum(line["certified"] > tolerance for line in lines)
+    missed = sum(line["certified"] > tolerance and line["gradients"] >= MOST - 1 for line in lines)
     return f"{statistics.median(spent):.0f} / {max(spent)}" + (f" ({missed} not reached)" if missed else "")
 
 

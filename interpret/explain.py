@@ -17,7 +17,7 @@ from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Evidence, Method
 from interpret.reduction import SUM
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.prompt import TokenLike
+from nexttoken.target import TokenLike
 
 
 def attribute(

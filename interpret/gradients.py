@@ -97,7 +97,8 @@ class Objective:
             embeddings = lm.embed(tokens)[0].detach()
 
         def function(points: Tensor) -> Tensor:
-            _, logits = lm.next_token(points.to(embeddings.dtype), tokens["input_ids"].expand(len(points), -1))
+            _, every = lm.next_tokens(points.to(embeddings.dtype), tokens["input_ids"].expand(len(points), -1))
+            logits = every[:, 0]
             return quantity.function(logits if logits.dtype == torch.float64 else logits.float(), target)
 
         exact = embeddings if embeddings.dtype == torch.float64 else embeddings.float()

@@ -1,7 +1,7 @@
 from .model import NextTokenLM as NextTokenLM
 from .prompt import Piece as Piece
 from .prompt import Prompt as Prompt
-from .prompt import Target as Target
+from .target import Target as Target
 from .vocabulary import IdVocabulary as IdVocabulary
 from .vocabulary import SymbolVocabulary as SymbolVocabulary
 from .vocabulary import TokenizerVocabulary as TokenizerVocabulary

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from nexttoken.prompt import Prompt, Target
+from nexttoken.prompt import Prompt
+from nexttoken.target import Target
 from nexttoken.vocabulary import Vocabulary
 
 Tokens = Mapping[str, Tensor]
@@ -86,25 +87,29 @@ class NextTokenLM(nn.Module):
         """The logits of the token that follows each row, as a differentiable function of its embeddings."""
         return self._states_and_logits(embeddings, tokens, states=False)[1]
 
-    def next_token(
+    def next_tokens(
         self,
         embeddings: Float[Tensor, "row token dim"],
         input_ids: Int[Tensor, "row token"],
+        places: Sequence[int] = (-1,),
         states: bool = False,
-    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row vocab"]]:
-        """Contextualized states (None unless asked for) and next-token logits of rows of one length, without padding.
+    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
+        """Rows of one length, without padding: contextualized states (None unless asked for), and the logits of the
+        token that follows each of the places.
 
         This is what a subclass overrides to put another network behind the same contract.
         """
         contextualized = self.contextualizer(embeddings) if self.contextualizer is not None else embeddings
         if isinstance(contextualized, tuple):
             contextualized = contextualized[0]
-        return contextualized if states else None, self.language_model_head(self.dropout(contextualized[:, -1]))
+        read = self.dropout(contextualized[:, list(places)])
+        logits = self.language_model_head(read.flatten(0, 1)).unflatten(0, read.shape[:2])
+        return contextualized if states else None, logits
 
     def _states_and_logits(
         self, embeddings: Float[Tensor, "batch token dim"], tokens: Tokens, states: bool
     ) -> tuple[Tensor | None, Tensor]:
-        """`next_token` for a padded batch, run in groups of rows of one length; states of padding are zero."""
+        """`next_tokens` for a padded batch, run in groups of rows of one length; states of padding are zero."""
         input_ids, real = tokens["input_ids"], real_tokens(tokens)
         lengths = real.sum(-1)
         if (lengths == 0).any():
@@ -114,11 +119,11 @@ class NextTokenLM(nn.Module):
             group = (lengths == length).nonzero().flatten()
             where = real[group]
             size = (len(group), int(length))
-            group_states, group_logits = self.next_token(
-                embeddings[group][where].reshape(*size, -1), input_ids[group][where].reshape(size), states
+            group_states, group_logits = self.next_tokens(
+                embeddings[group][where].reshape(*size, -1), input_ids[group][where].reshape(size), states=states
             )
             rows.append(group)
-            row_logits.append(group_logits)
+            row_logits.append(group_logits[:, 0])
             if group_states is not None:
                 padded = group_states.new_zeros(*where.shape, group_states.shape[-1])
                 row_states.append(padded.masked_scatter(where[..., None], group_states))

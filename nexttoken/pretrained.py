@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +47,24 @@ class PretrainedNextTokenLM(NextTokenLM):
         )
         self.name = name
         accepted = inspect.signature(network.forward).parameters
-        self._one_row = "logits_to_keep" in accepted
+        self._some_rows = "logits_to_keep" in accepted
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
         self.reads_ids = False
         self.feeding = probe(self)
         if self.reads_ids:
             self.name += " (a part of each token is looked up from its id, and stays)"
 
-    def next_token(
+    def next_tokens(
         self,
         embeddings: Float[Tensor, "row token dim"],
         input_ids: Int[Tensor, "row token"],
+        places: Sequence[int] = (-1,),
         states: bool = False,
-    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row vocab"]]:
+    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
         options: dict[str, Any] = {**self._options, "output_hidden_states": states, "return_dict": True}
-        if self._one_row:  # an index, not a count: the one state comes out contiguous, so the head is not copied
-            options["logits_to_keep"] = torch.tensor([input_ids.shape[1] - 1], device=embeddings.device)
+        read = torch.tensor(places, device=embeddings.device) % input_ids.shape[1]
+        if self._some_rows:  # indices, not a count: the states come out contiguous, so the head is not copied
+            options["logits_to_keep"] = read
         if self.feeding == "inputs_embeds":
             output = self.language_model_head(inputs_embeds=embeddings, **options)
         else:
@@ -71,7 +73,7 @@ class PretrainedNextTokenLM(NextTokenLM):
         hidden = output.hidden_states[-1] if states else None
         if hidden is not None and hidden.ndim == 4:  # Gemma 3n has parallel streams, the active one first
             hidden = hidden[0]
-        return hidden, output.logits[:, -1]
+        return hidden, output.logits if self._some_rows else output.logits[:, read]
 
     @contextlib.contextmanager
     def attention(self, function: Callable[..., Any]) -> Iterator[None]:

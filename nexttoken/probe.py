@@ -47,7 +47,7 @@ def probe(lm: Any) -> str:
             try:
                 with torch.enable_grad():
                     embeddings = lm.embed({"input_ids": input_ids}).detach().requires_grad_(True)
-                    logits = lm.next_token(embeddings.clone(), input_ids)[1].float()
+                    logits = lm.next_tokens(embeddings.clone(), input_ids)[1][:, 0].float()
                     (gradient,) = torch.autograd.grad(logits.log_softmax(-1)[0, 0], embeddings)
                 error_of_slope = slope_error(lm, embeddings.detach(), input_ids, gradient)
             except Exception as error:
@@ -62,7 +62,7 @@ def probe(lm: Any) -> str:
                 reasons.append(f"{way}: the gradient is off by {error_of_slope:.0%}, a part being computed without")
             else:
                 with torch.no_grad():
-                    unlike = lm.next_token(embeddings.clone(), input_ids.flip(1))[1].float()
+                    unlike = lm.next_tokens(embeddings.clone(), input_ids.flip(1))[1][:, 0].float()
                 lm.reads_ids = bool(relative(unlike, expected) > tolerance)
                 return way
     raise ValueError(
@@ -89,7 +89,9 @@ def slope_error(
     for step in PROBE_STEPS:
         with torch.no_grad():
             above, below = (
-                lm.next_token(embeddings + sign * step * directions, input_ids.expand(2, -1))[1].log_softmax(-1)[:, 0]
+                lm.next_tokens(embeddings + sign * step * directions, input_ids.expand(2, -1))[1][:, 0].log_softmax(-1)[
+                    :, 0
+                ]
                 for sign in (1, -1)
             )
         errors.append(float(((above - below) / (2 * step) - slopes).norm() / slopes.norm()))

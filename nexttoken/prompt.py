@@ -1,19 +1,15 @@
-"""The prompt and the target: token ids with the exact text each one covers, and the next token that is asked about."""
+"""The prompt: token ids with the exact text that each one covers."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import index
-from typing import Any, SupportsIndex
+from typing import Any
 
-from jaxtyping import Float
 from torch import Tensor
 
-from nexttoken.vocabulary import Encoding, IdVocabulary, Vocabulary
-
-TokenLike = str | SupportsIndex  # a token as text or as id
+from nexttoken.vocabulary import Encoding, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -211,108 +207,6 @@ def mark_template(pieces: Sequence[Piece], written: Sequence[tuple[int, int]]) -
         marked.append(Piece(piece.text, piece.label, piece.positions, template=not by_user))
         start = end
     return tuple(marked)
-
-
-@dataclass(frozen=True)
-class Target:
-    """A next token that is asked about, and how the model rates it.
-
-    Attributes:
-        text: the token as text.
-        id: its token id.
-        probability: the model's probability of it as the next token.
-        rank: its place among all tokens, 1 for the most probable.
-        foils: the tokens it is contrasted with; empty where the target alone is explained.
-    """
-
-    text: str
-    id: int
-    probability: float
-    rank: int
-    foils: tuple[Target, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        target: TokenLike | None,
-        prompt: Prompt,
-        vocab: Vocabulary,
-        logits: Float[Tensor, " vocab"],
-        contrast: TokenLike | Sequence[TokenLike] | None = None,
-    ) -> Target:
-        """Resolve a target: text as it would stand after the prompt, a token id, or None for the model's first choice.
-
-        Args:
-            target: what is asked about.
-            prompt: what stands before it.
-            vocab: the model's vocabulary.
-            logits: (vocab,) the model's logits after the prompt.
-            contrast: one foil or several, resolved in the same way.
-
-        Raises:
-            ValueError: the target is not exactly one token there, is not in the vocabulary, or equals its foil.
-        """
-        probabilities = logits.detach().float().softmax(-1)
-        several = isinstance(contrast, Sequence) and not isinstance(contrast, str)
-        foils: Any = contrast if several else () if contrast is None else (contrast,)
-        chosen = int(logits.argmax()) if target is None else one_token(target, prompt, vocab, probabilities)
-        others = tuple(dict.fromkeys(one_token(foil, prompt, vocab, probabilities) for foil in foils))
-        if chosen in others:
-            raise ValueError(
-                f"the target and its contrast are the same token, {vocab.decode([chosen])!r}; their difference is 0"
-            )
-
-        def rated(token_id: int, foils: tuple[Target, ...] = ()) -> Target:
-            probability = probabilities[token_id]
-            rank = int((probabilities > probability).sum()) + 1
-            return cls(vocab.token_text(token_id), token_id, float(probability), rank, foils)
-
-        return rated(chosen, tuple(rated(other) for other in others))
-
-
-def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilities: Float[Tensor, " vocab"]) -> int:
-    """The id of a target that is one token after the prompt; ValueError says what its pieces are if it is not."""
-    if not isinstance(target, str):
-        vocab.check([index(target)])
-        return index(target)
-    if isinstance(vocab, IdVocabulary):
-        vocab.encode(target)
-    if target == "":
-        raise ValueError("the target is empty; give one token, or none for the model's own first choice")
-    ids = continuation(target, prompt, vocab)
-    if len(ids) != 1:
-        pieces = ", ".join(repr(vocab.token_text(token_id)) for token_id in ids)
-        raise ValueError(f"target {target!r} is {len(ids)} tokens after this prompt ({pieces}); pass one of them")
-    if target[0].isalnum() and not prompt.text[-1:].isspace():
-        spaced = continuation(" " + target, prompt, vocab)
-        if len(spaced) == 1 and probabilities[spaced[0]] > probabilities[ids[0]]:
-            warnings.warn(
-                f"target {target!r} has no leading space and follows {ending(prompt.text)!r} directly "
-                f"(p = {float(probabilities[ids[0]]):.2g}); for the next word write {' ' + target!r} "
-                f"(p = {float(probabilities[spaced[0]]):.2g})",
-                stacklevel=2,
-            )
-    return ids[0]
-
-
-def continuation(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:
-    """The ids of a target, tokenized as it would stand after the prompt.
-
-    Where the tokenizer would join the two across their border, the target is tokenized alone, with a warning.
-    """
-    chat = bool(prompt.pieces) and not any(not piece.text for piece in prompt.pieces)
-    together = vocab.encode(prompt.text + unicode(target)).ids
-    if together[: len(prompt)] != prompt.ids and chat:
-        together = vocab.encode(prompt.text + target, add_special_tokens=False).ids
-    if together[: len(prompt)] == prompt.ids and len(together) > len(prompt):
-        return together[len(prompt) :]
-    if not prompt.text.endswith(" "):
-        warnings.warn(
-            f"together, {ending(prompt.text)!r} and {target!r} are tokenized otherwise than apart, so the model has "
-            "hardly ever seen this target there; end the prompt where a word ends",
-            stacklevel=2,
-        )
-    return vocab.encode(target, add_special_tokens=False).ids
 
 
 def ending(text: str, length: int = 20) -> str:

@@ -51,7 +51,7 @@ def test_interpretos_integrated_gradients_takes_magnitudes_before_the_mean(tiny,
     x = f.embeddings
     logit = objective(tiny, SENTENCE, 69)
     tokens = tiny.tokens(tiny.prompt(SENTENCE))
-    logit.function = lambda points: tiny.next_token(points, tokens["input_ids"].expand(len(points), -1))[1][:, 69]
+    logit.function = lambda points: tiny.next_tokens(points, tokens["input_ids"].expand(len(points), -1))[1][:, 0, 69]
     alphas = torch.linspace(0, 1, 10, dtype=torch.float64)[:, None, None]
     points = 1e-6 + alphas * (x - 1e-6)
     each = (points * gradient_of(logit, points)).abs().mean(-1)

@@ -1,3 +1,4 @@
+from .chat import Message as Message
 from .model import NextTokenLM as NextTokenLM
 from .prompt import Piece as Piece
 from .prompt import Prompt as Prompt

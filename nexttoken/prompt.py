@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from nexttoken.chat import Message, continues, filled_in
 from nexttoken.vocabulary import Encoding, Vocabulary
 
 
@@ -37,18 +38,20 @@ class Prompt:
         text: the prompt as the model reads it; for a chat, the filled-in template.
         ids: one token id per token.
         pieces: the text cut where tokens meet, never inside a character.
+        messages: of a chat, in the chat's order; none for other prompts.
     """
 
     text: str
     ids: tuple[int, ...]
     pieces: tuple[Piece, ...] = field(repr=False)
+    messages: tuple[Message, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @classmethod
     def of(
-        cls, prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, str]] | Tensor, vocab: Vocabulary
+        cls, prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, Any]] | Tensor, vocab: Vocabulary
     ) -> Prompt:
         """A prompt from text, token ids, chat messages, or a Prompt as it is.
 
@@ -77,9 +80,9 @@ class Prompt:
         prompt.warn_of_last_space(vocab)
         return prompt
 
-    def warn_of_last_space(self, vocab: Vocabulary) -> None:
+    def warn_of_last_space(self, vocab: Vocabulary, add_special_tokens: bool = True) -> None:
         """Warn of a text that ends in a space which the tokenizer writes at the beginning of the next word."""
-        if self.text.endswith(" ") and vocab.encode(self.text + "a").ids[: len(self)] != self.ids:
+        if self.text.endswith(" ") and vocab.encode(self.text + "a", add_special_tokens).ids[: len(self)] != self.ids:
             warnings.warn(
                 "the prompt ends in a space, which the tokenizer writes at the beginning of the next word; write the "
                 f"prompt {ending(self.text.rstrip(' '))!r} instead, and a space before the target",
@@ -101,54 +104,27 @@ class Prompt:
         return cls(text, tuple(ids), cut(text, encoding, vocab))
 
     @classmethod
-    def from_messages(cls, messages: Sequence[Mapping[str, str]], vocab: Vocabulary) -> Prompt:
+    def from_messages(cls, messages: Sequence[Mapping[str, Any]], vocab: Vocabulary) -> Prompt:
         """A chat through the tokenizer's own template, up to where the answer begins.
 
+        If the last message is the assistant's own, it is an answer that has begun, and the next token continues it.
+
         Args:
-            messages: dictionaries with `role` and `content`.
+            messages: dictionaries with `role` and `content`, a text or a list of `{"type": "text", "text": ...}`.
             vocab: the vocabulary of a tokenizer with a chat template.
 
         Raises:
-            ValueError: no messages, or a tokenizer without a chat template.
+            ValueError: no messages, one without a role or a text, a tokenizer without a chat template, or a template
+                that refuses, leaves out or rewrites a message.
         """
-        tokenizer: Any = getattr(vocab, "tokenizer", None)
-        if not messages:
-            raise ValueError("the chat is empty; give at least one message with a role and a content")
-        if getattr(tokenizer, "chat_template", None) is None:
-            raise ValueError("this model's tokenizer has no chat template; give the prompt as text")
-
-        def fill(contents: Sequence[str]) -> str:
-            chat = [{**message, "content": content} for message, content in zip(messages, contents, strict=True)]
-            return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-
-        contents = [message["content"] for message in messages]
-        text = fill(contents)
+        text, said = filled_in(messages, getattr(vocab, "tokenizer", None))
         encoding = vocab.encode(unicode(text), add_special_tokens=False)
         vocab.check(encoding.ids)
-        written = content_spans(text, contents, fill)
-        return cls(text, encoding.ids, cut(text, encoding, vocab, written))
-
-
-def content_spans(text: str, contents: Sequence[str], fill: Any) -> list[tuple[int, int]]:
-    """Where a chat template put each message's content: (start, end) in characters of the filled-in text.
-
-    The template is filled once more with marks that occur nowhere, so that a message that repeats the template's own
-    words is not mistaken for it. Templates that trim a message are followed. Raises ValueError if a message is lost.
-    """
-    marks = [f"\u241f{number}\u241f" for number in range(len(contents))]
-    frame = fill(marks)
-    for shown in (list(contents), [content.strip() for content in contents]):
-        spans, filled, cursor = [], "", 0
-        for content, mark in zip(shown, marks, strict=True):
-            place = frame.find(mark, cursor)
-            if place < 0:
-                raise ValueError(f"this tokenizer's chat template leaves out the message {content!r}")
-            filled += frame[cursor:place]
-            spans.append((len(filled), len(filled) + len(content)))
-            filled, cursor = filled + content, place + len(mark)
-        if filled + frame[cursor:] == text:
-            return spans
-    raise ValueError("this tokenizer's chat template rewrites what the messages say; give the prompt as text")
+        written = [(message.start, message.end) for message in said]
+        prompt = cls(text, encoding.ids, cut(text, encoding, vocab, written), said)
+        if continues(messages):
+            prompt.warn_of_last_space(vocab, add_special_tokens=False)
+        return prompt
 
 
 def common_prefix(left: str, right: str) -> str:

@@ -1,6 +1,7 @@
 """Prompts and targets: the pieces joined are the prompt, the target is the token that would stand there."""
 
 import warnings
+from copy import deepcopy
 
 import numpy
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from nexttoken import IdVocabulary, Prompt, SymbolVocabulary, Target, TokenizerVocabulary
-from nexttoken.prompt import content_spans
+from nexttoken.chat import content_spans
 from nexttoken.vocabulary import align
 
 UGLY = "Hi 👩‍👩‍👧 é e\u0301 你好 नमस्ते مرحبا <s> </script> $x_1$\\\r\n\t x   y\x00"
@@ -146,6 +147,94 @@ def test_a_foil_named_twice_counts_once(vocab):
     assert [foil.id for foil in resolved.foils] == [8, 9]
 
 
+def said(messages, vocab):
+    """Role and text of each message, as they stand in the prompt."""
+    prompt = Prompt.from_messages(messages, vocab)
+    return [(message.role, prompt.text[message.start : message.end]) for message in prompt.messages]
+
+
+def test_a_chat_of_several_turns_knows_who_says_what(vocab):
+    contents = [("system", "<|user|>\n"), ("user", "user"), ("assistant", ""), ("user", "user<|end|>\n<|user|>\nuser")]
+    messages = [{"role": role, "content": content} for role, content in contents]
+    assert said(messages, vocab) == contents
+    prompt = Prompt.from_messages(messages, vocab)
+    assert "".join(piece.text for piece in prompt.pieces if not piece.template) == "".join(text for _, text in contents)
+    assert Prompt.from_text("The cats", vocab).messages == ()
+
+
+@given(contents=st.lists(texts, min_size=1, max_size=4))
+def test_messages_that_say_anything_are_found(vocab, contents):
+    messages = [{"role": "user", "content": content} for content in contents]
+    assert said(messages, vocab) == [("user", content) for content in contents]
+
+
+def test_an_answer_that_has_begun_is_continued(vocab):
+    messages = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "The cats are"}]
+    prompt = Prompt.from_messages(messages, vocab)
+    assert prompt.text == vocab.tokenizer.apply_chat_template(messages, tokenize=False, continue_final_message=True)
+    assert prompt.text.endswith("<|assistant|>\nThe cats are")
+    assert said(messages, vocab) == [("user", "Where?"), ("assistant", "The cats are")]
+    nothing = [messages[0], {"role": "assistant", "content": ""}]
+    assert Prompt.from_messages(nothing, vocab).text == Prompt.from_messages(messages[:1], vocab).text
+    with pytest.warns(UserWarning, match="the prompt ends in a space"):
+        Prompt.from_messages([messages[0], {"role": "assistant", "content": "The cats "}], vocab)
+
+
+def test_parts_of_text_are_joined(vocab):
+    parts = [{"type": "text", "text": "The cats"}, {"type": "text", "text": " are"}]
+    assert said([{"role": "user", "content": parts}], vocab) == [("user", "The cats are")]
+
+
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        ({"content": "hi"}, "message 0 is .* it needs a role"),
+        ({"role": "user"}, "the content of message 0 is None; it must be a text or a list of text parts"),
+        ({"role": "user", "content": ["hi"]}, "it must be a text or a list of text parts"),
+        ({"role": "user", "content": [{"type": "image", "url": "x"}]}, "has the part .*image.*only text is read"),
+    ],
+)
+def test_messages_that_are_no_text_are_an_error(vocab, message, fault):
+    with pytest.raises(ValueError, match=fault):
+        Prompt.from_messages([message], vocab)
+
+
+def templated(vocab, template):
+    """The vocabulary of the same tokenizer with another chat template."""
+    tokenizer = deepcopy(vocab.tokenizer)
+    tokenizer.chat_template = template
+    return TokenizerVocabulary(tokenizer)
+
+
+def test_a_default_system_prompt_is_the_templates(vocab):
+    default = "{% if messages[0].role != 'system' %}[You are kind.]{% endif %}"
+    chatty = templated(vocab, default + "{% for message in messages %}[{{ message.content }}]{% endfor %}")
+    user = [{"role": "user", "content": "You are kind."}]
+    prompt = Prompt.from_messages(user, chatty)
+    assert prompt.text == "[You are kind.][You are kind.]"
+    assert (prompt.messages[0].start, prompt.messages[0].end) == (16, 29)
+
+
+def test_a_template_that_moves_the_system_prompt_is_followed(vocab):
+    moving = templated(
+        vocab, "{% for message in messages[1:] %}[{% if loop.last %}{{ messages[0].content }}: {% endif %}"
+        "{{ message.content | trim }}]{% endfor %}"
+    )  # fmt: skip
+    contents = [("system", " Be kind "), ("user", " a "), ("assistant", "b"), ("user", "c ")]
+    messages = [{"role": role, "content": content} for role, content in contents]
+    assert Prompt.from_messages(messages, moving).text == "[a][b][ Be kind : c]"
+    assert said(messages, moving) == [("system", " Be kind "), ("user", "a"), ("assistant", "b"), ("user", "c")]
+
+
+def test_a_template_that_refuses_says_why(vocab):
+    strict = templated(vocab, "{{ raise_exception('roles must alternate') }}")
+    with pytest.raises(ValueError, match="chat template refuses these messages: roles must alternate"):
+        Prompt.from_messages([{"role": "user", "content": "a"}], strict)
+    bare = templated(vocab, "{{ messages[0].content }}")
+    with pytest.raises(ValueError, match="the chat is empty: neither its template"):
+        Prompt.from_messages([{"role": "assistant", "content": ""}], bare)
+
+
 def test_a_template_that_trims_is_followed():
     contents = ["hi ", "yes", " more"]
 
@@ -156,6 +245,8 @@ def test_a_template_that_trims_is_followed():
     assert [fill(contents)[start:end] for start, end in spans] == ["hi", "yes", "more"]
     with pytest.raises(ValueError, match="leaves out the message"):
         content_spans("[]", ["a"], lambda parts: "[]")
+    with pytest.raises(ValueError, match="repeats the message"):
+        content_spans("[a][a]", ["a"], lambda parts: f"[{parts[0]}][{parts[0]}]")
     with pytest.raises(ValueError, match="rewrites what the messages say"):
         content_spans("[A]", ["a"], lambda parts: f"[{parts[0].upper()}]")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.writing import write_whole
-from nexttoken import Target
+from nexttoken import Message, Target
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLOSE_TO_ZERO = 1e-12
+Division = str | Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class Attribution:
         labels: what to show for each piece: its text, or the name of an added token.
         token_ids: the token ids of each piece.
         versions: of the packages that made it.
+        messages: of a chat, with their roles and the characters of the prompt they cover; none for other prompts.
+        by: what has one score each: a piece of the prompt, or what the pieces' scores were totalled by.
     """
 
     tokens: tuple[str, ...]
@@ -104,6 +107,8 @@ class Attribution:
     labels: tuple[str, ...]
     token_ids: tuple[tuple[int, ...], ...]
     versions: dict[str, str] = field(default_factory=dict)
+    messages: tuple[Message, ...] = ()
+    by: str = "piece"
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -123,6 +128,19 @@ class Attribution:
         return words
 
     @property
+    def roles(self) -> tuple[str | None, ...]:
+        """The role that wrote each piece; None for the template, and for prompts that are not chats."""
+        from interpret.totals import roles
+
+        return roles(self)
+
+    @property
+    def facts(self) -> str:
+        """How the scores were made, in words: the method, its gap, the model, and what they were totalled by."""
+        totals = "" if self.by == "piece" else f"totals by {self.by}"
+        return ", ".join(filter(None, [self.method, self.gap_text, self.model, totals]))
+
+    @property
     def gap_text(self) -> str:
         """The completeness gap in words; empty where there is none."""
         if self.completeness is None:
@@ -135,6 +153,41 @@ class Attribution:
         """The k pieces with the largest scores by magnitude, with their labels, the largest first."""
         order = self.scores.abs().argsort(descending=True, stable=True).tolist()
         return [(self.labels[place], float(self.scores[place])) for place in order if not self.held[place]][:k]
+
+    def totals(self, by: Division, template: bool = True) -> Attribution:
+        """The scores of words, sentences, lines, messages or spans: an attribution with one score for each of them.
+
+        A group is made of whole pieces: a piece belongs to the group that its first character other than a space lies
+        in. Groups never mix a message with another one or with the template. Signed scores are added, exactly;
+        unsigned ones are joined as their reduction says, so that a total is the score of the group's tokens together:
+        norms are the root of the sum of squares (L2) or the sum (L1), shares are added. A group is held if all of its
+        pieces are. Totals of scores that are correlated have no standard error; numerical errors add up.
+
+        Args:
+            by: "word" (Unicode's word boundaries; a space belongs to the word after it, and a run of punctuation or of
+                line ends is a word of its own), "sentence" (to a full stop, ! or ? before a space, unless a small
+                letter follows the full stop; a line's end ends it), "line", "message" (the template between messages
+                is a group too), or (start, end) character spans of the prompt: each is one group, messages or not,
+                and so is the text between two.
+            template: False to leave out the groups of the template; the texts, joined, are then no longer the prompt.
+
+        Raises:
+            ValueError: an unknown division, messages where there are none, spans that overlap, lie outside the prompt
+                or have no piece of their own, or unsigned scores that do not tell their total.
+        """
+        from interpret.totals import totals
+
+        return totals(self, by, template)
+
+    def role_totals(self, template: bool = True) -> dict[str, float]:
+        """The total score of each role of a chat, and of the "template" unless that is left out; see `totals`.
+
+        A role whose messages are all empty has none. Raises ValueError for a prompt that is not a chat, and for
+        unsigned scores that do not tell their total.
+        """
+        from interpret.totals import role_totals
+
+        return role_totals(self, template)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python values, under the names of the attributes."""
@@ -156,6 +209,7 @@ class Attribution:
             values[name] = None if values[name] is None else torch.tensor(values[name], dtype=torch.float64)
         for name in ("tokens", "held", "template", "labels"):
             values[name] = tuple(values[name])
+        values["messages"] = tuple(Message(**message) for message in values["messages"])
         values["token_ids"] = tuple(tuple(ids) for ids in values["token_ids"])
         return cls(**values)
 

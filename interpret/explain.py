@@ -81,6 +81,7 @@ def attribute(
         labels=tuple(piece.label for piece in encoded.pieces),
         token_ids=tuple(tuple(encoded.ids[position] for position in piece) for piece in positions),
         versions=versions(),
+        messages=encoded.messages,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -19,12 +19,14 @@ class Reduction:
         signed: whether positive scores support the target and negative ones speak against it.
         inner: applied to every number.
         outer: applied to the sum and to the count of numbers summed.
+        inverse: of `outer`: the sum, from a score and its count; None where the score does not tell it.
     """
 
     name: str
     signed: bool
     inner: Callable[[Tensor], Tensor] = field(repr=False)
     outer: Callable[[Tensor, Tensor], Tensor] = field(repr=False)
+    inverse: Callable[[Tensor, Tensor], Tensor] | None = field(repr=False, default=None)
 
     def __call__(
         self, attributions: Float[Tensor, "token dim"], pieces: Sequence[Sequence[int]]
@@ -37,10 +39,54 @@ class Reduction:
         count = torch.tensor([len(positions) for positions in pieces]) * attributions.shape[-1]
         return self.outer(total, count)
 
+    def join(
+        self, scores: Float[Tensor, " piece"], tokens: Int[Tensor, " piece"], owner: Int[Tensor, " piece"]
+    ) -> Float[Tensor, " group"]:
+        """The scores that groups of pieces have: what the reduction gives for a group's tokens taken together.
 
-SUM = Reduction("sum", True, lambda a: a, lambda total, count: total)
-TOTAL = Reduction("sum of squares", False, lambda a: a, lambda total, count: total)
-NORM_1 = Reduction("L1 norm", False, torch.abs, lambda total, count: total)
-NORM_2 = Reduction("L2 norm", False, torch.square, lambda total, count: total.sqrt())
+        `tokens` counts each piece's tokens, and `owner` is the number of its group. Raises ValueError where a group's
+        score does not follow from those of its pieces.
+        """
+        if self.inverse is None:
+            raise ValueError(
+                f"scores that are the {self.name} do not tell their total: the signs of what would cancel in it are "
+                "lost. Take a method with signed scores, or one whose scores are norms"
+            )
+        groups = int(owner.max()) + 1
+        total = torch.zeros(groups, dtype=scores.dtype).index_add(0, owner, self.inverse(scores, tokens))
+        return self.outer(total, torch.zeros(groups, dtype=tokens.dtype).index_add(0, owner, tokens))
+
+
+def as_it_is(total: Tensor, count: Tensor) -> Tensor:
+    """The sum itself, whatever the count."""
+    return total
+
+
+SUM = Reduction("sum", True, lambda a: a, as_it_is, as_it_is)
+TOTAL = Reduction("sum of squares", False, lambda a: a, as_it_is, as_it_is)
+NORM_1 = Reduction("L1 norm", False, torch.abs, as_it_is, as_it_is)
+NORM_2 = Reduction(
+    "L2 norm", False, torch.square, lambda total, count: total.sqrt(), lambda score, count: score.square()
+)
 ABSOLUTE_SUM = Reduction("absolute value of the sum", False, lambda a: a, lambda total, count: total.abs())
-MEAN_ABSOLUTE = Reduction("mean of absolute values", False, torch.abs, lambda total, count: total / count)
+MEAN_ABSOLUTE = Reduction(
+    "mean of absolute values",
+    False,
+    torch.abs,
+    lambda total, count: total / count,
+    lambda score, count: score * count,
+)
+REDUCTIONS = (SUM, TOTAL, NORM_1, NORM_2, ABSOLUTE_SUM, MEAN_ABSOLUTE)
+
+
+def named(name: str) -> Reduction:
+    """A reduction by the name that stands in results. Raises ValueError for one that is not among REDUCTIONS."""
+    found = next((each for each in REDUCTIONS if each.name == name), None)
+    if found is None:
+        raise ValueError(f"no rule for totals is known for the reduction {name!r}, only for {', '.join(names())}")
+    return found
+
+
+def names() -> list[str]:
+    """The names of the reductions whose scores have totals."""
+    return [each.name for each in REDUCTIONS if each.inverse is not None]

@@ -50,7 +50,7 @@ def test_json_out_and_in_is_loss_free(result, tmp_path):
 
 
 def test_foreign_json_is_refused():
-    with pytest.raises(ValueError, match=r"not a saved attribution: missing or unknown are \['completeness'"):
+    with pytest.raises(ValueError, match=r"not a saved attribution: missing or unknown are \['by', 'completeness'"):
         Attribution.from_json('{"tokens": []}')
 
 

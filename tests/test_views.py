@@ -11,17 +11,29 @@ from matplotlib.patches import Rectangle
 from rich.console import Console
 
 from interpret import Attribution, GradientTimesInput, IntegratedGradients, VanillaGradient, aligned, attribute, compare
-from interpret.views.colour import AGAINST, FOR, HELD, STRENGTH, colour, contrast, ink, luminance
+from interpret.views.colour import (
+    AGAINST,
+    FOR,
+    HELD,
+    STRENGTH,
+    TEMPLATE_NOTE,
+    colour,
+    contrast,
+    ink,
+    luminance,
+    pale_ink,
+    to_hex,
+)
 from interpret.views.fonts import TEXT_SIZE, text_width
 from interpret.views.html import html
 from interpret.views.terminal import headline, running_text, table
 from interpret.views.visible import visible
-from nexttoken import Target
+from nexttoken import Message, Target
 
 UGLY = ["$x_1$ ", "\\alpha{", " <b>&", "\n", "\t", " [red]", "😀", " 你好", "\x00", "   ", "%", "_" * 90, " end"]
 
 
-def made(tokens, scores=None, signed=True, held=None, unit="nats"):
+def made(tokens, scores=None, signed=True, held=None, unit="nats", template=None, **more):
     count = len(tokens)
     scores = (
         torch.linspace(-1, 1, count, dtype=torch.float64)
@@ -32,8 +44,8 @@ def made(tokens, scores=None, signed=True, held=None, unit="nats"):
         tokens=tuple(tokens), scores=scores, unit=unit, target=Target(" $t_", 1, 0.5, 1), quantity="log-probability",
         method="Method()", reduction="sum", signed=signed, model="model", gradients_spent=1, forwards_spent=1,
         completeness=None, standard_error=None, error=None, held=tuple(held or [False] * count),
-        template=(False,) * count,
-        labels=tuple(tokens), token_ids=tuple((n,) for n in range(count)),
+        template=tuple(template or [False] * count),
+        labels=tuple(tokens), token_ids=tuple((n,) for n in range(count)), **more,
     )  # fmt: skip
 
 
@@ -62,6 +74,65 @@ def test_ink_can_be_read_on_every_colour():
             background = colour(step / 100, 1, signed)
             assert contrast(background, ink(background)) >= 4.5
     assert contrast(HELD, ink(HELD)) >= 4.5
+
+
+def test_pale_ink_can_be_read_on_every_colour_and_is_paler_where_it_can_be():
+    backgrounds = [colour(step / 100, 1, signed) for signed in (True, False) for step in range(-100, 101)]
+    for background in [*backgrounds, HELD]:
+        shown, behind = (tuple(round(255 * part) / 255 for part in rgb) for rgb in (pale_ink(background), background))
+        assert contrast(shown, behind) >= 4.5
+        assert contrast(pale_ink(background), background) <= contrast(ink(background), background)
+    for background in (HELD, *(anchors[place] for anchors in (FOR, AGAINST, STRENGTH) for place in (0, 1, -1))):
+        assert contrast(pale_ink(background), background) < 0.75 * contrast(ink(background), background)
+
+
+def test_the_template_is_pale_and_in_italics_in_every_view():
+    result = made(["<u>", " hi", "<e>"], template=[True, False, True], held=[True, False, False])
+    drawn = {text.get_text(): text for text in result.heatmap().axes[0].texts}
+    assert [drawn[word].get_fontstyle() for word in ("<u>", "hi", "<e>")] == ["italic", "normal", "italic"]
+    backgrounds = [HELD, colour(0, 1, True), colour(1, 1, True)]
+    for word, background in zip(("<u>", "<e>"), (backgrounds[0], backgrounds[2]), strict=True):
+        assert drawn[word].get_color() == pale_ink(background)
+    assert drawn["hi"].get_color() == ink(backgrounds[1])
+    assert f"pale italics: {TEMPLATE_NOTE}" in words(result.heatmap())
+    page = html(result)
+    assert page.count("font-style:italic") == 2
+    assert f"color:{to_hex(pale_ink(HELD))};font-style:italic" in page
+    assert f"held: context, no score; {TEMPLATE_NOTE}" in page
+    pieces = running_text(result).spans
+    assert [bool(piece.style.italic) for piece in pieces] == [True, False, True]
+    columns = {text.get_text(): text for text in aligned([result]).axes[0].texts}
+    assert [columns[word].get_fontstyle() for word in ("<u>", "hi", "<e>")] == ["italic", "normal", "italic"]
+    plain = made(["hi"])
+    assert "italic" not in html(plain)
+    assert not any("italics" in text for text in words(plain.heatmap()))
+
+
+def test_the_legend_goes_below_the_bar_where_there_is_no_room_beside_it():
+    result = made(["<u>", " hi"], template=[True, False], held=[True, False])
+    for width in (2.5, 3.3, 6.5):
+        figure = result.heatmap(width)
+        figure.draw_without_rendering()
+        lines = [text.get_window_extent() for axes in figure.axes for text in axes.texts]
+        assert all(line.x0 >= 0 and line.x1 <= figure.bbox.width and line.y0 >= 0 for line in lines)
+        assert "nats," in " ".join(words(figure))
+
+
+def test_totals_wrap_between_words():
+    whole = made([" ".join(f"word{number}" for number in range(30))], by="line")
+    drawn = {text.get_text() for text in whole.heatmap(3.3).axes[0].texts}
+    assert {f"word{number}" for number in range(30)} <= drawn
+    assert "totals by line" in " ".join(words(whole.heatmap()))
+    assert "totals by line" in html(whole)
+    assert "totals by line" in headline(whole).plain
+
+
+def test_the_table_names_roles():
+    result = made(["<u>", "hi"], template=[True, False], messages=(Message("user", 3, 5),))
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(table(result))
+    rows = [line.split() for line in console.file.getvalue().splitlines()]
+    assert rows == [["piece", "role", "nats"], ["<u>", "template", "-1.0000"], ["hi", "user", "+1.0000"]]
 
 
 def test_heatmap_colours_every_piece_by_its_score():

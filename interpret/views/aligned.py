@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from interpret.attribution import Attribution
-from interpret.views.colour import HELD, colour, ink, scale
+from interpret.views.colour import HELD, LIGHT_INK, colour, ink, pale_ink, scale
 from interpret.views.fonts import drawable, font, text_width
 from interpret.views.heatmap import MARGIN, POINTS_PER_INCH, HeatmapFigure
 from interpret.views.visible import visible
@@ -43,8 +43,11 @@ def aligned(attributions: Sequence[Attribution], labels: Sequence[str] | None = 
     axes.set(xlim=(-MARGIN, width - MARGIN), ylim=(height - MARGIN, -MARGIN))
     axes.axis("off")
 
-    def write(x: float, row: int, text: str, align: str = "center", shade: object = "black") -> None:
-        axes.text(x, ROW * (row + 0.68), text, **font(text, SIZE), ha=align, va="baseline", color=shade)
+    def write(
+        x: float, row: int, text: str, align: str = "center", shade: object = "black", style: str = "normal"
+    ) -> None:
+        y = ROW * (row + 0.68)
+        axes.text(x, y, text, **font(text, SIZE), ha=align, va="baseline", color=shade, fontstyle=style)
 
     for row, (name, attribution) in enumerate(zip(names, attributions, strict=True), start=1):
         write(left - GAP, row, drawable(name), "right")
@@ -55,6 +58,7 @@ def aligned(attributions: Sequence[Attribution], labels: Sequence[str] | None = 
             number = "held" if held else f"{score:{'+' if attribution.signed else ''}.2g}".replace("-", "−")
             write(x + width / 2, row, number, shade=ink(background))
             x += width
-    for place, word in enumerate(words):
-        write(left + sum(widths[:place]) + widths[place] / 2, 0, word)
+    for place, (word, template) in enumerate(zip(words, attributions[0].template, strict=True)):
+        shade, style = (pale_ink(LIGHT_INK), "italic") if template else ("black", "normal")
+        write(left + sum(widths[:place]) + widths[place] / 2, 0, word, shade=shade, style=style)
     return figure

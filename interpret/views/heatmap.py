@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from interpret.attribution import Attribution
-from interpret.views.colour import HELD, Colour, colour, ink, scale
+from interpret.views.colour import HELD, TEMPLATE_NOTE, Colour, colour, ink, pale_ink, scale
 from interpret.views.fonts import TEXT_SIZE, drawable, font, text_width
 from interpret.views.visible import visible
 from interpret.writing import write_whole
@@ -23,6 +24,7 @@ TITLE_SIZE, NOTE_SIZE = 10.5, 8.0
 LINE, CELL = 20.0, 17.0  # height of a line and of the colour behind it, in points
 MARGIN = 10.0
 BAR_WIDTH, BAR_HEIGHT, BAR_INDENT = 150.0, 7.0, 8.0
+LEGEND_LINE, LEGEND_GAP, TICKS = 11.0, 18.0, 20.0  # of the legend, its distance from the bar, the height of the ticks
 FORMATS = ("png", "pdf", "svg")
 
 
@@ -41,6 +43,7 @@ class Cell:
 
     text: str
     background: Colour
+    template: bool
     x: float
     width: float
     line: int
@@ -92,36 +95,55 @@ class Panel:
     def __init__(self, attribution: Attribution, room: float):
         self.attribution, self.room = attribution, room
         self.limit = scale(attribution.scores.tolist())
-        facts = [attribution.method, attribution.gap_text, attribution.model]
         self.title = wrapped(drawable(visible(attribution.title)), room, TITLE_SIZE, "bold")
-        self.note = wrapped(", ".join(filter(None, facts)), room, NOTE_SIZE)
+        self.note = wrapped(attribution.facts, room, NOTE_SIZE)
         self.cells = self.lay_out()
         self.title_height = 14.0 * len(self.title) + 11.0 * len(self.note) + 6
         self.text_height = LINE * (1 + max(cell.line for cell in self.cells))
-        self.height = 2 * MARGIN + self.title_height + self.text_height + 38
+        self.legend = self.legend_lines()
+        beside = BAR_INDENT + BAR_WIDTH + LEGEND_GAP + max(text_width(line, NOTE_SIZE) for line in self.legend)
+        self.legend_height = 0.0
+        if beside > room:
+            self.legend = [part for line in self.legend for part in wrapped(line, room, NOTE_SIZE)]
+            self.legend_height = LEGEND_LINE * len(self.legend)
+        self.height = 2 * MARGIN + self.title_height + self.text_height + 38 + self.legend_height
+
+    def legend_lines(self) -> list[str]:
+        """What the numbers on the colour bar mean, and the signs for held pieces and for the template's."""
+        attribution = self.attribution
+        lines = [
+            f"{attribution.unit}, {attribution.quantity}" + (" (positive raises it)" if attribution.signed else "")
+        ]
+        if any(attribution.held):
+            lines.append("grey: held, no score")
+        if any(attribution.template):
+            lines.append(f"pale italics: {TEMPLATE_NOTE}")
+        return lines
 
     def lay_out(self) -> list[Cell]:
         """Place every piece: lines break at spaces, inside a long word only where they must, and after line ends."""
         attribution, x, line = self.attribution, 0.0, 0
         cells: list[Cell] = []
-        words: list[list[tuple[str, Colour]]] = []
-        for label, score, held in zip(attribution.labels, attribution.scores.tolist(), attribution.held, strict=True):
+        words: list[list[tuple[str, Colour, bool]]] = []
+        for label, score, held, template in zip(
+            attribution.labels, attribution.scores.tolist(), attribution.held, attribution.template, strict=True
+        ):
             background = HELD if held else colour(score, self.limit, attribution.signed)
             shown = drawable(visible(label, edge_spaces=not attribution.prompt.strip(" ")))
-            for part in shown.replace("↵", "↵\n").splitlines():
+            for part in re.split(r"(?<=[^ ])(?= )|(?<=↵)(?=.)", shown):
                 if not words or part.startswith(" ") or words[-1][-1][0].endswith("↵"):
                     words.append([])
-                words[-1].append((part, background))
+                words[-1].append((part, background, template))
         for word in words:
-            if x > 0 and (cells[-1].text.endswith("↵") or x + sum(text_width(part) for part, _ in word) > self.room):
+            if x > 0 and (cells[-1].text.endswith("↵") or x + sum(text_width(part) for part, _, _ in word) > self.room):
                 x, line = 0.0, line + 1
-            for part, background in word:
+            for part, background, template in word:
                 rest = part.lstrip(" ") if x == 0 and line > 0 and part.strip(" ") else part
                 while rest:
                     fitting = fit(rest, self.room - x, at_least_one=x == 0)
                     if fitting:
                         width = text_width(rest[:fitting])
-                        cells.append(Cell(rest[:fitting], background, x, width, line))
+                        cells.append(Cell(rest[:fitting], background, template, x, width, line))
                         x, rest = x + width, rest[fitting:]
                     if rest:
                         x, line = 0.0, line + 1
@@ -146,19 +168,20 @@ class Panel:
             shown = cell.text.lstrip(" ")
             indent = text_width(cell.text[: len(cell.text) - len(shown)]) if shown else 0.0
             axes.text(
-                cell.x + indent, line_top + 0.72 * CELL, shown, **font(shown, TEXT_SIZE), color=ink(cell.background),
-                va="baseline",
+                cell.x + indent, line_top + 0.72 * CELL, shown, **font(shown, TEXT_SIZE), va="baseline",
+                color=(pale_ink if cell.template else ink)(cell.background),
+                fontstyle="italic" if cell.template else "normal",
             )  # fmt: skip
         self.draw_bar(figure, bottom, height)
 
     def draw_bar(self, figure: Figure, bottom: float, height: float) -> None:
-        """The colour bar with its unit, and the sign for held pieces."""
+        """The colour bar, and its legend beside it or, where there is no room, below it."""
         attribution = self.attribution
         full = self.room + 2 * MARGIN
         axes = figure.add_axes(
             (
                 (MARGIN + BAR_INDENT) / full,
-                bottom + height * (MARGIN + 22) / self.height,
+                bottom + height * (MARGIN + 22 + self.legend_height) / self.height,
                 BAR_WIDTH / full,
                 height * BAR_HEIGHT / self.height,
             )
@@ -181,12 +204,11 @@ class Panel:
         axes.tick_params(length=2, pad=1.5, width=0.5)
         for spine in axes.spines.values():
             spine.set(linewidth=0.5, color="0.5")
-        legend = f"{attribution.unit}, {attribution.quantity}" + (" (positive raises it)" if attribution.signed else "")
-        axes.annotate(legend, (1, 0.5), (18, 0), "axes fraction", "offset points", fontsize=NOTE_SIZE, va="center")
-        if any(attribution.held):
+        for number, line in enumerate(self.legend):
+            corner, x, y = ((0, 0), -BAR_INDENT, -TICKS) if self.legend_height else ((1, 0.5), LEGEND_GAP, 0.0)
             axes.annotate(
-                "grey: held, no score", (1, 0.5), (18, -11), "axes fraction", "offset points",
-                fontsize=NOTE_SIZE, va="center", color="0.35",
+                line, corner, (x, y - LEGEND_LINE * number), "axes fraction", "offset points",
+                fontsize=NOTE_SIZE, va="center", color="black",
             )  # fmt: skip
 
 

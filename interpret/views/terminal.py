@@ -8,29 +8,31 @@ from rich.table import Table
 from rich.text import Text
 
 from interpret.attribution import Attribution
-from interpret.views.colour import HELD, Colour, colour, ink, scale
+from interpret.views.colour import HELD, Colour, colour, ink, pale_ink, scale
 from interpret.views.visible import visible
 
 
-def style(background: Colour) -> Style:
-    """Readable text on a background."""
-    to_rich = [Color.from_rgb(*(round(255 * part) for part in rgb)) for rgb in (ink(background), background)]
-    return Style(color=to_rich[0], bgcolor=to_rich[1])
+def style(background: Colour, template: bool) -> Style:
+    """Readable text on a background, pale and in italics for what the template wrote."""
+    shade = pale_ink(background) if template else ink(background)
+    to_rich = [Color.from_rgb(*(round(255 * part) for part in rgb)) for rgb in (shade, background)]
+    return Style(color=to_rich[0], bgcolor=to_rich[1], italic=template or None)
 
 
 def styles(attribution: Attribution) -> list[Style]:
     """The style of each piece."""
     limit = scale(attribution.scores.tolist())
     return [
-        style(HELD if held else colour(score, limit, attribution.signed))
-        for score, held in zip(attribution.scores.tolist(), attribution.held, strict=True)
+        style(HELD if held else colour(score, limit, attribution.signed), template)
+        for score, held, template in zip(
+            attribution.scores.tolist(), attribution.held, attribution.template, strict=True
+        )
     ]
 
 
 def headline(attribution: Attribution) -> Text:
     """What is explained, and how."""
-    facts = ", ".join(filter(None, [attribution.method, attribution.gap_text, attribution.model]))
-    return Text.assemble((visible(attribution.title), "bold"), "\n", (facts, "dim"))
+    return Text.assemble((visible(attribution.title), "bold"), "\n", (attribution.facts, "dim"))
 
 
 def running_text(attribution: Attribution) -> Text:
@@ -42,16 +44,20 @@ def running_text(attribution: Attribution) -> Text:
 
 
 def table(attribution: Attribution) -> Table:
-    """One row per piece: its text, its score and, where there is one, the score's standard error."""
+    """One row per piece: its text, its role in a chat, its score and, where there is one, its standard error."""
     rows = Table(box=None, pad_edge=False)
-    rows.add_column("piece")
+    rows.add_column(attribution.by)
+    if attribution.messages:
+        rows.add_column("role")
     rows.add_column(attribution.unit, justify="right")
     errors = attribution.standard_error
     if errors is not None:
         rows.add_column("± standard error", justify="right")
-    for place, (label, piece_style) in enumerate(zip(attribution.labels, styles(attribution), strict=True)):
+    shown = zip(attribution.labels, styles(attribution), attribution.roles, strict=True)
+    for place, (label, piece_style, role) in enumerate(shown):
         score = float(attribution.scores[place])
         number = "held" if attribution.held[place] else format(score, "+.4f" if attribution.signed else ".4f")
         error = [] if errors is None else [f"{float(errors[place]):.4f}"]
-        rows.add_row(Text(visible(label, edge_spaces=True), piece_style), number, *error)
+        speaker = [Text(visible(role or "template"), "" if role else "italic")] if attribution.messages else []
+        rows.add_row(Text(visible(label, edge_spaces=True), piece_style), *speaker, number, *error)
     return rows

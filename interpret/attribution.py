@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -68,7 +69,8 @@ class Attribution:
         tokens: the exact pieces of text; joined, they are the prompt. Empty for a token the tokenizer added.
         scores: (piece,) in float64. Signed scores support the target where positive; a held piece has 0.
         unit: of the scores.
-        target: the token that is explained, and its foils.
+        target: the token that is explained, its foils, and those that follow it in a span; None for a quantity of the
+            whole distribution.
         quantity: what about the target is explained, such as its log-probability.
         method: the method and its settings.
         reduction: how the embedding's dimensions became one score.
@@ -91,7 +93,7 @@ class Attribution:
     tokens: tuple[str, ...]
     scores: Float[Tensor, " piece"]
     unit: str
-    target: Target
+    target: Target | None
     quantity: str
     method: str
     reduction: str
@@ -122,6 +124,12 @@ class Attribution:
     def title(self) -> str:
         """What is explained, in words: the target, its probability and rank, and its foils."""
         target = self.target
+        if target is None:
+            return self.quantity
+        if target.following:
+            probability = math.prod(each.probability for each in target.span)
+            text = "".join(each.text for each in target.span)
+            return f"{text!r} ({len(target.span)} tokens, p = {probability:.2g})"
         words = f"{target.text!r} (p = {target.probability:.2g}, rank {target.rank})"
         if target.foils:
             words += " rather than " + ", ".join(f"{foil.text!r} (p = {foil.probability:.2g})" for foil in target.foils)
@@ -203,7 +211,7 @@ class Attribution:
         if set(plain) != names:
             raise ValueError(f"this is not a saved attribution: missing or unknown are {sorted(names ^ set(plain))}")
         values = dict(plain)
-        values["target"] = target_from_dict(values["target"])
+        values["target"] = values["target"] and target_from_dict(values["target"])
         values["completeness"] = Completeness(**values["completeness"]) if values["completeness"] else None
         for name in ("scores", "standard_error", "error"):
             values[name] = None if values[name] is None else torch.tensor(values[name], dtype=torch.float64)
@@ -265,9 +273,10 @@ class Attribution:
             for label, score, held in zip(self.labels, self.scores, self.held, strict=True)
         ]
         facts = ", ".join(filter(None, [self.method, self.gap_text, f"{self.gradients_spent} gradients"]))
-        return "\n".join([f"Attribution of {self.title}, {self.quantity} in {self.unit}", f"  {facts}", *rows])
+        what = f"{self.title}, {self.quantity}" if self.target else self.title
+        return "\n".join([f"Attribution of {what} in {self.unit}", f"  {facts}", *rows])
 
 
 def target_from_dict(plain: Mapping[str, Any]) -> Target:
     """A Target from the plain values of its fields."""
-    return Target(**{**plain, "foils": tuple(target_from_dict(foil) for foil in plain["foils"])})
+    return Target(**{**plain, **{name: tuple(map(target_from_dict, plain[name])) for name in ("foils", "following")}})

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.gradients import Objective
+from interpret.objective import Objective
 from nexttoken import NextTokenLM
 
 
@@ -54,17 +54,11 @@ class Token(Baseline):
 
     def id(self, lm: NextTokenLM) -> int:
         """The token's id. Raises ValueError where there is none."""
-        if isinstance(self.token, str):
-            ids = lm.vocab.encode(self.token, add_special_tokens=False).ids
-            if len(ids) != 1:
-                raise ValueError(f"the baseline token {self.token!r} is {len(ids)} tokens in this vocabulary")
-            return ids[0]
-        candidates = [self.token] if self.token is not None else [lm.vocab.eos_id, lm.vocab.pad_id]
-        chosen = next((token_id for token_id in candidates if token_id is not None), None)
+        candidates = [self.token, lm.vocab.eos_id, lm.vocab.pad_id]
+        chosen = next((token for token in candidates if token is not None), None)
         if chosen is None:
             raise ValueError("this vocabulary has no end-of-text or padding token; name a baseline token")
-        lm.vocab.check([chosen])
-        return chosen
+        return lm.vocab.one_id(chosen)
 
 
 @dataclass(frozen=True)
@@ -105,10 +99,11 @@ class Text(Baseline):
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         lm = model_of(objective, self)
-        ids = lm.prompt(self.text).ids
-        if len(ids) != len(x):
-            raise ValueError(f"the baseline text has {len(ids)} tokens and the prompt {len(x)}; they must be as many")
-        return embedded(lm, torch.tensor(ids, device=lm.device)).to(x)
+        ids, places = lm.prompt(self.text).ids, objective.places()
+        length = len(objective.prompt) if objective.prompt is not None else len(x)
+        if len(ids) != length:
+            raise ValueError(f"the baseline text has {len(ids)} tokens and the prompt {length}; they must be as many")
+        return embedded(lm, torch.tensor([ids[place] for place in places], device=lm.device)).to(x)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from interpret.attribution import Attribution
+    from interpret.matrix import AttributionMatrix
     from interpret.methods.method import Method
     from nexttoken import NextTokenLM
 
@@ -81,6 +83,19 @@ def explain(
     contrast: Annotated[
         list[str] | None, typer.Option(help="Explain why the target rather than this; may be repeated.")
     ] = None,
+    candidates: Annotated[
+        int | None, typer.Option(min=1, help="In place of a target: explain so many of the most probable next tokens.")
+    ] = None,
+    continuation: Annotated[
+        str | None, typer.Option(help="In place of a target: explain every token of this text after the prompt.")
+    ] = None,
+    generate: Annotated[
+        int | None, typer.Option(min=1, help="The same, for so many tokens that the model itself would say.")
+    ] = None,
+    span: Annotated[
+        str | None, typer.Option(help="A regular expression: explain by these parts of the prompt; the rest stays.")
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="The prompt is a user's message in a chat.")] = False,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "integrated-gradients",
     save: Annotated[
         list[Path] | None, typer.Option(help="Save the heatmap as .png, .pdf, .svg or .html; may be repeated.")
@@ -115,20 +130,40 @@ def explain(
             "samples": samples, "sigma": sigma, "seed": seed,
         }  # fmt: skip
         chosen = build_method(method, {name: value for name, value in settings.items() if value is not None})
+        asked = {"--target": target, "--candidates": candidates, "--continuation": continuation, "--generate": generate}
+        given = [name for name, value in asked.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]} and {given[1]} ask for different things; give one of them")
+        if contrast and (continuation is not None or generate):
+            raise ValueError(f"--contrast is for one next token; leave it out beside {given[0]}")
         lm = load(model, console)
 
         from rich.console import Console
 
-        from interpret import attribute
-        from interpret.views.terminal import headline, running_text, table
+        from interpret import AttributionMatrix, attribute, attribute_continuation
+        from interpret.views.terminal import headline, matrix_table, running_text, table
 
-        encoded = lm.prompt(read(prompt))
-        with progress(console, chosen.cost(len(encoded))) as advance:
-            result = attribute(lm, encoded, target, chosen, contrast=contrast, on_progress=advance)
+        text = read(prompt)
+        encoded = lm.prompt([{"role": "user", "content": text}] if chat else text)
+        result: Attribution | AttributionMatrix
+        with progress(console, chosen.cost(len(encoded)) * (candidates or generate or 1)) as advance:
+            if continuation is not None or generate:
+                result = attribute_continuation(
+                    lm, encoded, continuation, chosen, max_new_tokens=generate or 1, span=span, on_progress=advance
+                )
+            elif candidates:
+                result = attribute(
+                    lm, encoded, None, chosen, contrast=contrast, candidates=candidates, span=span, on_progress=advance
+                )
+            else:
+                result = attribute(lm, encoded, target, chosen, contrast=contrast, span=span, on_progress=advance)
         for path in outputs:
             result.save(path)
         output = Console()
-        output.print(headline(result), running_text(result), table(result), sep="\n\n")
+        if isinstance(result, AttributionMatrix):
+            output.print(headline(result), matrix_table(result), sep="\n\n")
+        else:
+            output.print(headline(result), running_text(result), table(result), sep="\n\n")
         for path in outputs:
             console.print(f"saved {path}", highlight=False, markup=False)
 

@@ -10,12 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.baselines import Baseline, Embeddings, Token, Unknown, Zero
-from interpret.gradients import LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY, Objective, Quantity, gradients
+from interpret.gradients import gradients
 from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import quadrature
 from interpret.methods.vanilla_gradient import VanillaGradient
+from interpret.objective import Objective
+from interpret.quantity import LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY, Quantity
 from interpret.reduction import ABSOLUTE_SUM, MEAN_ABSOLUTE, NORM_2, SUM, Reduction
 
 
@@ -61,6 +63,10 @@ class Convention(Method):
     method: Method
     reduction: Reduction
     normalization: Normalization
+
+    @property
+    def drawn(self) -> bool:  # type: ignore[override]
+        return self.method.drawn
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
         return self.method(objective, x)
@@ -119,6 +125,8 @@ class PlainNoise(Method):
     samples: int = 10
     scale: float = 0.01
     seed: int = 0
+
+    drawn = True
 
     def cost(self, tokens: int) -> int:
         return self.samples

@@ -1,119 +1,255 @@
-"""The one entry point: a model, a prompt, a target and a method in, an Attribution out."""
+"""The entry points: a model, a prompt, a target and a method in, an Attribution or a matrix of them out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, replace
+from typing import Any, overload
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from interpret.attribution import Attribution
-from interpret.gradients import Objective, Quantity
+from interpret.gradients import gradients
+from interpret.matrix import AttributionMatrix
 from interpret.methods.integrated_gradients import IntegratedGradients
-from interpret.methods.method import Evidence, Method
-from interpret.reduction import SUM
+from interpret.methods.method import Evidence, LocalMethod, Method
+from interpret.objective import Objective
+from interpret.quantity import Quantity
+from interpret.result import result
+from interpret.span import Span, positions_in
+from interpret.targets import candidates_of, is_span, span_target, target_of
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.target import TokenLike
+from nexttoken.target import TokenLike, continuation_ids
+
+PromptLike = Prompt | str | Sequence[int] | Sequence[Mapping[str, str]]
+TARGETS_A_BLOCK = 16
+
+
+@overload
+def attribute(
+    lm: NextTokenLM,
+    prompt: PromptLike,
+    target: TokenLike | Sequence[TokenLike] | None = ...,
+    method: Method | None = ...,
+    *,
+    contrast: TokenLike | Sequence[TokenLike] | None = ...,
+    candidates: None = ...,
+    quantity: Quantity | None = ...,
+    span: Span | None = ...,
+    chunk_size: int | None = ...,
+    on_progress: Callable[[int], object] | None = ...,
+) -> Attribution: ...
+
+
+@overload
+def attribute(
+    lm: NextTokenLM,
+    prompt: PromptLike,
+    target: None = ...,
+    method: Method | None = ...,
+    *,
+    contrast: TokenLike | Sequence[TokenLike] | None = ...,
+    candidates: int | Sequence[TokenLike],
+    quantity: Quantity | None = ...,
+    span: Span | None = ...,
+    chunk_size: int | None = ...,
+    on_progress: Callable[[int], object] | None = ...,
+) -> AttributionMatrix: ...
 
 
 def attribute(
     lm: NextTokenLM,
-    prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, str]],
-    target: TokenLike | None = None,
+    prompt: PromptLike,
+    target: TokenLike | Sequence[TokenLike] | None = None,
     method: Method | None = None,
     *,
     contrast: TokenLike | Sequence[TokenLike] | None = None,
+    candidates: int | Sequence[TokenLike] | None = None,
     quantity: Quantity | None = None,
+    span: Span | None = None,
     chunk_size: int | None = None,
     on_progress: Callable[[int], object] | None = None,
-) -> Attribution:
+) -> Attribution | AttributionMatrix:
     """Say which parts of a prompt speak for a next token.
 
     Args:
         lm: the model; it comes back as it was, after errors too.
         prompt: text, token ids, or chat messages with `role` and `content`.
-        target: the next token that is explained, as text or id; None for the model's own first choice.
+        target: the next token that is explained, as text or id; None for the model's own first choice. A list of tokens
+            is a span: the sum of their log-probabilities is explained, each after those before it.
         method: how; by default IntegratedGradients().
         contrast: a foil, or several: then log p(target) - log p(foils) is explained.
+        candidates: in place of a target, the number of most probable next tokens to explain, or a list of next tokens;
+            the result is a matrix with one row for each, and what they have in common runs once.
         quantity: what about the target is explained; by default its log-probability, or what a convention says.
+        span: the part of the prompt to explain it by: characters (start, end), a regular expression, or the number of
+            a chat message. Only its tokens move; the others are context and have no score.
         chunk_size: how many points (path steps, noise samples) run at once; scores do not depend on it.
         on_progress: called with the number of gradients just taken, for a progress bar.
 
     Returns:
-        One score per piece of text, with its unit and how it was made. Costs at most `method.cost(tokens)` gradients.
+        One score per piece of text, with its unit and how it was made. Costs at most `method.cost(tokens)` gradients
+        for each target.
 
     Raises:
-        ValueError: a prompt that is empty, too long or has unknown ids; a target that is not one token there.
+        ValueError: a prompt that is empty, too long or has unknown ids; a target that is not one token there; a span
+            without tokens.
         FloatingPointError: the objective or a gradient is not finite.
     """
     method = method if method is not None else IntegratedGradients()
     quantity = quantity if quantity is not None else method.quantity
     encoded = lm.prompt(prompt)
-    tokens = lm.tokens(encoded)
-    with torch.no_grad(), lm.at_rest():
-        logits = lm.logits(lm.embed(tokens), tokens)[0]
-    resolved = Target.of(target, encoded, lm.vocab, logits, contrast)
-    objective = Objective.of(lm, encoded, resolved, quantity, chunk_size, on_progress)
-    evidence = method(objective, objective.embeddings)
-    positions = [piece.positions for piece in encoded.pieces]
-    held = evidence.held.tolist() if evidence.held is not None else [False] * len(encoded)
-    return Attribution(
-        tokens=tuple(piece.text for piece in encoded.pieces),
-        scores=method.normalized(method.reduction(evidence.attributions, positions)),
-        unit=method.unit(quantity.unit),
-        target=resolved,
-        quantity=f"{quantity.name} difference" if resolved.foils else quantity.name,
-        method=repr(method),
-        reduction=method.reduction.name,
-        signed=method.reduction.signed,
-        model=lm.name,
-        gradients_spent=objective.gradients_spent,
-        forwards_spent=objective.forwards_spent + 1,
-        completeness=evidence.completeness and replace(evidence.completeness, unit=quantity.unit),
-        standard_error=standard_error(evidence, method, positions),
-        error=None if evidence.error is None else SUM(evidence.error[:, None], positions),
-        held=tuple(all(held[position] for position in piece) for piece in positions),
-        template=tuple(piece.template for piece in encoded.pieces),
-        labels=tuple(piece.label for piece in encoded.pieces),
-        token_ids=tuple(tuple(encoded.ids[position] for position in piece) for piece in positions),
-        versions=versions(),
-        messages=encoded.messages,
-    )
+    positions = None if span is None else positions_in(span, encoded)
+    if candidates is not None:
+        if target is not None:
+            raise ValueError("give either a target or candidates, not both")
+        targets = candidates_of(lm, encoded, candidates, contrast)
+        prompts = [encoded] * len(targets)
+        rows = explained(lm, prompts, targets, method, quantity, positions, chunk_size, on_progress)
+        return AttributionMatrix("candidates", rows)
+    if isinstance(method, LocalMethod) and positions is None and not is_span(target):
+        token: Any = target
+        (found,) = local(lm, [Question(encoded, token, contrast)], method, quantity, on_progress)
+        if isinstance(found, Exception):
+            raise found
+        return found
+    resolved = target_of(lm, encoded, target, contrast)
+    objective = Objective.of(lm, encoded, resolved, quantity, positions, chunk_size, on_progress)
+    return one(objective, resolved, method, quantity)
 
 
-def standard_error(
-    evidence: Evidence, method: Method, pieces: Sequence[Sequence[int]]
-) -> Float[Tensor, " piece"] | None:
-    """The jackknife standard error of each score, from the independent samples of a method that has them.
+def attribute_continuation(
+    lm: NextTokenLM,
+    prompt: PromptLike,
+    continuation: str | Sequence[TokenLike] | None = None,
+    method: Method | None = None,
+    *,
+    max_new_tokens: int = 20,
+    quantity: Quantity | None = None,
+    span: Span | None = None,
+    chunk_size: int | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> AttributionMatrix:
+    """Explain every token of a continuation by all that stands before it.
 
-    It holds for every reduction; for a sum it equals the standard error of the mean. Tukey 1958; Efron 1982.
+    Args:
+        lm: the model; it comes back as it was.
+        prompt: as for `attribute`.
+        continuation: text or tokens; None for what the model itself would say, its first choice each time.
+        method: how; by default IntegratedGradients().
+        max_new_tokens: how long the model's own continuation may be; it ends before the end-of-text token.
+        quantity: as for `attribute`.
+        span: as for `attribute`: only these tokens of the prompt move, neither the others nor the continuation.
+        chunk_size: as for `attribute`.
+        on_progress: as for `attribute`.
+
+    Returns:
+        A matrix with a row for each token of the continuation. A row equals `attribute` on what stands before its
+        token; tokens share forward passes where their methods ask for the same points. Costs at most
+        `method.cost(tokens)` gradients a row.
+
+    Raises:
+        ValueError: as for `attribute`; an empty continuation; a model that would say nothing.
     """
-    samples = evidence.samples
-    if samples is None or len(samples) < 2:
-        return None
-    total, count = samples.double().sum(0), len(samples)
-    without = torch.stack(
-        [method.normalized(method.reduction((total - sample) / (count - 1), pieces)) for sample in samples]
-    )
-    return ((count - 1) * without.var(0, unbiased=False)).sqrt()
+    method = method if method is not None else IntegratedGradients()
+    quantity = quantity if quantity is not None else method.quantity
+    encoded = lm.prompt(prompt)
+    positions = None if span is None else positions_in(span, encoded)
+    if continuation is None:
+        ids = lm.generate(encoded, max_new_tokens)
+        if not ids:
+            raise ValueError("the model ends here: its first choice is the end of the text; give a continuation")
+    else:
+        ids = continuation_ids(continuation, encoded, lm.vocab)
+    whole = lm.prompt(encoded.continued(ids[:-1], lm.vocab))
+    target = span_target(lm, encoded, ids)
+    rows: list[Attribution] = []
+    for begin in range(0, len(ids), TARGETS_A_BLOCK):
+        places = range(begin, min(begin + TARGETS_A_BLOCK, len(ids)))
+        prompts = [whole.first(len(encoded) + place) for place in places]
+        targets = [replace(target.span[place], following=()) for place in places]
+        rows += explained(lm, prompts, targets, method, quantity, positions, chunk_size, on_progress)
+    return AttributionMatrix("continuation", tuple(rows))
 
 
-@cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    """Name and version of the packages that a result depends on."""
-    found = []
-    for name in ("nexttoken-interpret", "torch", "transformers"):
+def explained(
+    lm: NextTokenLM,
+    prompts: Sequence[Prompt],
+    targets: Sequence[Target],
+    method: Method,
+    quantity: Quantity,
+    positions: Sequence[int] | None,
+    chunk_size: int | None,
+    on_progress: Callable[[int], object] | None,
+) -> tuple[Attribution, ...]:
+    """Several targets, each after its own prompt, of which each begins the last; forward passes are shared."""
+    objectives = Objective.together_of(lm, prompts, targets, quantity, positions, chunk_size, on_progress)
+    if method.drawn and len(prompts[0]) < len(prompts[-1]):  # other lengths, other draws: there is nothing to share
+        for objective in objectives:
+            objective.together = None
+    pairs = list(zip(objectives, targets, strict=True))
+    found = [one(objective, target, method, quantity) for objective, target in reversed(pairs)]
+    return tuple(reversed(found))
+
+
+def one(objective: Objective, target: Target, method: Method, quantity: Quantity) -> Attribution:
+    """The attribution of one objective, whose target took a forward pass to rate."""
+    objective.forwards_spent += 1
+    return result(objective, method(objective, objective.embeddings), target, method, quantity)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt, the next token that is asked about, and its foils."""
+
+    prompt: Prompt
+    target: TokenLike | None
+    contrast: TokenLike | Sequence[TokenLike] | None
+
+
+def local(
+    lm: NextTokenLM,
+    questions: Sequence[Question],
+    method: LocalMethod,
+    quantity: Quantity,
+    on_progress: Callable[[int], object] | None = None,
+) -> list[Attribution | Exception]:
+    """Questions with prompts of one length, answered together in one forward and one backward pass.
+
+    The forward pass rates the targets as well. A question that cannot be answered gets its error.
+    """
+    input_ids = torch.tensor([question.prompt.ids for question in questions], device=lm.device)
+    with torch.no_grad(), lm.at_rest():
+        embeddings = lm.embed({"input_ids": input_ids}).detach()
+    targets: list[Target | Exception] = []
+
+    def function(points: Tensor) -> Tensor:
+        every = lm.next_tokens(points.to(embeddings.dtype), input_ids)[1][:, 0]
+        every = every if every.dtype == torch.float64 else every.float()
+        targets[:] = [rated(question, logits) for question, logits in zip(questions, every, strict=True)]
+        rows = zip(targets, every[:, None], strict=True)
+        return torch.cat([
+            0 * logits[:, 0] if isinstance(target, Exception) else quantity.function(logits, target)
+            for target, logits in rows
+        ])  # fmt: skip
+
+    def rated(question: Question, logits: Tensor) -> Target | Exception:
         try:
-            found.append((name, version(name)))
-        except PackageNotFoundError:
+            return Target.of(question.target, question.prompt, lm.vocab, logits.detach(), question.contrast)
+        except ValueError as error:
+            return error
+
+    points = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+    settings: dict[str, Any] = {"chunk_size": len(questions), "on_progress": on_progress}
+    together = Objective(function, points[0], lm, questions[0].prompt, **settings)
+    _, gradient = gradients(together, points)
+    found: list[Attribution | Exception] = []
+    for question, target, point, slope in zip(questions, targets, points, gradient, strict=True):
+        if isinstance(target, Exception):
+            found.append(target)
             continue
-    return tuple(found)
-
-
-def versions() -> dict[str, str]:
-    """The versions of the packages that a result depends on, as far as they are installed."""
-    return dict(_versions())
+        objective = Objective(together.function, point, lm, question.prompt, gradients_spent=1)
+        evidence = Evidence(method.at(objective, point[None], slope[None])[0])
+        found.append(result(objective, evidence, target, method, quantity))
+    return found

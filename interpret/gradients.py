@@ -1,118 +1,14 @@
-"""What is explained, as a function of embeddings, and the project's only own call to autograd."""
+"""The project's only own call to autograd: values of an objective and their gradients, chunk by chunk."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nexttoken import NextTokenLM, Prompt, Target
-
-ROWS_A_CHUNK = 128
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A differentiable function of the next-token logits that is explained.
-
-    Attributes:
-        name: as it stands on figures.
-        unit: the unit of its value.
-        function: logits (point, vocab) and the target to values (point,).
-    """
-
-    name: str
-    unit: str
-    function: Callable[[Float[Tensor, "point vocab"], Target], Float[Tensor, " point"]] = field(repr=False)
-
-
-def log_probability(logits: Float[Tensor, "point vocab"], target: Target) -> Float[Tensor, " point"]:
-    """log p(target); with foils, log p(target) - log of the foils' summed probability, the log-odds between them."""
-    if not target.foils:
-        return logits.log_softmax(-1)[:, target.id]
-    return logits[:, target.id] - logits[:, [foil.id for foil in target.foils]].logsumexp(-1)
-
-
-def without_foils(target: Target, name: str) -> int:
-    """The id of a target that is not contrasted. Raises ValueError if it is."""
-    if target.foils:
-        raise ValueError(f"a contrast is a difference of log-probabilities; to explain the {name}, leave out the foils")
-    return target.id
-
-
-LOG_PROBABILITY = Quantity("log-probability", "nats", log_probability)
-LOSS = Quantity("loss", "nats", lambda logits, target: -log_probability(logits, target))
-PROBABILITY = Quantity(
-    "probability", "probability", lambda logits, target: logits.softmax(-1)[:, without_foils(target, "probability")]
-)
-LOGIT = Quantity("logit", "logits", lambda logits, target: logits[:, without_foils(target, "logit")])
-
-
-@dataclass
-class Objective:
-    """What a method explains: a scalar for each point, a point being one version of the prompt's embeddings.
-
-    Attributes:
-        function: points (point, token, dim) to values (point,). Rows must not depend on each other.
-        embeddings: (token, dim) the prompt's own embeddings.
-        lm: the model behind the function, for baselines that ask it; None for a function of one's own.
-        prompt: the prompt behind the embeddings, likewise.
-        chunk_size: how many points run at once; by default as many as fill about 128 rows of tokens.
-        on_progress: called with the number of gradients just taken.
-        gradients_spent: gradients taken so far.
-        forwards_spent: forward passes without a gradient so far.
-    """
-
-    function: Callable[[Tensor], Tensor]
-    embeddings: Float[Tensor, "token dim"]
-    lm: NextTokenLM | None = None
-    prompt: Prompt | None = None
-    chunk_size: int | None = None
-    on_progress: Callable[[int], object] | None = None
-    gradients_spent: int = 0
-    forwards_spent: int = 0
-
-    def __post_init__(self) -> None:
-        if self.chunk_size is not None and self.chunk_size < 1:
-            raise ValueError(f"chunk_size is {self.chunk_size}; it must be at least 1")
-
-    @classmethod
-    def of(
-        cls,
-        lm: NextTokenLM,
-        prompt: Prompt,
-        target: Target,
-        quantity: Quantity = LOG_PROBABILITY,
-        chunk_size: int | None = None,
-        on_progress: Callable[[int], object] | None = None,
-    ) -> Objective:
-        """The quantity of a target as a function of a prompt's embeddings, in float32 or better at the loss."""
-        tokens = lm.tokens(prompt)
-        with torch.no_grad(), lm.at_rest():
-            embeddings = lm.embed(tokens)[0].detach()
-
-        def function(points: Tensor) -> Tensor:
-            _, every = lm.next_tokens(points.to(embeddings.dtype), tokens["input_ids"].expand(len(points), -1))
-            logits = every[:, 0]
-            return quantity.function(logits if logits.dtype == torch.float64 else logits.float(), target)
-
-        exact = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-        return cls(function, exact, lm, prompt, chunk_size, on_progress)
-
-    def at_rest(self) -> AbstractContextManager[None]:
-        """The model held still while values and gradients are computed; afterwards it is as it was."""
-        return self.lm.at_rest() if self.lm is not None else contextlib.nullcontext()
-
-    def chunks(self, points: Float[Tensor, "point token dim"]) -> Iterator[Float[Tensor, "chunk token dim"]]:
-        """The points in chunks that run at once, detached and copied, so that nothing of the caller's is touched."""
-        size = self.chunk_size or max(1, ROWS_A_CHUNK // points.shape[1])
-        for chunk in points.detach().split(size):
-            yield chunk.clone()
+from interpret.objective import Objective, Together
 
 
 def values(objective: Objective, points: Float[Tensor, "point token dim"]) -> Float[Tensor, " point"]:
@@ -138,20 +34,48 @@ def gradients(
     Raises:
         FloatingPointError: a value or gradient is not finite; the message says at which point and token.
     """
-    all_values, all_gradients = [], []
+    together = objective.together
+    if together is not None and together.points is None:
+        take_together(objective, together, points)
+    if together is not None and together.know(points):
+        assert together.values is not None
+        value, gradient = together.values[:, objective.member], together.gradients[objective.member]
+        objective.gradients_spent += len(points)
+    else:
+        value, (gradient,) = take(objective, lambda chunk: objective.function(chunk)[:, None], points)
+        value = value[:, 0]
+        objective.gradients_spent += len(points)
+    refuse_non_finite(objective, value, gradient)
+    return value, gradient
+
+
+def take_together(objective: Objective, together: Together, points: Float[Tensor, "point token dim"]) -> None:
+    """Take the gradients of all objectives that run together, at the points that one of them asks for first."""
+    together.values, gradient = take(objective, together.function, points)
+    together.gradients = [each[:, :length] for each, length in zip(gradient, together.lengths, strict=True)]
+    together.points = points.detach().clone()
+
+
+def take(
+    objective: Objective, function: Callable[[Tensor], Tensor], points: Float[Tensor, "point token dim"]
+) -> tuple[Float[Tensor, "point target"], list[Float[Tensor, "point token dim"]]]:
+    """The values of a function, points to (point, target), and the gradients of each target.
+
+    Costs one forward pass a point, and one backward pass a point and target.
+    """
+    every_value, every_gradient = [], []
     with objective.at_rest(), torch.enable_grad():
         for chunk in objective.chunks(points):
             chunk.requires_grad_(True)
-            value = objective.function(chunk.clone())
-            (gradient,) = torch.autograd.grad(value.sum(), chunk)
-            all_values.append(value.detach())
-            all_gradients.append(gradient)
-            objective.gradients_spent += len(chunk)
+            value = function(chunk.clone())
+            sums = value.sum(0)
+            every_gradient.append(
+                [torch.autograd.grad(each, chunk, retain_graph=n + 1 < len(sums))[0] for n, each in enumerate(sums)]
+            )
+            every_value.append(value.detach())
             if objective.on_progress is not None:
-                objective.on_progress(len(chunk))
-    value, gradient = torch.cat(all_values), torch.cat(all_gradients)
-    refuse_non_finite(objective, value, gradient)
-    return value, gradient
+                objective.on_progress(value.numel())
+    return torch.cat(every_value), [torch.cat(parts) for parts in zip(*every_gradient, strict=True)]
 
 
 def refuse_non_finite(
@@ -163,11 +87,12 @@ def refuse_non_finite(
         raise FloatingPointError(f"the objective is {float(value[point])} at point {point + 1} of {len(value)}")
     if not bool(gradient.isfinite().all()):
         point, token = (~gradient.isfinite()).any(-1).nonzero()[0].tolist()
+        place = objective.places()[token]
         named = (
-            f" ({objective.lm.vocab.decode([objective.prompt.ids[token]])!r})"
+            f" ({objective.lm.vocab.decode([objective.prompt.ids[place]])!r})"
             if objective.lm and objective.prompt
             else ""
         )
         raise FloatingPointError(
-            f"the gradient is not finite at point {point + 1} of {len(value)}, token {token + 1}{named}"
+            f"the gradient is not finite at point {point + 1} of {len(value)}, token {place + 1}{named}"
         )

@@ -187,6 +187,24 @@ class NextTokenLM(nn.Module):
         best = logits.topk(min(k or self.top_k, len(logits)))
         return tuple(Target.of(token_id, encoded, self.vocab, logits) for token_id in best.indices.tolist())
 
+    def generate(self, prompt: Prompt, max_new_tokens: int) -> tuple[int, ...]:
+        """The ids that the model would continue the prompt with, its first choice each time, up to the end of the text.
+
+        One forward pass a token. Stops at the longest text that the model reads. Raises ValueError for no tokens.
+        """
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
+        ids = list(prompt.ids)
+        longest = len(ids) + max_new_tokens if self.max_length is None else self.max_length
+        with torch.no_grad(), self.at_rest():
+            while len(ids) - len(prompt) < max_new_tokens and len(ids) <= longest:
+                input_ids = torch.tensor([ids], device=self.device)
+                chosen = int(self.next_tokens(self.embed({"input_ids": input_ids}), input_ids)[1].argmax())
+                if chosen == self.vocab.eos_id:
+                    break
+                ids.append(chosen)
+        return tuple(ids[len(prompt) :])
+
     # The contract of a model: forward, decode, metrics
 
     def forward(self, tokens: Tokens, target_ids: Tokens | None = None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -102,6 +102,28 @@ class Prompt:
         spans = tuple((start, next((end for end in ends if end > start), start)) for start in starts)
         encoding = Encoding(tuple(ids), spans, (False,) * len(ids))
         return cls(text, tuple(ids), cut(text, encoding, vocab))
+
+    def first(self, count: int) -> Prompt:
+        """The prompt's first tokens. A piece of which some tokens are left out has a sign for half a character."""
+        whole = [piece for piece in self.pieces if piece.positions[-1] < count]
+        half = [piece for piece in self.pieces if piece.positions[0] < count <= piece.positions[-1]]
+        cut_off = [
+            replace(piece, text="\ufffd", label="\ufffd", positions=tuple(p for p in piece.positions if p < count))
+            for piece in half
+        ]
+        return Prompt("".join(piece.text for piece in [*whole, *cut_off]), self.ids[:count], (*whole, *cut_off))
+
+    def continued(self, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
+        """The prompt with more tokens after it, as text where they complete each other's characters."""
+        added = Prompt.from_ids([*self.ids, *ids], vocab)
+        pieces = list(self.pieces)
+        for piece in added.pieces:
+            new = tuple(position for position in piece.positions if position >= len(self))
+            if new and piece.positions[0] >= len(self):
+                pieces.append(piece)
+            elif new:  # it completes the last character of the prompt
+                pieces[-1] = Piece(piece.text, piece.text, (*pieces[-1].positions, *new), pieces[-1].template)
+        return Prompt("".join(piece.text for piece in pieces), added.ids, tuple(pieces))
 
     @classmethod
     def from_messages(cls, messages: Sequence[Mapping[str, Any]], vocab: Vocabulary) -> Prompt:

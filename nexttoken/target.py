@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -27,6 +27,7 @@ class Target:
         probability: the model's probability of it as the next token.
         rank: its place among all tokens, 1 for the most probable.
         foils: the tokens it is contrasted with; empty where the target alone is explained.
+        following: for a span of several tokens, those after the first, each rated after those before it.
     """
 
     text: str
@@ -34,6 +35,32 @@ class Target:
     probability: float
     rank: int
     foils: tuple[Target, ...] = ()
+    following: tuple[Target, ...] = ()
+
+    @property
+    def span(self) -> tuple[Target, ...]:
+        """The target and the tokens that follow it."""
+        return (self, *self.following)
+
+    @classmethod
+    def of_span(cls, ids: Sequence[int], vocab: Vocabulary, logits: Float[Tensor, "place vocab"]) -> Target:
+        """Several tokens in a row, each rated by the logits at its place.
+
+        Raises ValueError for no tokens or an id that is not in the vocabulary.
+        """
+        if not ids:
+            raise ValueError("the target has no tokens; give at least one")
+        vocab.check(ids)
+        first, *following = (cls.rated(token_id, vocab, each) for token_id, each in zip(ids, logits, strict=True))
+        return replace(first, following=tuple(following))
+
+    @classmethod
+    def rated(cls, token_id: int, vocab: Vocabulary, logits: Float[Tensor, " vocab"]) -> Target:
+        """A token with its probability and its rank."""
+        probabilities = logits.detach().float().softmax(-1)
+        probability = probabilities[token_id]
+        rank = int((probabilities > probability).sum()) + 1
+        return cls(vocab.token_text(token_id), token_id, float(probability), rank)
 
     @classmethod
     def of(
@@ -66,12 +93,9 @@ class Target:
                 f"the target and its contrast are the same token, {vocab.decode([chosen])!r}; their difference is 0"
             )
 
-        def rated(token_id: int, foils: tuple[Target, ...] = ()) -> Target:
-            probability = probabilities[token_id]
-            rank = int((probabilities > probability).sum()) + 1
-            return cls(vocab.token_text(token_id), token_id, float(probability), rank, foils)
-
-        return rated(chosen, tuple(rated(other) for other in others))
+        return replace(
+            cls.rated(chosen, vocab, logits), foils=tuple(cls.rated(other, vocab, logits) for other in others)
+        )
 
 
 def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilities: Float[Tensor, " vocab"]) -> int:
@@ -86,7 +110,10 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
     ids = continuation(target, prompt, vocab)
     if len(ids) != 1:
         pieces = ", ".join(repr(vocab.token_text(token_id)) for token_id in ids)
-        raise ValueError(f"target {target!r} is {len(ids)} tokens after this prompt ({pieces}); pass one of them")
+        raise ValueError(
+            f"target {target!r} is {len(ids)} tokens after this prompt ({pieces}); pass one of them, or all of them in "
+            f"a list, [{pieces}], to explain the span"
+        )
     if target[0].isalnum() and not prompt.text[-1:].isspace():
         spaced = continuation(" " + target, prompt, vocab)
         if len(spaced) == 1 and probabilities[spaced[0]] > probabilities[ids[0]]:
@@ -97,6 +124,27 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
                 stacklevel=2,
             )
     return ids[0]
+
+
+def continuation_ids(target: str | Sequence[TokenLike], prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:
+    """The ids of tokens that follow the prompt in a row, given as one text or as a list of tokens.
+
+    Raises ValueError if there are none, or if the texts in the list are not the tokens they stand for together.
+    """
+    if isinstance(target, str):
+        ids = continuation(target, prompt, vocab) if target else ()
+    elif all(isinstance(token, str) for token in target):
+        texts = [str(token) for token in target]
+        ids = continuation("".join(texts), prompt, vocab) if target else ()
+        pieces = [vocab.token_text(token_id) for token_id in ids]
+        if pieces != texts:
+            raise ValueError(f"{texts} is not how these tokens stand after the prompt, which is {pieces}")
+    else:
+        ids = tuple(vocab.one_id(token) for token in target)
+    if not ids:
+        raise ValueError("the continuation is empty; give at least one token")
+    vocab.check(ids)
+    return ids
 
 
 def continuation(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:

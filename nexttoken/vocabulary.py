@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import index
+from typing import Any, SupportsIndex
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,16 @@ class Vocabulary(ABC):
     def token_text(self, token_id: int, namespace: str = "bert") -> str:
         """The text of one token as it stands inside a text, with its leading space. Raises ValueError if unknown."""
         return self.decode([token_id], namespace)
+
+    def one_id(self, token: str | SupportsIndex) -> int:
+        """The id of a token given as id, or as text on its own. Raises ValueError if it is not one token."""
+        if not isinstance(token, str):
+            self.check([index(token)])
+            return index(token)
+        ids = self.encode(token, add_special_tokens=False).ids
+        if len(ids) != 1:
+            raise ValueError(f"{token!r} is {len(ids)} tokens in this vocabulary; one is expected")
+        return ids[0]
 
     def check(self, ids: Sequence[int], namespace: str = "bert") -> None:
         """Raise ValueError unless every id exists in the namespace."""

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from interpret.gradients import Objective, gradients, values
+from interpret.gradients import gradients, values
+from interpret.objective import Objective
 from nexttoken import NextTokenLM, Prompt, Target
 from tests import tiny_models
 

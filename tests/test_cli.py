@@ -163,3 +163,43 @@ def test_interrupt_writes_nothing_and_says_so(folder, tmp_path):
     assert "error: interrupted; nothing was written" in errors
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_explain_candidates_and_continuations(folder, tmp_path):
+    lm = NextTokenLM.from_pretrained(folder)
+    quick = ("--method", "gradient-times-input", "--model", folder)
+    data, picture = tmp_path / "matrix.json", tmp_path / "matrix.png"
+    result = run("explain", "The keys", "--candidates", 3, "--json", data, "--save", picture, *quick)
+    saved = json.loads(data.read_text())
+    assert [row["target"]["id"] for row in saved["attributions"]] == [target.id for target in lm.predict("The keys", 3)]
+    assert picture.stat().st_size > 1000
+    assert "3 next tokens" in result.stdout
+    assert len(result.stdout.split("piece")[1].splitlines()) == 1 + len(lm.prompt("The keys").pieces)
+    assert (
+        "tokens of the continuation ' are the'"
+        in run("explain", "The keys", "--continuation", " are the", *quick).stdout
+    )
+    result = run("explain", "The keys", "--generate", 9, *quick)
+    assert "strongest pieces, nats" in result.stdout
+    assert len(result.stdout.strip().splitlines()) >= 9
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_explain_by_a_part_and_in_a_chat(folder):
+    quick = ("--method", "gradient-times-input", "--model", folder)
+    assert "held" in run("explain", "The keys to", "--span", "keys", *quick).stdout
+    assert "<|user|>" in run("explain", "The keys to", "--chat", *quick).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--target", " a", "--candidates", 2), "--target and --candidates ask for different things"),
+        (("--continuation", " a", "--generate", 2), "--continuation and --generate ask"),
+        (("--continuation", " a", "--contrast", " the"), "--contrast is for one next token"),
+        (("--span", "zebra"), "'zebra' matches nothing"),
+    ],
+)
+def test_questions_that_do_not_go_together(folder, words, message):
+    assert message in run("explain", "The keys", *words, "--model", folder, status=1).stderr

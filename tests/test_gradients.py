@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from interpret.gradients import LOG_PROBABILITY, Objective, gradients, values
+from interpret.gradients import gradients, values
+from interpret.objective import Objective
+from interpret.quantity import LOG_PROBABILITY
 from nexttoken import Target
 
 

@@ -37,11 +37,11 @@ def allowed(path, module):
     if module.split(".")[0] == "matplotlib":
         return path.parent == Path("interpret/views")
     if module.startswith(("interpret.explain", "interpret.cli")):
-        return stem in ("explain", "cli")
+        return stem in ("explain", "many", "cli")
     if module.startswith("interpret.views"):
-        return "views" in path.parts or stem in ("cli", "attribution")
+        return "views" in path.parts or stem in ("cli", "attribution", "matrix")
     if module.startswith("interpret.methods"):
-        return "methods" in path.parts or stem in ("explain", "cli", "conventions")
+        return "methods" in path.parts or stem in ("explain", "many", "result", "cli", "conventions")
     return True
 
 

@@ -259,7 +259,7 @@ def test_cost_is_what_is_spent(tiny, method):
 )
 def test_what_the_target_cannot_see_gets_nothing(method):
     """Read the token after position 3 of 6: the three later tokens do not matter, and score exactly 0."""
-    from interpret.gradients import LOG_PROBABILITY
+    from interpret.quantity import LOG_PROBABILITY
     from nexttoken import Target
     from tests.conftest import gpt2
 
@@ -389,7 +389,7 @@ def test_baseline_errors(tiny, bag_lm):
         Text(".")(f, x)
     with pytest.raises(ValueError, match=r"the baseline has shape \(2, 2\)"):
         Embeddings(torch.zeros(2, 2))(f, x)
-    with pytest.raises(ValueError, match=r"the baseline token 'zebra' is \d tokens"):
+    with pytest.raises(ValueError, match=r"'zebra' is \d tokens"):
         Token("zebra")(f, x)
     with pytest.raises(ValueError, match="token id 4000"):
         Token(4000)(f, x)

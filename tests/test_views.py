@@ -10,7 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from rich.console import Console
 
-from interpret import Attribution, GradientTimesInput, IntegratedGradients, VanillaGradient, aligned, attribute, compare
+from interpret import (
+    Attribution,
+    AttributionMatrix,
+    GradientTimesInput,
+    IntegratedGradients,
+    VanillaGradient,
+    aligned,
+    attribute,
+    compare,
+)
 from interpret.views.colour import (
     AGAINST,
     FOR,
@@ -25,8 +34,8 @@ from interpret.views.colour import (
     to_hex,
 )
 from interpret.views.fonts import TEXT_SIZE, text_width
-from interpret.views.html import html
-from interpret.views.terminal import headline, running_text, table
+from interpret.views.html import html, matrix_html
+from interpret.views.terminal import headline, matrix_table, running_text, table
 from interpret.views.visible import visible
 from nexttoken import Message, Target
 
@@ -277,3 +286,93 @@ def test_aligned_needs_one_prompt_and_a_label_for_each():
     with pytest.raises(ValueError, match="1 labels for 2 attributions"):
         aligned([made(["a"]), made(["a"])], ["one"])
     assert "Method() (nats)" in words(aligned([made(["a"])]))
+
+
+# Matrices
+
+
+def grid(targets, pieces, signed=True):
+    """A continuation of so many targets, the last of which sees so many pieces."""
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for number in range(targets):
+        seen = pieces - targets + 1 + number
+        scores = torch.randn(seen, generator=generator).abs() if not signed else torch.randn(seen, generator=generator)
+        rows.append(made([f" w{place}" for place in range(seen)], scores.tolist(), signed))
+    return AttributionMatrix("continuation", tuple(rows))
+
+
+def image_of(figure):
+    """The cells of a matrix, (target, piece, 3)."""
+    return next(axes.images[0].get_array() for axes in figure.axes if axes.images)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_matrix_colours_every_cell_on_one_scale(signed):
+    matrix = grid(5, 10, signed)
+    shades, limit = image_of(matrix.heatmap()), float(matrix.scores.nan_to_num().abs().max())
+    for row, line in enumerate(matrix.scores.tolist()):
+        for column, score in enumerate(line):
+            expected = (1, 1, 1) if score != score else colour(score, limit, signed)
+            assert tuple(shades[row, column]) == pytest.approx(expected)
+
+
+def test_a_small_matrix_has_all_labels_and_numbers():
+    matrix = grid(5, 10)
+    shown = words(matrix.heatmap())
+    assert {f"w{place}" for place in range(10)} <= set(shown)
+    assert shown.count("$t_  50 %") == 5
+    numbers = [f"{score:+.2f}".replace("-", "−") for score in matrix.scores.flatten().tolist() if score == score]
+    limit = float(matrix.scores.nan_to_num().abs().max())
+    assert 1 < limit < 10
+    assert sorted(text for text in shown if text.startswith(("+", "−"))) == sorted(numbers)
+
+
+def test_a_large_matrix_can_be_read():
+    """Every row and column has its label, none overlaps its neighbour."""
+    figure = grid(100, 200).heatmap()
+    labels = [text for axes in figure.axes for text in axes.texts]
+    columns = [text for text in labels if text.get_rotation() == 90]
+    rows = [text for text in labels if text.get_text().endswith("50 %")]
+    assert (len(rows), len(columns)) == (100, 200)
+    figure.canvas.draw()
+    for group, side in ((columns, "x"), (rows, "y")):
+        boxes = [text.get_window_extent() for text in group]
+        edges = sorted((getattr(box, side + "0"), getattr(box, side + "1")) for box in boxes)
+        assert all(one[1] <= other[0] + 0.5 for one, other in pairwise(edges))
+        assert min(text.get_fontsize() for text in group) >= 5
+
+
+@pytest.mark.parametrize("width", [3.3, 6.5, 12])
+def test_a_matrix_of_a_given_width(width):
+    figure = grid(20, 60).heatmap(width)
+    assert figure.get_size_inches()[0] == pytest.approx(width)
+    figure.canvas.draw()
+    boxes = [t.get_window_extent() for axes in figure.axes for t in axes.texts if t.get_rotation() == 90]
+    assert len(boxes) > 5
+    assert all(one.x1 <= other.x0 + 0.5 for one, other in pairwise(boxes))
+
+
+def test_a_matrix_without_room():
+    with pytest.raises(ValueError, match="no room for 60 columns"):
+        grid(20, 60).heatmap(1)
+
+
+def test_ugly_labels_in_a_matrix(tmp_path):
+    row = made(UGLY)
+    matrix = AttributionMatrix("candidates", (row, row))
+    for ending in ("png", "pdf", "svg", "html", "json"):
+        assert matrix.save(tmp_path / f"m.{ending}").stat().st_size > 500
+    page = matrix_html(matrix)
+    assert "<b>&" not in page
+    assert page.count("<td") == 2 * len(UGLY) + 1
+    console = Console(file=io.StringIO(), width=200)
+    console.print(headline(matrix), matrix_table(matrix))
+    assert "[red]" in console.file.getvalue()
+
+
+def test_a_matrix_of_zeros_and_of_held_pieces():
+    row = made([" a", " b"], [0.0, 0.0], held=[True, False])
+    matrix = AttributionMatrix("candidates", (row,))
+    assert tuple(image_of(matrix.heatmap())[0, 0]) == pytest.approx(HELD)
+    assert "held: context" in matrix.html()

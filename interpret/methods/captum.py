@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interpret.baselines import Baseline, LineBreak
-from interpret.gradients import Objective
 from interpret.methods.method import Evidence, Method
+from interpret.objective import Objective
 
 BARE_GRADIENTS = ("Saliency", "Deconvolution", "GuidedBackprop")
 

@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.baselines import every_embedding
-from interpret.gradients import Objective, gradients
+from interpret.gradients import gradients
 from interpret.methods.holding import Hold, held_tokens
 from interpret.methods.method import Evidence, Method
+from interpret.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class ExpectedGradients(Method):
     samples: int = 200
     seed: int = 0
     hold: Hold = "template"
+
+    drawn = True
 
     def __post_init__(self) -> None:
         if self.samples < 2:

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from interpret.gradients import Objective, gradients, values
+from interpret.gradients import gradients, values
 from interpret.methods.method import Evidence, Method
+from interpret.objective import Objective
 
 SAME = 1e-4  # how closely what is exchanged has to give the model's own values
 

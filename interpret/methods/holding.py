@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpret.gradients import Objective
+from interpret.objective import Objective
 from nexttoken import Piece
 
 Hold = Literal["template", "first"] | Sequence[int] | Callable[[Piece], bool] | None
@@ -21,20 +21,23 @@ def held_tokens(hold: Hold, objective: Objective, x: Float[Tensor, "token dim"])
     Raises:
         ValueError: a position outside the prompt, an unknown name, or nothing left to move.
     """
-    held = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    places = objective.places()
     pieces = objective.prompt.pieces if objective.prompt is not None else ()
+    chosen: set[int] = set()
     if hold in ("first", "template"):
-        held[0] = len(x) > 1
+        chosen = {0} if len(x) > 1 else set()
     elif isinstance(hold, str):
         raise ValueError(f"hold is {hold!r}; it must be 'template', 'first', positions, a function of a piece, or None")
     if hold == "template" or callable(hold):
-        chosen = (lambda piece: piece.template) if hold == "template" else hold
-        held[[position for piece in pieces if chosen(piece) for position in piece.positions]] = True
+        is_held = (lambda piece: piece.template) if hold == "template" else hold
+        chosen |= {position for piece in pieces if is_held(piece) for position in piece.positions}
     elif isinstance(hold, Sequence) and not isinstance(hold, str):
-        outside = [position for position in hold if not -len(x) <= position < len(x)]
+        length = len(objective.prompt) if objective.prompt is not None else len(x)
+        outside = [position for position in hold if not -length <= position < length]
         if outside:
-            raise ValueError(f"hold names position {outside[0]}, and the prompt has {len(x)} tokens")
-        held[list(hold)] = True
+            raise ValueError(f"hold names position {outside[0]}, and the prompt has {length} tokens")
+        chosen = {position % length for position in hold}
+    held = torch.tensor([place in chosen for place in places], device=x.device)
     if bool(held.all()):
-        raise ValueError("every token is held, so there is nothing to explain")
+        raise ValueError("every token is held, so there is nothing to explain; hold fewer (hold=None holds none)")
     return held

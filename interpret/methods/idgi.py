@@ -10,10 +10,11 @@ from torch import Tensor
 
 from interpret.attribution import Completeness
 from interpret.baselines import Baseline, LineBreak
-from interpret.gradients import Objective, gradients, values
+from interpret.gradients import gradients, values
 from interpret.methods.holding import Hold, held_tokens
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import quadrature
+from interpret.objective import Objective
 
 
 @dataclass(frozen=True)

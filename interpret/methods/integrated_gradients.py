@@ -11,12 +11,13 @@ from torch import Tensor
 
 from interpret.attribution import Completeness
 from interpret.baselines import Baseline, LineBreak
-from interpret.gradients import Objective, gradients, values
+from interpret.gradients import gradients, values
 from interpret.methods.adaptive import Point, certified_gap, integrate, total
 from interpret.methods.gap import SMALLEST_GAP, warn, warn_of_gap
 from interpret.methods.holding import Hold, held_tokens
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import Rule, quadrature
+from interpret.objective import Objective
 
 FIRST_SEGMENTS = 8
 

@@ -9,7 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpret.attribution import Completeness
-from interpret.gradients import LOG_PROBABILITY, Objective, Quantity, gradients
+from interpret.gradients import gradients
+from interpret.objective import Objective
+from interpret.quantity import LOG_PROBABILITY, Quantity
 from interpret.reduction import SUM, Reduction
 
 
@@ -38,6 +40,7 @@ class Method(ABC):
 
     reduction: Reduction = SUM
     quantity: Quantity = LOG_PROBABILITY
+    drawn: bool = False  # whether its points are random draws, which differ with the length of the prompt
 
     @abstractmethod
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:

@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.baselines import Baseline, LineBreak
-from interpret.gradients import Objective, gradients
+from interpret.gradients import gradients
 from interpret.methods.holding import Hold, held_tokens
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import Rule, quadrature
+from interpret.objective import Objective
 
 
 @dataclass(frozen=True)

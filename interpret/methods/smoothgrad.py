@@ -9,10 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpret.gradients import Objective, Quantity, gradients
+from interpret.gradients import gradients
 from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.methods.method import Evidence, LocalMethod, Method
 from interpret.methods.vanilla_gradient import VanillaGradient
+from interpret.objective import Objective
+from interpret.quantity import Quantity
 from interpret.reduction import TOTAL, Reduction
 
 
@@ -41,6 +43,8 @@ class Noisy(Method):
             raise ValueError(f"samples is {self.samples}; noise comes in pairs, so it must be an even number from 2 on")
         if not 0 <= self.sigma < float("inf"):
             raise ValueError(f"sigma is {self.sigma}; it must be a finite number from 0 on (0.3 is usual)")
+
+    drawn = True
 
     @property
     def quantity(self) -> Quantity:  # type: ignore[override]

@@ -9,22 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from interpret.attribution import Attribution
+from interpret.views.bar import BAR_HEIGHT, BAR_INDENT, BAR_WIDTH, LEGEND_LINE, NOTE_SIZE, draw_bar
 from interpret.views.colour import HELD, TEMPLATE_NOTE, Colour, colour, ink, pale_ink, scale
 from interpret.views.fonts import TEXT_SIZE, drawable, font, text_width
 from interpret.views.visible import visible
 from interpret.writing import write_whole
 
 POINTS_PER_INCH = 72
-TITLE_SIZE, NOTE_SIZE = 10.5, 8.0
+TITLE_SIZE = 10.5
 LINE, CELL = 20.0, 17.0  # height of a line and of the colour behind it, in points
 MARGIN = 10.0
-BAR_WIDTH, BAR_HEIGHT, BAR_INDENT = 150.0, 7.0, 8.0
-LEGEND_LINE, LEGEND_GAP, TICKS = 11.0, 18.0, 20.0  # of the legend, its distance from the bar, the height of the ticks
 FORMATS = ("png", "pdf", "svg")
 
 
@@ -100,25 +98,8 @@ class Panel:
         self.cells = self.lay_out()
         self.title_height = 14.0 * len(self.title) + 11.0 * len(self.note) + 6
         self.text_height = LINE * (1 + max(cell.line for cell in self.cells))
-        self.legend = self.legend_lines()
-        beside = BAR_INDENT + BAR_WIDTH + LEGEND_GAP + max(text_width(line, NOTE_SIZE) for line in self.legend)
-        self.legend_height = 0.0
-        if beside > room:
-            self.legend = [part for line in self.legend for part in wrapped(line, room, NOTE_SIZE)]
-            self.legend_height = LEGEND_LINE * len(self.legend)
-        self.height = 2 * MARGIN + self.title_height + self.text_height + 38 + self.legend_height
-
-    def legend_lines(self) -> list[str]:
-        """What the numbers on the colour bar mean, and the signs for held pieces and for the template's."""
-        attribution = self.attribution
-        lines = [
-            f"{attribution.unit}, {attribution.quantity}" + (" (positive raises it)" if attribution.signed else "")
-        ]
-        if any(attribution.held):
-            lines.append("grey: held, no score")
-        if any(attribution.template):
-            lines.append(f"pale italics: {TEMPLATE_NOTE}")
-        return lines
+        self.legend = [line for text in legend(attribution) for line in wrapped(text, room - BAR_INDENT, NOTE_SIZE)]
+        self.height = 2 * MARGIN + self.title_height + self.text_height + 26 + LEGEND_LINE * len(self.legend)
 
     def lay_out(self) -> list[Cell]:
         """Place every piece: lines break at spaces, inside a long word only where they must, and after line ends."""
@@ -172,44 +153,22 @@ class Panel:
                 color=(pale_ink if cell.template else ink)(cell.background),
                 fontstyle="italic" if cell.template else "normal",
             )  # fmt: skip
-        self.draw_bar(figure, bottom, height)
-
-    def draw_bar(self, figure: Figure, bottom: float, height: float) -> None:
-        """The colour bar, and its legend beside it or, where there is no room, below it."""
-        attribution = self.attribution
         full = self.room + 2 * MARGIN
-        axes = figure.add_axes(
-            (
-                (MARGIN + BAR_INDENT) / full,
-                bottom + height * (MARGIN + 22 + self.legend_height) / self.height,
-                BAR_WIDTH / full,
-                height * BAR_HEIGHT / self.height,
-            )
-        )
-        low = -self.limit if attribution.signed else 0.0
-        shades = [colour(low + (self.limit - low) * step / 64, self.limit, attribution.signed) for step in range(65)]
-        axes.imshow(
-            [list(range(65))],
-            cmap=LinearSegmentedColormap.from_list("scores", shades),
-            aspect="auto",
-            extent=(low, self.limit, 0, 1) if self.limit > 0 else (-1, 1, 0, 1),
-        )
-        ticks = [low, 0.0, self.limit] if attribution.signed else [0.0, self.limit]
-        axes.set(yticks=[])
-        axes.set_xticks(
-            ticks if self.limit > 0 else [0.0],
-            labels=[f"{tick:.2g}".replace("-", "−") if tick else "0" for tick in (ticks if self.limit > 0 else [0.0])],
-            fontsize=NOTE_SIZE,
-        )
-        axes.tick_params(length=2, pad=1.5, width=0.5)
-        for spine in axes.spines.values():
-            spine.set(linewidth=0.5, color="0.5")
-        for number, line in enumerate(self.legend):
-            corner, x, y = ((0, 0), -BAR_INDENT, -TICKS) if self.legend_height else ((1, 0.5), LEGEND_GAP, 0.0)
-            axes.annotate(
-                line, corner, (x, y - LEGEND_LINE * number), "axes fraction", "offset points",
-                fontsize=NOTE_SIZE, va="center", color="black",
-            )  # fmt: skip
+        place = (
+            (MARGIN + BAR_INDENT) / full, bottom + height * (MARGIN + 12) / self.height,
+            BAR_WIDTH / full, height * BAR_HEIGHT / self.height,
+        )  # fmt: skip
+        draw_bar(figure, place, self.limit, self.attribution.signed, self.legend)
+
+
+def legend(attribution: Attribution) -> list[str]:
+    """What the numbers on the colour bar mean, and the signs for held pieces and for the template's."""
+    lines = [f"{attribution.unit}, {attribution.quantity}" + (" (positive raises it)" if attribution.signed else "")]
+    if any(attribution.held):
+        lines.append("grey: held, no score")
+    if any(attribution.template):
+        lines.append(f"pale italics: {TEMPLATE_NOTE}")
+    return lines
 
 
 def save_figure(figure: Figure, path: str | Path, formats: Sequence[str] = FORMATS) -> Path:

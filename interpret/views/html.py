@@ -5,11 +5,12 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from interpret.views.colour import HELD, TEMPLATE_NOTE, colour, ink, pale_ink, scale, to_hex
+from interpret.views.colour import HELD, TEMPLATE_NOTE, Colour, colour, ink, pale_ink, scale, to_hex
 from interpret.views.visible import visible
 
 if TYPE_CHECKING:
     from interpret.attribution import Attribution
+    from interpret.matrix import AttributionMatrix
 
 
 def html(attribution: Attribution) -> str:
@@ -42,3 +43,42 @@ def html(attribution: Attribution) -> str:
         f'border:1px solid #888;background:linear-gradient(to right,{gradient})"></span> {ends[1]} '
         f"{legend}</div></div>"
     )
+
+
+def matrix_html(matrix: AttributionMatrix) -> str:
+    """A self-contained fragment: a table with a row for each target and a column for each piece, on one scale."""
+    limit = scale([score for each in matrix for score in each.scores.tolist()])
+
+    def cell(text: str, background: Colour, number: str) -> str:
+        shades = f"background:{to_hex(background)};color:{to_hex(ink(background))}"
+        return f'<td title="{escape(number)}" style="{shades};text-align:right;padding:.1em .3em">{text}</td>'
+
+    rows = []
+    for number, (target, each) in enumerate(zip(matrix.targets, matrix, strict=True)):
+        cells = ["<td></td>"] * len(matrix.labels)
+        for column, score, held in zip(matrix.columns(number), each.scores.tolist(), each.held, strict=True):
+            cells[column] = (
+                cell("", HELD, "held: context, no score")
+                if held
+                else cell(
+                    f"{score:{'+' if each.signed else ''}.2g}", colour(score, limit, each.signed),
+                    f"{score:+.4g} {each.unit}",
+                )
+            )  # fmt: skip
+        rows.append(f'<tr><th scope="row" style="text-align:right">{shown(target)}</th>{"".join(cells)}</tr>')
+    head = "".join(f'<th scope="col">{shown(label)}</th>' for label in matrix.labels)
+    first = matrix.attributions[0]
+    return (
+        '<div style="font-family:sans-serif;overflow-x:auto">'
+        f"<div><b>{escape(visible(matrix.title))}</b></div>"
+        f'<div style="font-size:.8em;opacity:.8">{escape(matrix.facts)}</div>'
+        '<table style="border-collapse:collapse;font-size:.8em;white-space:pre">'
+        f"<thead><tr><td></td>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>"
+        f'<div style="font-size:.8em">{escape(first.unit)} ({escape(first.quantity)})</div></div>'
+    )
+
+
+def shown(label: str) -> str:
+    """A label of a row or column, escaped, with signs for what cannot be seen."""
+    return escape(visible(label, edge_spaces=True))

@@ -8,8 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from interpret.attribution import Attribution
+from interpret.matrix import AttributionMatrix
 from interpret.views.colour import HELD, Colour, colour, ink, pale_ink, scale
 from interpret.views.visible import visible
+
+COLUMNS = 8  # more targets than these are listed with their strongest pieces
 
 
 def style(background: Colour, template: bool) -> Style:
@@ -30,7 +33,7 @@ def styles(attribution: Attribution) -> list[Style]:
     ]
 
 
-def headline(attribution: Attribution) -> Text:
+def headline(attribution: Attribution | AttributionMatrix) -> Text:
     """What is explained, and how."""
     return Text.assemble((visible(attribution.title), "bold"), "\n", (attribution.facts, "dim"))
 
@@ -60,4 +63,31 @@ def table(attribution: Attribution) -> Table:
         error = [] if errors is None else [f"{float(errors[place]):.4f}"]
         speaker = [Text(visible(role or "template"), "" if role else "italic")] if attribution.messages else []
         rows.add_row(Text(visible(label, edge_spaces=True), piece_style), *speaker, number, *error)
+    return rows
+
+
+def matrix_table(matrix: AttributionMatrix) -> Table:
+    """One row per piece and one column per target; of many targets, one row each with its three strongest pieces."""
+    rows = Table(box=None, pad_edge=False)
+    sign = "+" if matrix.signed else ""
+    if len(matrix) > COLUMNS:
+        for column in ("target", "probability", f"strongest pieces, {matrix.unit}"):
+            rows.add_column(column)
+        for target, probability, each in zip(matrix.targets, matrix.probabilities, matrix, strict=True):
+            strongest = ", ".join(f"{visible(label, True)!r} {score:{sign}.3g}" for label, score in each.top(3))
+            share = "" if probability is None else f"{probability:.4f}"
+            rows.add_row(Text(repr(visible(target))), share, Text(strongest))
+        return rows
+    rows.add_column("piece")
+    for target in matrix.targets:
+        rows.add_column(Text(repr(visible(target))), justify="right")
+    limit = scale([score for each in matrix for score in each.scores.tolist()])
+    cells = [[Text() for _ in matrix.targets] for _ in matrix.labels]
+    for number, each in enumerate(matrix):
+        pieces = zip(matrix.columns(number), each.scores.tolist(), each.held, each.template, strict=True)
+        for place, score, held, template in pieces:
+            shade = style(HELD if held else colour(score, limit, each.signed), template)
+            cells[place][number] = Text("held" if held else f"{score:{sign}.3f}", shade)
+    for label, line in zip(matrix.labels, cells, strict=True):
+        rows.add_row(Text(visible(label, edge_spaces=True)), *line)
     return rows

@@ -1,0 +1,153 @@
+"""Many prompts, explained one after the other or together, in the order in which they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from interpret.attribution import Attribution
+from interpret.explain import PromptLike, Question, attribute, local
+from interpret.methods.integrated_gradients import IntegratedGradients
+from interpret.methods.method import LocalMethod, Method
+from interpret.objective import ROWS_A_CHUNK
+from interpret.quantity import Quantity
+from interpret.span import Span
+from interpret.targets import is_span
+from nexttoken import NextTokenLM
+from nexttoken.target import TokenLike
+
+WINDOW = 256  # so many prompts are looked at together, to find those of equal length
+EXPECTED = (ValueError, ArithmeticError)
+
+Row = tuple[PromptLike, Any, Any]  # prompt, target, foils
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A prompt that could not be explained.
+
+    Attributes:
+        number: its place among the prompts, from 0.
+        prompt: as it was given.
+        error: why.
+    """
+
+    number: int
+    prompt: PromptLike
+    error: Exception
+
+
+def attribute_many(
+    lm: NextTokenLM,
+    prompts: Iterable[PromptLike],
+    targets: Iterable[TokenLike | Sequence[TokenLike] | None] | None = None,
+    method: Method | None = None,
+    *,
+    contrasts: Iterable[TokenLike | Sequence[TokenLike] | None] | None = None,
+    quantity: Quantity | None = None,
+    span: Span | None = None,
+    progress: bool = True,
+) -> Iterator[Attribution | Failure]:
+    """Explain many prompts, one result for each in the order in which they are given.
+
+    Where a method needs one gradient a prompt, prompts of equal length run together; the scores are those of
+    `attribute`, up to rounding.
+
+    Args:
+        lm: the model; it comes back as it was.
+        prompts: as `attribute` takes them; they may come from a generator.
+        targets: the next token of each prompt; by default the model's first choice.
+        method: how; by default IntegratedGradients().
+        contrasts: the foils of each prompt, if any.
+        quantity: as for `attribute`.
+        span: as for `attribute`.
+        progress: show a progress bar in a terminal or a notebook.
+
+    Yields:
+        An Attribution, or a Failure for a prompt that cannot be explained: a ValueError or ArithmeticError of
+        `attribute`. Other errors, and fewer or more targets than prompts, end it.
+    """
+    method = method if method is not None else IntegratedGradients()
+    quantity = quantity if quantity is not None else method.quantity
+    if isinstance(prompts, str):
+        raise ValueError("prompts is one text; give a list of prompts, or use attribute")
+    questions = rows(prompts, targets, contrasts)
+    local_method = method if isinstance(method, LocalMethod) and span is None else None
+    done = 0
+    with progress_bar(len(prompts) if isinstance(prompts, Sized) else None, progress) as advance:
+        while window := list(islice(questions, WINDOW if local_method else 1)):
+            if local_method is not None:
+                answers = in_batches(lm, window, local_method, quantity)
+            else:
+                answers = [alone(lm, window[0], method, quantity, span)]
+            for (prompt, _, _), answer in zip(window, answers, strict=True):
+                advance()
+                yield Failure(done, prompt, answer) if isinstance(answer, Exception) else answer
+                done += 1
+
+
+def rows(
+    prompts: Iterable[PromptLike], targets: Iterable[Any] | None, contrasts: Iterable[Any] | None
+) -> Iterator[Row]:
+    """Each prompt with its target and its foils. Raises ValueError unless there are as many of each."""
+    given = [prompts, *(each for each in (targets, contrasts) if each is not None)]
+    for prompt, *others in zip(*given, strict=True):
+        target = others.pop(0) if targets is not None else None
+        yield prompt, target, others.pop(0) if contrasts is not None else None
+
+
+def alone(
+    lm: NextTokenLM, row: Row, method: Method, quantity: Quantity, span: Span | None = None
+) -> Attribution | Exception:
+    """One answer, or the error that stands for it."""
+    prompt, target, contrast = row
+    try:
+        return attribute(lm, prompt, target, method, contrast=contrast, quantity=quantity, span=span)
+    except EXPECTED as error:
+        return error
+
+
+def in_batches(
+    lm: NextTokenLM, window: Sequence[Row], method: LocalMethod, quantity: Quantity
+) -> list[Attribution | Exception]:
+    """The answers to some questions, those with prompts of equal length together."""
+    answers: dict[int, Attribution | Exception] = {}
+    by_length: dict[int, list[tuple[int, Question]]] = {}
+    for number, row in enumerate(window):
+        prompt, target, contrast = row
+        if is_span(target):
+            answers[number] = alone(lm, row, method, quantity)
+            continue
+        try:
+            question = Question(lm.prompt(prompt), target, contrast)
+        except EXPECTED as error:
+            answers[number] = error
+        else:
+            by_length.setdefault(len(question.prompt), []).append((number, question))
+    for length, group in by_length.items():
+        size = max(1, ROWS_A_CHUNK // length)
+        for start in range(0, len(group), size):
+            numbers, questions = zip(*group[start : start + size], strict=True)
+            try:
+                found = local(lm, questions, method, quantity)
+            except EXPECTED:  # one of them; which one shows alone
+                found = [alone(lm, window[number], method, quantity) for number in numbers]
+            answers |= dict(zip(numbers, found, strict=True))
+    return [answers[number] for number in range(len(window))]
+
+
+@contextmanager
+def progress_bar(total: int | None, wanted: bool) -> Iterator[Callable[[], None]]:
+    """A bar on standard error or in the notebook, gone when the work is done; none where nobody looks."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("prompts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    shown = wanted and (console.is_terminal or console.is_jupyter)
+    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+        task = bar.add_task("prompts", total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,181 @@
+"""Several targets of one text: a matrix of scores, target by piece, that saves and loads like its rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interpret.attribution import Attribution
+from interpret.writing import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class AttributionMatrix:
+    """Attributions of several targets, as the rows of a matrix whose columns are the pieces of text.
+
+    Attributes:
+        kind: "candidates" for one prompt's next tokens, "continuation" for tokens that follow each other.
+        attributions: a row each, with its own target, completeness and cost. A later row may have more pieces.
+    """
+
+    kind: Literal["candidates", "continuation"]
+    attributions: tuple[Attribution, ...]
+
+    def __len__(self) -> int:
+        return len(self.attributions)
+
+    def __iter__(self) -> Iterator[Attribution]:
+        return iter(self.attributions)
+
+    def __getitem__(self, row: int) -> Attribution:
+        return self.attributions[row]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What to show for each column."""
+        return self.attributions[-1].labels
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What to show for each row: its target's text, or what it explains if that is no token."""
+        return tuple(each.target.text if each.target else each.quantity for each in self.attributions)
+
+    @property
+    def probabilities(self) -> tuple[float | None, ...]:
+        """The model's probability of each row's target; None where a row explains no token."""
+        return tuple(each.target.probability if each.target else None for each in self.attributions)
+
+    @property
+    def unit(self) -> str:
+        """The unit of the scores."""
+        return self.attributions[0].unit
+
+    @property
+    def signed(self) -> bool:
+        """Whether scores have a direction; positive ones support the row's target."""
+        return self.attributions[0].signed
+
+    @property
+    def gradients_spent(self) -> int:
+        """Gradients taken for all rows."""
+        return sum(each.gradients_spent for each in self.attributions)
+
+    def columns(self, row: int) -> list[int]:
+        """The column of each piece of a row."""
+        last = self.attributions[-1].token_ids
+        owner = [column for column, ids in enumerate(last) for _ in ids]
+        own = self.attributions[row].token_ids
+        starts = accumulate(map(len, own[:-1]), initial=0)
+        return [owner[start] for start in starts]
+
+    @property
+    def scores(self) -> Float[Tensor, "target piece"]:
+        """(target, piece) in float64; NaN where a target does not see a piece, because it stands later."""
+        matrix = torch.full((len(self), len(self.labels)), float("nan"), dtype=torch.float64)
+        for row, attribution in enumerate(self.attributions):
+            matrix[row, self.columns(row)] = attribution.scores
+        return matrix
+
+    @property
+    def title(self) -> str:
+        """What is explained, in words."""
+        first = self.attributions[0]
+        text = "".join(self.targets) if first.target else first.quantity
+        what = "next tokens" if self.kind == "candidates" else f"tokens of the continuation {text!r}"
+        foils = first.target.foils if first.target else ()
+        rather = " rather than " + ", ".join(repr(foil.text) for foil in foils) if foils else ""
+        return f"{len(self)} {what}{rather}"
+
+    @property
+    def gap_text(self) -> str:
+        """The largest completeness gap of its rows in words; empty where there is none."""
+        gaps = [each.completeness for each in self.attributions]
+        if any(gap is None for gap in gaps):
+            return ""
+        worst = max(self.attributions, key=lambda each: each.completeness.relative(each.completeness.largest_gap))  # type: ignore[union-attr]
+        return f"largest {worst.gap_text}"
+
+    @property
+    def facts(self) -> str:
+        """How it was made, in words: method, largest gap, model."""
+        first = self.attributions[0]
+        return ", ".join(filter(None, [first.method, self.gap_text, first.model]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain Python values."""
+        return {"kind": self.kind, "attributions": [each.to_dict() for each in self.attributions]}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> AttributionMatrix:
+        """The inverse of `to_dict`. Raises ValueError if it is something else."""
+        if set(plain) != {"kind", "attributions"}:
+            raise ValueError(f"this is not a saved matrix of attributions: it has {sorted(plain)}")
+        return cls(plain["kind"], tuple(Attribution.from_dict(each) for each in plain["attributions"]))
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON; numbers keep all their digits."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> AttributionMatrix:
+        """The inverse of `to_json`."""
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def load(cls, path: str | Path) -> AttributionMatrix:
+        """Read a matrix that was saved as JSON."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+    def save(self, path: str | Path) -> Path:
+        """Write it whole or not at all, in the format of the file's ending: .json, .html, .png, .pdf or .svg.
+
+        Raises:
+            ValueError: an ending that is none of these.
+            OSError: the file can't be written.
+        """
+        path = Path(path)
+        if path.suffix == ".json":
+            return write_whole(path, lambda part: part.write_text(self.to_json(), encoding="utf-8"))
+        if path.suffix == ".html":
+            return write_whole(path, lambda part: part.write_text(self.html(), encoding="utf-8"))
+        from interpret.views.heatmap import save_figure
+
+        return save_figure(self.heatmap(), path)
+
+    def heatmap(self, width: float | None = None) -> Figure:
+        """The matrix as a matplotlib figure, as wide as its labels need, or `width` inches."""
+        from interpret.views.matrix import matrix_heatmap
+
+        return matrix_heatmap(self, width)
+
+    def html(self) -> str:
+        """The matrix as a table, a fragment of HTML without scripts."""
+        from interpret.views.html import matrix_html
+
+        return matrix_html(self)
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def __repr__(self) -> str:
+        width = max(map(len, map(repr, self.targets)))
+        rows = [
+            f"  {text!r:<{width}}  "
+            + ", ".join(f"{label!r} {score:{'+' if self.signed else ''}.3g}" for label, score in each.top(3))
+            for text, each in zip(self.targets, self.attributions, strict=True)
+        ]
+        first = self.attributions[0]
+        facts = ", ".join(filter(None, [first.method, self.gap_text, f"{self.gradients_spent} gradients"]))
+        head = f"AttributionMatrix of {self.title} by {len(self.labels)} pieces, {first.quantity} in {self.unit}"
+        return "\n".join([head, f"  {facts}", *rows])

@@ -1,0 +1,90 @@
+"""What about the next token is explained: a differentiable function of its logits, with a name and a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from jaxtyping import Float
+from torch import Tensor
+
+from nexttoken import NextTokenLM, Target
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A differentiable function of the next-token logits that is explained.
+
+    Attributes:
+        name: as it stands on figures.
+        unit: the unit of its value.
+        function: logits (point, vocab) and the target to values (point,).
+        of_target: False for a function of the whole distribution, which has no target.
+    """
+
+    name: str
+    unit: str
+    function: Callable[[Float[Tensor, "point vocab"], Target], Float[Tensor, " point"]] = field(repr=False)
+    of_target: bool = True
+
+    def of_span(self, logits: Float[Tensor, "point place vocab"], targets: Sequence[Target]) -> Float[Tensor, " point"]:
+        """The quantity of targets that follow each other, added up.
+
+        Raises ValueError for several targets and a quantity whose sum over tokens means nothing.
+        """
+        if len(targets) > 1 and self not in (LOG_PROBABILITY, LOSS):
+            raise ValueError(f"a span is explained by the log-probabilities of its tokens, not by the {self.name}")
+        values = [self.function(logits[:, place], target) for place, target in enumerate(targets)]
+        return sum(values[1:], start=values[0])
+
+
+def log_probability(logits: Float[Tensor, "point vocab"], target: Target) -> Float[Tensor, " point"]:
+    """log p(target); with foils, log p(target) - log of the foils' summed probability, the log-odds between them."""
+    if not target.foils:
+        return logits.log_softmax(-1)[:, target.id]
+    return logits[:, target.id] - logits[:, [foil.id for foil in target.foils]].logsumexp(-1)
+
+
+def entropy(logits: Float[Tensor, "point vocab"], target: Target) -> Float[Tensor, " point"]:
+    """-sum p log p over the next tokens: how undecided the model is."""
+    log_probabilities = logits.log_softmax(-1)
+    return -(log_probabilities.exp() * log_probabilities).sum(-1)
+
+
+def without_foils(target: Target, name: str) -> int:
+    """The id of a target that is not contrasted. Raises ValueError if it is."""
+    if target.foils:
+        raise ValueError(f"a contrast is a difference of log-probabilities; to explain the {name}, leave out the foils")
+    return target.id
+
+
+LOG_PROBABILITY = Quantity("log-probability", "nats", log_probability)
+LOSS = Quantity("loss", "nats", lambda logits, target: -log_probability(logits, target))
+PROBABILITY = Quantity(
+    "probability", "probability", lambda logits, target: logits.softmax(-1)[:, without_foils(target, "probability")]
+)
+LOGIT = Quantity("logit", "logits", lambda logits, target: logits[:, without_foils(target, "logit")])
+ENTROPY = Quantity("entropy of the next token", "nats", entropy, of_target=False)
+
+
+def log_odds(lm: NextTokenLM, words: Sequence[str | int], others: Sequence[str | int]) -> Quantity:
+    """The log-odds of one set of words against another: log of p(any of `words`) over p(any of `others`), in nats.
+
+    Args:
+        lm: the model whose tokens they are.
+        words: tokens, as ids or as text with their leading space; positive scores raise these.
+        others: the tokens they are weighed against.
+
+    Raises:
+        ValueError: an empty set, or a word that is not one token.
+    """
+    if not words or not others:
+        raise ValueError("log-odds need at least one word on each side")
+    ids, other_ids = ([lm.vocab.one_id(word) for word in side] for side in (words, others))
+    names = ["/".join(repr(lm.vocab.token_text(token_id)) for token_id in side) for side in (ids, other_ids)]
+    return Quantity(
+        f"log-odds of {names[0]} against {names[1]}",
+        "nats",
+        lambda logits, target: logits[:, ids].logsumexp(-1) - logits[:, other_ids].logsumexp(-1),
+        of_target=False,
+    )

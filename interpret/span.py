@@ -1,0 +1,54 @@
+"""The part of a prompt that is explained: the tokens that move, while the rest is context."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from nexttoken import Prompt
+
+Span = Sequence[int] | Sequence[Sequence[int]] | str | re.Pattern[str] | int
+
+
+def positions_in(span: Span, prompt: Prompt) -> tuple[int, ...]:
+    """The positions of the tokens that have a character in the span.
+
+    Args:
+        span: characters (start, end), or several such pairs; a regular expression, all of whose matches count; or the
+            number of a chat message, -1 for the last.
+        prompt: the prompt it is a part of.
+
+    Raises:
+        ValueError: a span without tokens: empty, outside the prompt, or an expression that matches nothing.
+    """
+    spans = characters_in(span, prompt)
+    found: list[int] = []
+    start = 0
+    for piece in prompt.pieces:
+        end = start + len(piece.text)
+        if any(start < last and first < end for first, last in spans):
+            found.extend(piece.positions)
+        start = end
+    if not found:
+        raise ValueError(f"the span {spans} has no characters of the prompt, which has {len(prompt.text)}")
+    return tuple(found)
+
+
+def characters_in(span: Span, prompt: Prompt) -> list[tuple[int, int]]:
+    """A span as (start, end) pairs of characters. Raises ValueError for an expression or message that is not there."""
+    if isinstance(span, str | re.Pattern):
+        matches = [match.span() for match in re.finditer(span, prompt.text) if match[0]]
+        if not matches:
+            pattern = span if isinstance(span, str) else span.pattern
+            raise ValueError(f"the span's expression {pattern!r} matches nothing in the prompt")
+        return matches
+    if isinstance(span, int):
+        count = len(prompt.messages)
+        if not -count <= span < count:
+            raise ValueError(f"the span is message {span}, and the prompt has {count} messages")
+        return [(prompt.messages[span].start, prompt.messages[span].end)]
+    pairs: Sequence[Any] = [span] if all(isinstance(each, int) for each in span) else span
+    if not all(len(pair) == 2 for pair in pairs):
+        raise ValueError(f"the span is {span!r}; it must be (start, end), an expression, or the number of a message")
+    return [(start, end) for start, end in pairs]

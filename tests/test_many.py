@@ -1,0 +1,123 @@
+"""Many prompts: in order, equal to one at a time, and one bad prompt is one failure."""
+
+import pytest
+import torch
+
+from interpret import (
+    Attribution,
+    Failure,
+    GradientTimesInput,
+    IntegratedGradients,
+    VanillaGradient,
+    attribute,
+    attribute_many,
+    many,
+)
+
+PROMPTS = ["The keys to", "are we?", "The dog", "The cats near the dog are asleep", "are you", "the table", [7, 8, 9]]
+
+
+def close(found, expected, tolerance=1e-9):
+    assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("method", [GradientTimesInput(), VanillaGradient(), IntegratedGradients(steps=3)], ids=repr)
+@pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
+def test_as_if_each_were_alone_and_in_order(tiny, method, untouched):
+    with untouched(tiny):
+        found = list(attribute_many(tiny, PROMPTS, method=method))
+    assert len(found) == len(PROMPTS)
+    for prompt, each in zip(PROMPTS, found, strict=True):
+        alone = attribute(tiny, prompt, method=method)
+        close(each.scores, alone.scores)
+        assert {**each.to_dict(), "scores": 0, "completeness": 0, "target": 0} == {
+            **alone.to_dict(), "scores": 0, "completeness": 0, "target": 0,
+        }  # fmt: skip
+        assert each.target.id == alone.target.id
+        assert each.target.probability == pytest.approx(alone.target.probability)
+
+
+def test_targets_and_foils_of_their_own(tiny):
+    found = list(attribute_many(tiny, PROMPTS[:3], [70, None, " a"], GradientTimesInput(), contrasts=[71, 72, None]))
+    close(found[0].scores, attribute(tiny, PROMPTS[0], 70, GradientTimesInput(), contrast=71).scores)
+    close(found[1].scores, attribute(tiny, PROMPTS[1], None, GradientTimesInput(), contrast=72).scores)
+    close(found[2].scores, attribute(tiny, PROMPTS[2], " a", GradientTimesInput()).scores)
+
+
+def test_a_span_of_tokens_among_the_targets(tiny):
+    found = list(attribute_many(tiny, PROMPTS[:2], [[70, 71], 72], GradientTimesInput()))
+    close(found[0].scores, attribute(tiny, PROMPTS[0], [70, 71], GradientTimesInput()).scores)
+
+
+def test_one_bad_prompt_is_one_failure(tiny):
+    prompts = ["The dog", "", "are we?", [9999], "The dog", "The keys"]
+    targets = [70, 70, "are we there", 70, 70, 9999]
+    found = list(attribute_many(tiny, prompts, targets, GradientTimesInput()))
+    assert [isinstance(each, Failure) for each in found] == [False, True, True, True, False, True]
+    assert [each.number for each in found if isinstance(each, Failure)] == [1, 2, 3, 5]
+    assert found[1].prompt == ""
+    for number, words in ((1, "empty"), (2, "tokens after this prompt"), (3, "9999"), (5, "9999")):
+        assert words in str(found[number].error)
+    close(found[4].scores, found[0].scores)
+
+
+def test_a_number_that_is_not_finite_fails_alone(tiny, monkeypatch):
+    """Where a batch fails, each of its prompts runs alone, and the one to blame is the one that fails."""
+    next_tokens, bad = tiny.next_tokens, tiny.prompt("are we?").ids
+
+    def spoilt(embeddings, input_ids, *args, **options):
+        states, logits = next_tokens(embeddings, input_ids, *args, **options)
+        spoil = torch.tensor([tuple(row) == bad for row in input_ids.tolist()])
+        return states, torch.where(spoil[:, None, None], torch.nan, logits)
+
+    monkeypatch.setattr(tiny, "next_tokens", spoilt)
+    prompts = ["are we?", "Are we?", "are we?", "are wee"]
+    same = [text for text in prompts if len(tiny.prompt(text)) == len(bad)]
+    assert len(same) > 2
+    found = list(attribute_many(tiny, same, [70] * len(same), GradientTimesInput()))
+    assert [isinstance(each, Failure) for each in found] == [text == "are we?" for text in same]
+
+
+def test_prompts_may_come_one_by_one(tiny, monkeypatch):
+    """A generator is read no further than the window that is worked on."""
+    monkeypatch.setattr(many, "WINDOW", 2)
+    taken = []
+
+    def source():
+        for number in range(100):
+            taken.append(number)
+            yield [7 + number, 8]
+
+    results = attribute_many(tiny, source(), method=GradientTimesInput())
+    assert isinstance(next(results), Attribution)
+    assert len(taken) <= 3
+
+
+def test_as_many_targets_as_prompts(tiny):
+    with pytest.raises(ValueError, match="shorter"):
+        list(attribute_many(tiny, PROMPTS, [70], GradientTimesInput()))
+    with pytest.raises(ValueError, match="longer"):
+        list(attribute_many(tiny, PROMPTS[:1], [70, 71], GradientTimesInput()))
+    with pytest.raises(ValueError, match="prompts is one text"):
+        list(attribute_many(tiny, "The dog"))
+    assert list(attribute_many(tiny, [])) == []
+
+
+def test_a_bar_is_shown_where_somebody_looks(tiny, monkeypatch, capsys):
+    list(attribute_many(tiny, PROMPTS, method=GradientTimesInput()))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    list(attribute_many(tiny, PROMPTS, method=GradientTimesInput()))
+    assert f"{len(PROMPTS)}/{len(PROMPTS)}" in capsys.readouterr().err
+    list(attribute_many(tiny, PROMPTS, method=GradientTimesInput(), progress=False))
+    assert capsys.readouterr().err == ""
+
+
+def test_the_bundled_model(bundled):
+    prompts = ["The capital of France is", "The capital of Italy is", "", "When Mary and John went to the store, John"]
+    found = list(attribute_many(bundled, prompts, method=GradientTimesInput()))
+    assert isinstance(found[2], Failure)
+    for prompt, each in zip(prompts, found, strict=True):
+        if prompt:
+            close(each.scores, attribute(bundled, prompt, method=GradientTimesInput()).scores, 1e-4)

@@ -1,0 +1,149 @@
+"""What is explained by a part of the prompt: only its tokens move, and the scores are those of the whole path."""
+
+import re
+
+import captum.attr
+import pytest
+import torch
+
+from interpret import (
+    GIM,
+    IDGI,
+    Captum,
+    DiscretizedIG,
+    ExpectedGradients,
+    GradientTimesInput,
+    IntegratedGradients,
+    MeanEmbedding,
+    SequentialIG,
+    SmoothGrad,
+    Text,
+    VanillaGradient,
+    attribute,
+    attribute_many,
+)
+from interpret.span import positions_in
+
+TEXT = "The keys to the cabinet are"
+pytestmark = pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
+
+
+def close(found, expected, tolerance=1e-9):
+    assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
+
+
+def inside(prompt, start, end):
+    """The pieces with a character between start and end, by counting characters."""
+    places, at = [], 0
+    for number, piece in enumerate(prompt.pieces):
+        if piece.text and at < end and start < at + len(piece.text):
+            places.append(number)
+        at += len(piece.text)
+    return places
+
+
+@pytest.mark.parametrize(
+    "method", [VanillaGradient(), GradientTimesInput(), GradientTimesInput(MeanEmbedding()), GIM()]
+)
+def test_a_gradient_is_the_whole_gradients_part(tiny, method):
+    whole, part = attribute(tiny, TEXT, " a", method), attribute(tiny, TEXT, " a", method, span=(4, 8))
+    moving = inside(tiny.prompt(TEXT), 4, 8)
+    assert [place for place, held in enumerate(part.held) if not held] == moving
+    close(part.scores[moving], whole.scores[moving])
+    assert part.scores.count_nonzero() == len(moving)
+    assert part.tokens == whole.tokens
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda hold: IntegratedGradients(steps=4, hold=hold),
+        lambda hold: IntegratedGradients(hold=hold),
+        lambda hold: IntegratedGradients(steps=4, hold=hold, baseline=Text("aaaaaaaaa")),
+        lambda hold: IDGI(steps=4, hold=hold),
+        lambda hold: SequentialIG(steps=2, hold=hold),
+        lambda hold: DiscretizedIG(steps=3, neighbours=20, hold=hold),
+    ],
+)
+def test_a_path_is_the_path_that_holds_the_rest(tiny, make):
+    prompt = tiny.prompt(TEXT)
+    method = make("template")
+    if "Text" in repr(method):
+        letters = "a" * 60
+        text = next(letters[:n] for n in range(1, 60) if len(tiny.prompt(letters[:n])) == len(prompt))
+        method = IntegratedGradients(steps=4, baseline=Text(text))
+        make = lambda hold: IntegratedGradients(steps=4, hold=hold, baseline=Text(text))  # noqa: E731
+    moving = positions_in("cabinet|keys", prompt)
+    rest = [place for place in range(len(prompt)) if place not in moving]
+    part, whole = attribute(tiny, TEXT, " a", method, span="cabinet|keys"), attribute(tiny, TEXT, " a", make(rest))
+    close(part.scores, whole.scores)
+    assert part.held == whole.held
+    if part.completeness is not None:
+        assert part.completeness.value == pytest.approx(whole.completeness.value)
+        assert part.completeness.baseline_value == pytest.approx(whole.completeness.baseline_value)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [SmoothGrad(samples=4), ExpectedGradients(samples=4), Captum(captum.attr.IntegratedGradients, n_steps=4)],
+    ids=repr,
+)
+def test_drawn_points_move_the_span_only(tiny, method):
+    result = attribute(tiny, TEXT, " a", method, span="cabinet")
+    moving = inside(tiny.prompt(TEXT), TEXT.index("cabinet"), TEXT.index("cabinet") + 7)
+    assert result.scores.nonzero().flatten().tolist() == moving
+    if result.standard_error is not None:
+        assert result.standard_error.nonzero().flatten().tolist() == moving
+
+
+@pytest.mark.parametrize(
+    ("span", "characters"),
+    [
+        ((4, 8), [(4, 8)]),
+        ([(0, 3), (9, 11)], [(0, 3), (9, 11)]),
+        (r"c\w+t", [(16, 23)]),
+        (re.compile("THE", re.IGNORECASE), [(0, 3), (12, 15)]),
+    ],
+)
+def test_what_a_span_names(tiny, span, characters):
+    prompt = tiny.prompt(TEXT)
+    pieces = sorted({place for pair in characters for place in inside(prompt, *pair)})
+    assert positions_in(span, prompt) == tuple(at for place in pieces for at in prompt.pieces[place].positions)
+
+
+@pytest.mark.parametrize(
+    ("span", "message"),
+    [
+        ("zebra", "'zebra' matches nothing"),
+        ("x*", "matches nothing"),
+        ((3, 3), "has no characters"),
+        ((90, 95), "the prompt, which has 27"),
+        ([(1, 2, 3)], r"it must be \(start, end\)"),
+        (0, "the prompt has 0 messages"),
+    ],
+)
+def test_a_span_that_is_not_there(tiny, span, message):
+    with pytest.raises(ValueError, match=message):
+        attribute(tiny, TEXT, " a", span=span)
+
+
+def test_a_span_that_is_held_anyway(tiny):
+    with pytest.raises(ValueError, match="hold=None holds none"):
+        attribute(tiny, [0, 70, 71], 72, IntegratedGradients(hold=[0, 1, 2]), span=(0, 99))
+
+
+def test_many_prompts_take_a_span(tiny):
+    found = list(attribute_many(tiny, [TEXT, "no such word"], method=GradientTimesInput(), span="keys"))
+    close(found[0].scores, attribute(tiny, TEXT, method=GradientTimesInput(), span="keys").scores)
+    assert "matches nothing" in str(found[1].error)
+
+
+def test_the_bundled_model_explained_by_a_question(bundled):
+    text = "France is in Europe. Italy is in Europe. Question: What is the capital of France? Answer: The capital is"
+    start = text.index("Question")
+    result = attribute(bundled, text, " Paris", span=(start, text.index(" Answer")))
+    assert result.completeness.relative_gap < 0.05
+    assert result.prompt == text
+    moved = "".join(piece for piece, held in zip(result.tokens, result.held, strict=True) if not held)
+    assert moved.strip() == "Question: What is the capital of France?"
+    assert result.top(1)[0][0] == " France"

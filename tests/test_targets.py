@@ -1,0 +1,324 @@
+"""Targets: several candidates, spans of tokens, whole continuations, and quantities of the caller's own."""
+
+import captum.attr
+import pytest
+import torch
+
+from interpret import (
+    ENTROPY,
+    GIM,
+    IDGI,
+    LOGIT,
+    PROBABILITY,
+    AttributionMatrix,
+    Captum,
+    DiscretizedIG,
+    ExpectedGradients,
+    GradientTimesInput,
+    IntegratedGradients,
+    MeanEmbedding,
+    Quantity,
+    SequentialIG,
+    SmoothGrad,
+    VanillaGradient,
+    VarGrad,
+    attribute,
+    attribute_continuation,
+    convention,
+    explain,
+    log_odds,
+)
+
+TEXT = "The keys to the cabinet"
+METHODS = [
+    VanillaGradient(),
+    GradientTimesInput(),
+    GradientTimesInput(MeanEmbedding()),
+    IntegratedGradients(steps=4),
+    IntegratedGradients(tolerance=0.05),
+    IDGI(steps=4),
+    SequentialIG(steps=2),
+    DiscretizedIG(steps=3, neighbours=20),
+    ExpectedGradients(samples=4),
+    SmoothGrad(samples=4),
+    VarGrad(samples=4),
+    SmoothGrad(IntegratedGradients(steps=3), samples=2),
+    GIM(),
+    Captum(captum.attr.IntegratedGradients, n_steps=4),
+    convention("inseq", "gradient"),
+]
+pytestmark = pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
+
+
+def close(found, expected, tolerance=1e-9):
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
+
+
+def counted(lm, monkeypatch):
+    """Count the forward passes of a model, by their rows."""
+    calls, next_tokens = [], lm.next_tokens
+
+    def counting(embeddings, *args, **options):
+        calls.append(len(embeddings))
+        return next_tokens(embeddings, *args, **options)
+
+    monkeypatch.setattr(lm, "next_tokens", counting)
+    return calls
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_candidates_are_explained_as_if_each_were_alone(tiny, method):
+    matrix = attribute(tiny, TEXT, method=method, candidates=3)
+    for predicted, row in zip(tiny.predict(TEXT, 3), matrix, strict=True):
+        alone = attribute(tiny, TEXT, predicted.id, method)
+        assert row.target == alone.target == predicted
+        close(row.scores, alone.scores)
+        assert row.gradients_spent == alone.gradients_spent
+        assert row.completeness == alone.completeness or row.completeness.value == pytest.approx(
+            alone.completeness.value
+        )
+    close(matrix.scores, torch.stack([row.scores for row in matrix]))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_every_token_of_a_continuation_sees_what_stands_before_it(tiny, method):
+    matrix = attribute_continuation(tiny, TEXT, " are the dog", method)
+    before = tiny.prompt(TEXT + " are the dog").ids
+    start = len(tiny.prompt(TEXT))
+    assert len(matrix) == len(before) - start > 2
+    for place, row in enumerate(matrix):
+        alone = attribute(tiny, before[: start + place], before[start + place], method)
+        close(row.scores, alone.scores)
+        assert row.target.id == alone.target.id
+        assert row.target.probability == pytest.approx(alone.target.probability)
+    unseen = matrix.scores.isnan()
+    assert torch.equal(unseen, torch.ones_like(unseen).triu(diagonal=start).bool())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_continuation_does_not_depend_on_its_blocks(tiny, monkeypatch, size):
+    whole = attribute_continuation(tiny, TEXT, " are the dog", IntegratedGradients(steps=3))
+    monkeypatch.setattr(explain, "TARGETS_A_BLOCK", size)
+    parts = attribute_continuation(tiny, TEXT, " are the dog", IntegratedGradients(steps=3), chunk_size=1)
+    close(parts.scores.nan_to_num(), whole.scores.nan_to_num())
+
+
+def test_what_targets_have_in_common_runs_once(tiny, monkeypatch):
+    calls = counted(tiny, monkeypatch)
+    attribute(tiny, TEXT, method=GradientTimesInput(), candidates=5)
+    assert calls == [1, 1]  # one rates the candidates, one is explained
+    calls.clear()
+    attribute(tiny, TEXT, method=IntegratedGradients(steps=6), candidates=5, chunk_size=6)
+    assert calls == [1, 6] + 5 * [2]  # F at both ends of the path is each candidate's own
+    calls.clear()
+    attribute_continuation(tiny, TEXT, " are the dog", GradientTimesInput())
+    assert calls == [1, 1]
+
+
+def test_one_gradient_needs_one_forward_pass(tiny, monkeypatch):
+    calls = counted(tiny, monkeypatch)
+    assert attribute(tiny, TEXT, " a", GradientTimesInput()).forwards_spent == 0
+    assert calls == [1]
+
+
+def test_named_candidates_and_a_common_foil(tiny):
+    matrix = attribute(tiny, TEXT, method=GradientTimesInput(), candidates=[" a", 70], contrast=71)
+    for target, row in zip((" a", 70), matrix, strict=True):
+        close(row.scores, attribute(tiny, TEXT, target, GradientTimesInput(), contrast=71).scores)
+    assert "rather than" in matrix.title
+
+
+def test_the_model_continues_by_its_first_choices(tiny):
+    matrix = attribute_continuation(tiny, TEXT, None, GradientTimesInput(), max_new_tokens=4)
+    text = list(tiny.prompt(TEXT).ids)
+    for row in matrix:
+        assert row.target.id == tiny.predict(text)[0].id
+        assert row.target.rank == 1
+        text.append(row.target.id)
+    assert len(matrix) == 4
+
+
+def test_generation_ends_at_the_end_of_the_text_and_at_the_longest_prompt(tiny, monkeypatch):
+    prompt = tiny.prompt(TEXT)
+    said = tiny.generate(prompt, 3)
+    monkeypatch.setattr(tiny.vocab, "eos_id", said[1])
+    assert tiny.generate(prompt, 3) == said[:1]
+    with pytest.raises(ValueError, match="the model ends here"):
+        attribute_continuation(tiny, [*prompt.ids, said[0]])
+    monkeypatch.setattr(tiny.vocab, "eos_id", None)
+    monkeypatch.setattr(tiny, "max_length", len(prompt) + 1)
+    assert len(tiny.generate(prompt, 9)) == 2  # the last token is said, and never read
+    assert len(attribute_continuation(tiny, prompt, max_new_tokens=9, method=GradientTimesInput())) == 2
+
+
+def test_a_span_is_the_sum_of_its_tokens(tiny):
+    """The gradient of a sum of log-probabilities is the sum of their gradients."""
+    ids = tiny.prompt(TEXT + " are the").ids[len(tiny.prompt(TEXT)) :]
+    span = attribute(tiny, TEXT, list(ids), GradientTimesInput())
+    rows = attribute_continuation(tiny, TEXT, list(ids), GradientTimesInput())
+    close(span.scores, rows.scores[:, : len(span)].sum(0))
+    each = attribute_continuation(tiny, TEXT, list(ids), GradientTimesInput(), span=(0, len(TEXT)))
+    close(span.scores, each.scores.nansum(0)[: len(span)])
+    assert [target.id for target in span.target.span] == list(ids)
+
+
+def test_a_span_adds_up(tiny):
+    result = attribute(tiny, TEXT, [" are", " the"], IntegratedGradients(tolerance=0.01))
+    joint = torch.tensor([target.probability for target in result.target.span]).log().sum()
+    assert result.completeness.value == pytest.approx(float(joint), rel=1e-5)
+    assert float(result.scores.sum()) == pytest.approx(
+        result.completeness.value - result.completeness.baseline_value, rel=0.02
+    )
+    assert result.title.startswith("' are the' (2 tokens, p = ")
+
+
+def test_texts_in_a_list_are_the_tokens_they_stand_for(tiny):
+    with pytest.raises(ValueError, match=r"is not how these tokens stand after the prompt, which is"):
+        attribute(tiny, TEXT, [" a", "re"])
+    with pytest.raises(ValueError, match=r"pass one of them, or all of them in a list, \[' are', ' the'\]"):
+        attribute(tiny, TEXT, " are the")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda lm: attribute(lm, TEXT, " a", candidates=3), "either a target or candidates"),
+        (lambda lm: attribute(lm, TEXT, candidates=0), "candidates is 0; it must be at least one"),
+        (lambda lm: attribute(lm, TEXT, candidates=[]), "it must be at least one"),
+        (lambda lm: attribute(lm, TEXT, [70, 71], contrast=72), "has no foils"),
+        (lambda lm: attribute(lm, TEXT, [70, 71], quantity=PROBABILITY), "not by the probability"),
+        (lambda lm: attribute(lm, TEXT, []), "the continuation is empty"),
+        (lambda lm: attribute(lm, TEXT, [70, 4000]), "token id 4000"),
+        (lambda lm: attribute_continuation(lm, TEXT, ""), "the continuation is empty"),
+        (lambda lm: attribute_continuation(lm, TEXT, max_new_tokens=0), "max_new_tokens is 0"),
+        (lambda lm: attribute_continuation(lm, TEXT, [7] * 80), "at most 64"),
+        (lambda lm: log_odds(lm, [" a"], []), "at least one word on each side"),
+        (lambda lm: log_odds(lm, ["zebra"], [" a"]), "'zebra' is 5 tokens"),
+    ],
+)
+def test_errors_say_what_to_do(tiny, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(tiny)
+
+
+# Quantities of the caller's own
+
+
+def test_entropy_on_paper(bag_lm):
+    """For a bag of embeddings, logits z = W sum(x): dH/dx = -W^T (p * (log p + H))."""
+    result = attribute(bag_lm, "abc", method=GradientTimesInput(), quantity=ENTROPY)
+    x = bag_lm.embed(bag_lm.tokens(bag_lm.prompt("abc")))[0].detach()
+    weight = bag_lm.language_model_head.weight.detach()
+    logs = (weight @ x.sum(0)).log_softmax(0)
+    slope = -(weight.T @ (logs.exp() * (logs - (logs.exp() * logs).sum())))
+    close(result.scores, x @ slope)
+    assert result.target is None
+    assert (result.title, result.quantity, result.unit) == ("entropy of the next token", ENTROPY.name, "nats")
+
+
+def test_log_odds_of_one_word_each_are_a_contrast(tiny):
+    odds = attribute(tiny, TEXT, method=GradientTimesInput(), quantity=log_odds(tiny, [" a"], [70]))
+    close(odds.scores, attribute(tiny, TEXT, " a", GradientTimesInput(), contrast=70).scores)
+    assert odds.target is None
+    assert "log-odds of ' a' against" in repr(odds)
+
+
+def test_log_odds_of_sets_weigh_their_summed_probabilities(tiny):
+    words, others = [70, 71], [72, 73, 74]
+    result = attribute(
+        tiny, TEXT, method=IntegratedGradients(steps=3, hold=None), quantity=log_odds(tiny, words, others)
+    )
+    p = {target.id: target.probability for target in tiny.predict(TEXT, 400)}
+    expected = torch.tensor(sum(p[i] for i in words) / sum(p[i] for i in others)).log()
+    assert result.completeness.value == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_function_of_the_callers_own(tiny):
+    """Any differentiable function: here, the same log-probability under another name and twice as large."""
+    twice = Quantity("twice log p", "half nats", lambda logits, target: 2 * logits.log_softmax(-1)[:, target.id])
+    result = attribute(tiny, TEXT, " a", GradientTimesInput(), quantity=twice)
+    close(result.scores, 2 * attribute(tiny, TEXT, " a", GradientTimesInput()).scores)
+    assert (result.quantity, result.unit) == ("twice log p", "half nats")
+
+
+@pytest.mark.parametrize("quantity", [ENTROPY, LOGIT, PROBABILITY], ids=lambda each: each.name)
+def test_rows_may_explain_any_quantity(tiny, quantity):
+    matrix = attribute_continuation(tiny, TEXT, " are the", GradientTimesInput(), quantity=quantity)
+    ids = tiny.prompt(TEXT + " are the").ids
+    for place, row in enumerate(matrix):
+        at = len(tiny.prompt(TEXT)) + place
+        close(row.scores, attribute(tiny, ids[:at], ids[at], GradientTimesInput(), quantity=quantity).scores)
+    assert matrix.targets[0] == (" are" if quantity.of_target else quantity.name)
+
+
+# The matrix as a result
+
+
+def test_half_a_character_is_said_to_be_half(tiny):
+    """An emoji is several tokens; the first row sees none of them, the next ones a part."""
+    matrix = attribute_continuation(tiny, "a", "🙂 b", GradientTimesInput())
+    size = len("🙂".encode())
+    assert matrix.labels[:2] == ("a", "🙂")
+    for row in range(1, size):
+        assert matrix[row].prompt == "a\ufffd"
+        assert len(matrix[row].token_ids[-1]) == row
+    assert matrix[size].prompt == "a🙂"
+    assert not matrix.scores[1:, 1].isnan().any()
+    assert matrix.scores[1, 1] == matrix[1].scores[-1]
+
+
+def test_a_continuation_completes_the_prompts_last_character(tiny):
+    ids = tiny.prompt("a🙂").ids
+    matrix = attribute_continuation(tiny, ids[:-2], ids[-2:], GradientTimesInput())
+    assert len(matrix) == 2
+    assert "".join(matrix[-1].tokens).endswith("\ufffd")
+    alone = attribute(tiny, ids[:-1], ids[-1], GradientTimesInput())
+    close(matrix[1].scores, alone.scores)
+
+
+def test_a_matrix_comes_back_from_json_as_it_was(tiny, tmp_path):
+    for matrix in (
+        attribute(tiny, TEXT, method=IntegratedGradients(steps=3), candidates=2),
+        attribute_continuation(tiny, TEXT, " are the", SmoothGrad(samples=4)),
+    ):
+        again = AttributionMatrix.load(matrix.save(tmp_path / "matrix.json"))
+        assert again.to_dict() == matrix.to_dict()
+        assert torch.equal(again.scores.nan_to_num(7), matrix.scores.nan_to_num(7))
+        assert repr(again) == repr(matrix)
+    with pytest.raises(ValueError, match="not a saved matrix"):
+        AttributionMatrix.from_dict({"kind": "candidates"})
+
+
+def test_the_caller_s_model_comes_back(tiny, untouched):
+    with untouched(tiny):
+        attribute(tiny, TEXT, candidates=2)
+        attribute_continuation(tiny, TEXT, max_new_tokens=2, method=GradientTimesInput())
+
+
+# The bundled model
+
+
+def test_candidates_of_the_bundled_model(bundled):
+    matrix = attribute(bundled, "The keys to the cabinet near the door", method=GradientTimesInput(), candidates=5)
+    alone = attribute(bundled, "The keys to the cabinet near the door", " are", GradientTimesInput())
+    assert matrix.targets[0] == " are"
+    close(matrix[0].scores, alone.scores, 1e-4)
+
+
+def test_a_continuation_of_the_bundled_model(bundled):
+    matrix = attribute_continuation(bundled, "The capital of France is", " Paris, of course", GradientTimesInput())
+    assert "".join(matrix.targets) == " Paris, of course"
+    last = attribute(bundled, "The capital of France is Paris, of", " course", GradientTimesInput())
+    close(matrix[3].scores, last.scores, 1e-4)
+    span = attribute(bundled, "The capital of France is", [" Paris", ",", " of", " course"], GradientTimesInput())
+    close(span.scores, matrix.scores[:, : len(span)].sum(0), 1e-4)
+
+
+def test_quantities_of_the_bundled_model(bundled):
+    prompt = "The keys to the cabinet near the door"
+    entropy = attribute(bundled, prompt, quantity=ENTROPY)
+    assert entropy.completeness.relative_gap < 0.05
+    plural = attribute(bundled, prompt, quantity=log_odds(bundled, [" are", " were"], [" is", " was"]))
+    assert plural.top(1)[0][0] == " keys"
+    assert plural.scores[1] > 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
+from nexttoken.alignment import decoded, is_mark
 from nexttoken.vocabulary import Encoding, Vocabulary
 
 
@@ -92,11 +93,7 @@ class Prompt:
         if len(ids) == 0:
             raise ValueError("the prompt is empty; give at least one token id")
         vocab.check(ids)
-        text = vocab.decode(ids)
-        ends = [len(common_prefix(vocab.decode(ids[: place + 1]), text)) for place in range(len(ids) - 1)] + [len(text)]
-        starts = [0, *ends[:-1]]
-        # A token that ends inside a character covers that whole character, like those that complete it.
-        spans = tuple((start, next((end for end in ends if end > start), start)) for start in starts)
+        text, spans = decoded(ids, vocab.decode)
         encoding = Encoding(tuple(ids), spans, (False,) * len(ids))
         return cls(text, tuple(ids), cut(text, encoding, vocab))
 
@@ -151,14 +148,6 @@ def content_spans(text: str, contents: Sequence[str], fill: Any) -> list[tuple[i
     raise ValueError("this tokenizer's chat template rewrites what the messages say; give the prompt as text")
 
 
-def common_prefix(left: str, right: str) -> str:
-    """The longest text that both begin with."""
-    length = next(
-        (place for place, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
-    )
-    return left[:length]
-
-
 def cut(
     text: str, encoding: Encoding, vocab: Vocabulary, written: Sequence[tuple[int, int]] | None = None
 ) -> tuple[Piece, ...]:
@@ -175,6 +164,10 @@ def cut(
         zip(encoding.ids, encoding.spans, encoding.added, strict=True)
     ):
         open_piece = pieces[-1] if pieces and pieces[-1].text else None
+        if open_piece is not None and end < first and is_mark(text[end]):
+            marks = next((place for place in range(end, first) if not is_mark(text[place])), first)
+            grown = open_piece.text + text[end:marks]
+            pieces[-1], end = replace(open_piece, text=grown, label=grown), marks
         if added:
             pieces.append(Piece("", vocab.decode([token_id]), (position,), template=True))
             continue

@@ -1,18 +1,24 @@
 """Text, faithfully: with every kind of tokenizer, the pieces joined are the prompt, each with its own tokens."""
 
+import io
 import json
 import unicodedata
 
 import pytest
 import sentencepiece
+import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from interpret import GradientTimesInput, VanillaGradient, aligned, attribute
+from interpret.views import fonts
 from nexttoken import Prompt, TokenizerVocabulary
 from nexttoken.alignment import decoded
+from nexttoken.prompt import Piece
 from tests.conftest import CORPUS
+from tests.test_views import made
 
 TEXTS = [*CORPUS, "Le café est fermé, les élèves dorment.", "你好，世界。", "नमस्ते दुनिया", "مرحبا بالعالم"]
 SNIPPETS = [
@@ -23,6 +29,11 @@ SNIPPETS = [
     "the", " cats", "The keys", ".", ", ", "$x_1$", "\\",
 ]  # fmt: skip
 pytestmark = pytest.mark.filterwarnings("ignore:the prompt ends in a space", "ignore:This sequence already has </s>")
+SCRIPTS = {
+    "emoji": "A family 👩‍👩‍👧, 👍🏽 and 😀", "accents": "cafe\u0301 o\u0323\u0302 é", "chinese": "法国的首都是，巴黎。",
+    "arabic": "عاصمة فرنسا هي", "hebrew": "בירת צרפת היא", "hindi": "फ़्रांस की राजधानी", "thai": "เมืองหลวง",
+    "control": "a\tb\nc\r\nd\x00e", "markup": "<s> </script> $x_1$ \\alpha", "spaces": "a    b  c",
+}  # fmt: skip
 any_text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
 nasty_text = st.lists(st.sampled_from(SNIPPETS), min_size=1, max_size=12).map("".join)
 texts = any_text | nasty_text
@@ -350,3 +361,86 @@ def test_long_prompts_take_linear_time(vocab, monkeypatch):
     assert sum(spent) < 100 * len(ids)
     monkeypatch.setattr("nexttoken.alignment.WINDOW", len(ids))
     assert (text, spans) == decoded(ids, vocab.decode)
+
+
+# Scores and figures
+
+
+def by_token(prompt):
+    """The same prompt with every token on its own, whatever characters it shares."""
+    return Prompt(prompt.text, prompt.ids, tuple(Piece("", str(place), (place,)) for place in range(len(prompt))))
+
+
+@pytest.mark.parametrize("text", ["a 😀 b", "你好", "e\u0301 नमस्ते"])
+def test_a_piece_has_the_sum_of_its_tokens_scores(tiny, text):
+    prompt = tiny.prompt(text)
+    assert any(len(piece.positions) > 1 for piece in prompt.pieces)
+    for method, combined in (
+        (GradientTimesInput(), torch.sum),
+        (VanillaGradient(), lambda scores: scores.square().sum().sqrt()),  # of an L2 norm
+    ):
+        whole, single = attribute(tiny, prompt, 69, method), attribute(tiny, by_token(prompt), 69, method)
+        expected = torch.stack([combined(single.scores[list(piece.positions)]) for piece in prompt.pieces])
+        torch.testing.assert_close(whole.scores, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_bundled_model_reads_every_script(bundled, script):
+    prompt = bundled.prompt(SCRIPTS[script])
+    result = attribute(bundled, prompt, method=GradientTimesInput())
+    assert result.prompt == SCRIPTS[script]
+    single = attribute(bundled, by_token(prompt), result.target.id, GradientTimesInput())
+    expected = torch.stack([single.scores[list(piece.positions)].sum() for piece in prompt.pieces])
+    torch.testing.assert_close(result.scores, expected, rtol=1e-12, atol=1e-14)
+    shared = any(len(piece.positions) > 1 for piece in prompt.pieces)
+    assert shared == (script not in ("control", "markup", "spaces"))
+
+
+@pytest.fixture(params=["installed", "matplotlib's own", "without boxes"])
+def some_fonts(request, monkeypatch):
+    """The fonts that are there, those that come with matplotlib, and these without its boxes for any character."""
+    own = [entry for entry in fonts.fontManager.ttflist if "mpl-data" in entry.fname]
+    without = [entry for entry in own if not entry.name.startswith(fonts.LAST)]
+    assert 0 < len(without) < len(own)
+    chosen = {"installed": fonts.fontManager.ttflist, "matplotlib's own": own, "without boxes": without}[request.param]
+    forget()
+    monkeypatch.setattr(fonts.fontManager, "ttflist", chosen)
+    yield request.param
+    forget()
+
+
+def forget():
+    fonts.fallback_family.cache_clear()
+    fonts.text_width.cache_clear()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_can_be_drawn(some_fonts, script):
+    text = SCRIPTS[script]
+    result = made([text[:3], text[3:4], text[4:]])
+    for figure, formats in ((result.heatmap(), ("png", "pdf", "svg")), (aligned([result]), ("png",))):
+        for format in formats:
+            file = io.BytesIO()
+            figure.savefig(file, format=format)
+            assert len(file.getvalue()) > 1000
+
+
+def test_what_no_font_has_is_a_box(some_fonts):
+    if some_fonts == "without boxes":
+        assert fonts.drawable("a字\u0915\u094d") == "a□□"
+    if some_fonts == "matplotlib's own":
+        assert fonts.fallback_family("字").startswith(fonts.LAST)
+        assert fonts.text_width("字") > 0
+
+
+def test_a_font_that_has_a_character_comes_before_boxes(some_fonts):
+    path = next(entry.fname for entry in fonts.fontManager.ttflist if entry.name == "STIXGeneral")
+    usual = fonts.characters_of(fonts.fontManager.findfont("DejaVu Sans"))
+    only_there = min(fonts.characters_of(path) - usual)
+    assert not fonts.fallback_family(chr(only_there)).startswith(fonts.LAST)
+
+
+def test_a_browser_sets_each_text_in_its_own_direction():
+    page = made([*SCRIPTS["arabic"].split(" ")]).html()
+    assert page.count('<div dir="auto"') == 2
+    assert page.index('<div dir="auto" style') < page.index("عاصمة")

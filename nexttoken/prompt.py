@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from nexttoken.alignment import decoded, is_mark
 from nexttoken.chat import Message, continues, filled_in
 from nexttoken.vocabulary import Encoding, Vocabulary
 
@@ -95,11 +96,7 @@ class Prompt:
         if len(ids) == 0:
             raise ValueError("the prompt is empty; give at least one token id")
         vocab.check(ids)
-        text = vocab.decode(ids)
-        ends = [len(common_prefix(vocab.decode(ids[: place + 1]), text)) for place in range(len(ids) - 1)] + [len(text)]
-        starts = [0, *ends[:-1]]
-        # A token that ends inside a character covers that whole character, like those that complete it.
-        spans = tuple((start, next((end for end in ends if end > start), start)) for start in starts)
+        text, spans = decoded(ids, vocab.decode)
         encoding = Encoding(tuple(ids), spans, (False,) * len(ids))
         return cls(text, tuple(ids), cut(text, encoding, vocab))
 
@@ -111,7 +108,8 @@ class Prompt:
             replace(piece, text="\ufffd", label="\ufffd", positions=tuple(p for p in piece.positions if p < count))
             for piece in half
         ]
-        return Prompt("".join(piece.text for piece in [*whole, *cut_off]), self.ids[:count], (*whole, *cut_off))
+        pieces = (*whole, *cut_off)
+        return replace(self, text="".join(piece.text for piece in pieces), ids=self.ids[:count], pieces=pieces)
 
     def continued(self, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
         """The prompt with more tokens after it, as text where they complete each other's characters."""
@@ -123,7 +121,7 @@ class Prompt:
                 pieces.append(piece)
             elif new:  # it completes the last character of the prompt
                 pieces[-1] = Piece(piece.text, piece.text, (*pieces[-1].positions, *new), pieces[-1].template)
-        return Prompt("".join(piece.text for piece in pieces), added.ids, tuple(pieces))
+        return replace(self, text="".join(piece.text for piece in pieces), ids=added.ids, pieces=tuple(pieces))
 
     @classmethod
     def from_messages(cls, messages: Sequence[Mapping[str, Any]], vocab: Vocabulary) -> Prompt:
@@ -149,14 +147,6 @@ class Prompt:
         return prompt
 
 
-def common_prefix(left: str, right: str) -> str:
-    """The longest text that both begin with."""
-    length = next(
-        (place for place, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
-    )
-    return left[:length]
-
-
 def cut(
     text: str, encoding: Encoding, vocab: Vocabulary, written: Sequence[tuple[int, int]] | None = None
 ) -> tuple[Piece, ...]:
@@ -173,6 +163,10 @@ def cut(
         zip(encoding.ids, encoding.spans, encoding.added, strict=True)
     ):
         open_piece = pieces[-1] if pieces and pieces[-1].text else None
+        if open_piece is not None and end < first and is_mark(text[end]):
+            marks = next((place for place in range(end, first) if not is_mark(text[place])), first)
+            grown = open_piece.text + text[end:marks]
+            pieces[-1], end = replace(open_piece, text=grown, label=grown), marks
         if added:
             pieces.append(Piece("", vocab.decode([token_id]), (position,), template=True))
             continue

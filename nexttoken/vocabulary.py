@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any, SupportsIndex
 
+from nexttoken.alignment import Spans, align, decoded
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -170,11 +172,33 @@ class TokenizerVocabulary(Vocabulary):
             spans = tuple((int(start), int(end)) for start, end in encoded["offset_mapping"])
             added = tuple(bool(mark) and start == end for mark, (start, end) in zip(special, spans, strict=True))
         else:
-            added = tuple(bool(mark) for mark in special)
-            spans = align(text, [None if mark else self.decode([i]) for mark, i in zip(added, ids, strict=True)])
+            # A tokenizer that does not close a text twice may leave out of `ids` what it marks at the end.
+            added = tuple(bool(mark) for mark in special) if len(special) == len(ids) else (False,) * len(ids)
+            own = iter(self.locate(text, [token_id for token_id, mark in zip(ids, added, strict=True) if not mark]))
+            spans = tuple((0, 0) if mark else next(own) for mark in added)
         # The next token comes after the text, so a tokenizer's closing tokens ([SEP], </s>) are left out.
         length = max((place + 1 for place, mark in enumerate(added) if not mark), default=0)
         return Encoding(ids[:length], spans[:length], added[:length])
+
+    def locate(self, text: str, ids: Sequence[int]) -> Spans:
+        """The characters of a text that each of its ids covers, for a tokenizer that does not say so."""
+        written, places = decoded(ids, self.decode)
+        if written == text:
+            return places
+        # Tokens that share characters are looked for together.
+        ends: list[int] = []
+        pieces: list[str | None] = []
+        owners = []
+        for token_id, (start, end) in zip(ids, places, strict=True):
+            if not pieces or start >= ends[-1]:
+                pieces.append("")
+                ends.append(start)
+            more = written[ends[-1] : end]
+            pieces[-1] = None if token_id == self.unk_id or pieces[-1] is None else pieces[-1] + more
+            ends[-1] = max(end, ends[-1])
+            owners.append(len(pieces) - 1)
+        spans = align(text, pieces)
+        return tuple(spans[owner] for owner in owners)
 
     def token_text(self, token_id: int, namespace: str = "bert") -> str:
         alone = self.decode([token_id])
@@ -185,28 +209,3 @@ class TokenizerVocabulary(Vocabulary):
     def decode(self, ids: Sequence[int], namespace: str = "bert") -> str:
         self.check(ids, namespace)
         return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
-
-
-def align(text: str, pieces: Sequence[str | None]) -> tuple[tuple[int, int], ...]:
-    """Find each piece in the text, from left to right, for tokenizers that do not say which characters a token covers.
-
-    What is not found (None, part of a character) covers the text up to the next piece that is.
-    """
-    spans: list[tuple[int, int]] = []
-    cursor = 0
-    folded = text.casefold() if len(text.casefold()) == len(text) else text
-    for piece in pieces:
-        wanted = (piece or "").strip() or (piece or "")
-        wanted = wanted.removeprefix("##").casefold()
-        found = folded.find(wanted, cursor) if wanted and "\ufffd" not in wanted else -1
-        if found < 0:
-            spans.append((cursor, -1))
-        else:
-            spans.append((found, found + len(wanted)))
-            cursor = found + len(wanted)
-    following = len(text)
-    for place in reversed(range(len(spans))):
-        start, end = spans[place]
-        spans[place] = (start, following if end < 0 else end)
-        following = start
-    return tuple(spans)

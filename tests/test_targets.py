@@ -255,6 +255,14 @@ def test_rows_may_explain_any_quantity(tiny, quantity):
 # The matrix as a result
 
 
+def test_a_chats_answer_keeps_its_messages(tiny):
+    chat = [{"role": "user", "content": "The keys"}]
+    matrix = attribute_continuation(tiny, chat, " are the", GradientTimesInput())
+    assert all(row.messages == tiny.prompt(chat).messages for row in matrix)
+    assert matrix[-1].template[-1] is False
+    assert matrix[-1].roles[-1] is None
+
+
 def test_half_a_character_is_said_to_be_half(tiny):
     """An emoji is several tokens; the first row sees none of them, the next ones a part."""
     matrix = attribute_continuation(tiny, "a", "🙂 b", GradientTimesInput())

@@ -7,11 +7,14 @@ from functools import lru_cache
 from typing import Any
 
 from matplotlib import rcParams
-from matplotlib.font_manager import FontProperties, fontManager, get_font
+from matplotlib.font_manager import FontEntry, FontProperties, fontManager, get_font
 from matplotlib.textpath import TextToPath
 
 TEXT_SIZE = 12.0
 NO_GLYPH = "□"
+SANS = "Noto Sans"  # preferred where the usual fonts lack a character; one family for many scripts
+HAN = "Noto Sans CJK SC"  # its faces differ in how they draw the same Chinese characters
+LAST = "Last Resort"  # matplotlib's own: a box with a sign of the script
 
 
 def font(text: str, size: float, weight: str = "normal") -> dict[str, Any]:
@@ -40,8 +43,14 @@ def fallback_family(character: str) -> str | None:
     usual = [fontManager.findfont(FontProperties(family=[family])) for family in FontProperties().get_family()]
     if any(ord(character) in characters_of(path) for path in usual):
         return None
-    fonts = sorted(fontManager.ttflist, key=lambda entry: ("Noto" not in entry.name, entry.weight != 400, entry.name))
+    fonts = sorted(fontManager.ttflist, key=preference)
     return next((entry.name for entry in fonts if ord(character) in characters_of(entry.fname)), "")
+
+
+def preference(entry: FontEntry) -> tuple[bool | str, ...]:
+    """A sort key of installed fonts, the preferred ones first: upright and regular, and boxes only if nothing else."""
+    plain = (entry.style == "normal", entry.weight == 400, entry.name == HAN, entry.name.startswith(SANS))
+    return (entry.name.startswith(LAST), *(not good for good in plain), entry.name, entry.fname)
 
 
 def drawable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""An attribution as HTML: running text on colours, readable without scripts, everything from outside escaped."""
+"""An attribution as HTML: running text on colours, in its own direction, without scripts, all from outside escaped."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def html(attribution: Attribution) -> str:
     gradient = ",".join(to_hex(colour(stop, limit, attribution.signed)) for stop in stops)
     return (
         '<div style="font-family:sans-serif;line-height:1.9;max-width:50em">'
-        f"<div><b>{escape(visible(attribution.title))}</b></div>"
+        f'<div dir="auto"><b>{escape(visible(attribution.title))}</b></div>'
         f'<div style="font-size:.8em;opacity:.8;line-height:1.3">{escape(attribution.facts)}</div>'
-        f'<div style="font-size:1.1em;margin:.4em 0">{"".join(cells)}</div>'
+        f'<div dir="auto" style="font-size:1.1em;margin:.4em 0">{"".join(cells)}</div>'
         f'<div style="font-size:.8em">{ends[0]} <span style="display:inline-block;width:10em;height:.7em;'
         f'border:1px solid #888;background:linear-gradient(to right,{gradient})"></span> {ends[1]} '
         f"{legend}</div></div>"

@@ -14,7 +14,6 @@ EXACT = 1e-5
 FLOAT32_INSIDE = 2e-3  # finite differences cannot be better where a norm is computed in float32
 REFUSED = {
     "CpmAntForCausalLM": "not causal",
-    "HrmTextForCausalLM": "a part being computed without",
     "MusicgenForCausalLM": "more than one embedding layer",
     "MusicgenMelodyForCausalLM": "more than one embedding layer",
     "ReformerModelWithLMHead": "to put the model into training mode",

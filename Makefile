@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test quick lint tables peers
+.PHONY: setup demo test quick lint tables architectures peers
 
 setup: $(READY)
 
@@ -27,6 +27,9 @@ quick: setup
 
 tables: setup
 	$(BIN)/python -m benchmarks.certificates
+
+architectures: setup
+	$(BIN)/python -m tests.architectures
 
 # The libraries that our conventions are compared with need an environment of their own; interpreto's bounds exclude
 # ours, so we go in without our dependencies, and then those that are still missing.

@@ -13,6 +13,7 @@ import torch
 import transformers
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformers import masking_utils, modeling_utils
 
 from nexttoken.bundled import bundled_folder
@@ -50,6 +51,7 @@ class PretrainedNextTokenLM(NextTokenLM):
         self._some_rows = "logits_to_keep" in accepted
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
         self.reads_ids = False
+        self.uncut = False
         self.feeding = probe(self)
         if self.reads_ids:
             self.name += " (a part of each token is looked up from its id, and stays)"
@@ -65,11 +67,12 @@ class PretrainedNextTokenLM(NextTokenLM):
         read = torch.tensor(places, device=embeddings.device) % input_ids.shape[1]
         if self._some_rows:  # indices, not a count: the states come out contiguous, so the head is not copied
             options["logits_to_keep"] = read
-        if self.feeding == "inputs_embeds":
-            output = self.language_model_head(inputs_embeds=embeddings, **options)
-        else:
-            with embedding_output(self.text_field_embedder, embeddings):
-                output = self.language_model_head(input_ids=input_ids, **options)
+        with Uncut() if self.uncut and torch.is_grad_enabled() else contextlib.nullcontext():
+            if self.feeding == "inputs_embeds":
+                output = self.language_model_head(inputs_embeds=embeddings, **options)
+            else:
+                with embedding_output(self.text_field_embedder, embeddings):
+                    output = self.language_model_head(input_ids=input_ids, **options)
         hidden = output.hidden_states[-1] if states else None
         if hidden is not None and hidden.ndim == 4:  # Gemma 3n has parallel streams, the active one first
             hidden = hidden[0]
@@ -97,6 +100,19 @@ class PretrainedNextTokenLM(NextTokenLM):
             network.set_attn_implementation(before)
             attentions._global_mapping.pop(name)
             masks._global_mapping.pop(name)
+
+
+class Uncut(TorchFunctionMode):
+    """Within this context, what a network computes without gradient is computed with it: no_grad and detach do nothing.
+
+    For networks that save memory in training by a gradient that is not that of their output.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        with torch.enable_grad():
+            return args[0] if func is Tensor.detach else func(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import torch
 from interpret import ConvergenceWarning, IntegratedGradients, Token, Zero, attribute
 from interpret.methods.adaptive import Point, Segment, certified_gap, integrate, total
 from interpret.methods.integrated_gradients import FIRST_SEGMENTS
+from interpret.objective import Objective
 
 SENTENCE = "The keys to the cat"
 
@@ -53,6 +54,20 @@ def test_a_jump_is_found_and_resolved(at, tolerance):
     assert spent <= 150
     narrow = min(segments, key=lambda segment: segment.width)
     assert abs(narrow.start.alpha - at) < 0.02
+
+
+@pytest.mark.parametrize("height", [5.0, -0.3])
+def test_what_is_left_is_the_jump(height):
+    calls = []
+    f, slope = jump(0.3, 1e-2)
+    segments = integrate(path(lambda a: f(a) + height * (a > 0.7), slope, calls), 1e-3, 0.0, 2000, 8)
+    change = f(1) + height - f(0)
+    assert certified_gap([s for s in segments if not s.narrow]) <= 1e-3 * abs(change)
+    assert change - float(total([s.scores for s in segments])) == pytest.approx(height, abs=1e-3 * abs(change))
+    (narrow,) = [s for s in segments if s.narrow and s.error > 0.1]
+    assert narrow.start.alpha <= 0.7 <= narrow.end.alpha
+    assert narrow.error == pytest.approx(abs(height), rel=1e-3)
+    assert sum(map(len, calls)) < 150
 
 
 def test_segments_tile_the_path():
@@ -192,3 +207,13 @@ def test_the_bundled_model_is_certified_within_the_defaults(bundled, prompt, tar
     result = attribute(bundled, prompt, target, contrast=foil)
     assert result.completeness.relative(result.completeness.certified_gap) <= 0.05
     assert result.gradients_spent <= 128
+
+
+def test_a_warning_says_what_part_of_the_gap_are_jumps(tiny):
+    x = tiny.embed({"input_ids": torch.tensor([tiny.prompt(SENTENCE).ids])})[0].detach()
+    objective = Objective(lambda points: points.sum((1, 2)) ** 2 + (points[:, 1, 0] > x[1, 0] / 2), x)
+    with pytest.warns(
+        ConvergenceWarning, match=r"take another baseline.*\(jumps of the network on this path make 1 of"
+    ):
+        evidence = IntegratedGradients(1e-3, baseline=Zero(), hold=None)(objective, x)
+    assert evidence.completeness.gap == pytest.approx(1, abs=1e-3)

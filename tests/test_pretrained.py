@@ -110,3 +110,28 @@ def test_an_id_that_is_nowhere_is_one_line():
     assert "\n" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match="there is no such file or folder"):
         NextTokenLM.from_pretrained("./nowhere")
+
+
+class CutsItsGradient(transformers.GPT2LMHeadModel):
+    """A GPT-2 that computes its first layer without gradient in one half and detaches the other, to save memory."""
+
+    def forward(self, input_ids=None, inputs_embeds=None, **options):
+        embeddings = inputs_embeds if inputs_embeds is not None else self.transformer.wte(input_ids)
+        with torch.no_grad():
+            one = embeddings * 0.25
+        return super().forward(inputs_embeds=one + embeddings.detach() * 0.25 + embeddings * 0.5, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_what_a_network_computes_without_gradient_is_computed_with_it(dtype, tokenizer):
+    model = gpt2(dtype)
+    plain = NextTokenLM.from_pretrained(gpt2(dtype), tokenizer)
+    model.__class__ = CutsItsGradient
+    lm = NextTokenLM.from_pretrained(model, tokenizer)
+    assert lm.uncut
+    assert not plain.uncut
+    one, other = (attribute(each, "The keys", 5, VanillaGradient()).scores for each in (lm, plain))
+    torch.testing.assert_close(one, other, rtol=max(1e-5, 8 * torch.finfo(dtype).eps), atol=0)
+    with torch.no_grad():
+        tokens = {"input_ids": torch.tensor([[5, 6, 7]])}
+        assert not lm(tokens)["logits"].requires_grad

@@ -13,8 +13,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 NAMES: tuple[str, ...] = tuple(sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())))
 
 NOT_BUILT: dict[str, str] = {
-    "Gemma3nForConditionalGeneration": "its vision tower needs the package timm",
-    "Gemma4AssistantForCausalLM": "transformers 5.23 refuses a model all of whose layers share keys, as its must",
+    "Gemma3nForConditionalGeneration": "its vision tower needs the package timm; its text part is Gemma3nForCausalLM",
+    "Gemma4AssistantForCausalLM": "a drafter: all its keys are another model's, which transformers 5.23 does not build",
     "Gemma4UnifiedAssistantForCausalLM": "as Gemma4AssistantForCausalLM",
 }
 
@@ -85,6 +85,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "swa_qk_nope_head_dim": 8,
         "swa_v_head_dim": 8,
     },
+    "Gemma4AssistantConfig": {"text_config": {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}},
     "GPTNeoConfig": {"attention_types": [[["global", "local"], 1]], "window_size": 4},
     "Gemma3nTextConfig": {
         "layer_types": ["sliding_attention", "full_attention"] * 2,

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+SMALLEST_WIDTH = 2.0**-20  # a change within less of the path is a jump, as where a router changes experts
+
 
 @dataclass(frozen=True, eq=False)
 class Point:
@@ -39,6 +41,11 @@ class Segment:
         """Its length in alpha."""
         return self.end.alpha - self.start.alpha
 
+    @property
+    def narrow(self) -> bool:
+        """Whether it is not bisected any more: an error that is left in it is a jump of the objective."""
+        return self.width <= SMALLEST_WIDTH
+
     @cached_property
     def scores(self) -> Float[Tensor, " token"]:
         """Each token's share of F(b) - F(a): (b - a) (s(a) + 4 s(m) + s(b)) / 6."""
@@ -62,7 +69,8 @@ def integrate(
 
     Each round bisects the worst segments: those that hold half of the error, or as much of it as is too much. A
     bisection keeps the segment's three points and adds two. Adaptive Simpson quadrature, Kuncir 1962, with the
-    completeness axiom in place of an error estimate.
+    completeness axiom in place of an error estimate. No number of points resolves a jump: a segment that has become
+    narrow is left as it is, and what remains of the gradients goes to the others.
 
     Args:
         explore: points on the path at the given alphas, one gradient each.
@@ -76,9 +84,13 @@ def integrate(
     enough = max(tolerance * abs(points[-1].value - points[0].value), smallest)
     left = (max_gradients - len(points)) // 2
     while left > 0 and (gap := certified_gap(segments)) > enough:
-        segments.sort(key=lambda segment: segment.error, reverse=True)
-        goal, count, covered = min(gap / 2, gap - enough), 0, 0.0
-        while covered < goal and count < min(left, len(segments)):
+        segments.sort(key=lambda segment: (segment.narrow, -segment.error))
+        wide = [segment for segment in segments if not segment.narrow]
+        resolvable = certified_gap(wide)
+        if resolvable <= enough / 2:
+            break
+        goal, count, covered = min(resolvable / 2, gap - enough), 0, 0.0
+        while covered < goal and count < min(left, len(wide)):
             covered += segments[count].error
             count += 1
         worst, segments = segments[:count], segments[count:]

@@ -102,8 +102,12 @@ class IntegratedGradients(Method):
         error = total([segment.doubt for segment in segments])
         value, baseline_value = segments[-1].end.value, segments[0].start.value
         completeness = Completeness.of(value, baseline_value, float(scores.sum()), gap)
-        if gap > max(self.tolerance * abs(value - baseline_value), SMALLEST_GAP):
-            warn(completeness, f"more than max_gradients={self.max_gradients}, another baseline, or hold more tokens")
+        enough = max(self.tolerance * abs(value - baseline_value), SMALLEST_GAP)
+        if gap > enough:
+            jumps = certified_gap([segment for segment in segments if segment.narrow])
+            more = f"more than max_gradients={self.max_gradients}, " if gap - jumps > enough else ""
+            why = f" (jumps of the network on this path make {jumps:.2g} of it)" if jumps > SMALLEST_GAP else ""
+            warn(completeness, f"{more}another baseline, or hold more tokens{why}")
         return Evidence(scores[:, None], completeness, held, error=error)
 
     def fixed(

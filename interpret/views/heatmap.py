@@ -31,7 +31,7 @@ class HeatmapFigure(Figure):
     """A matplotlib figure that a notebook shows by itself, whether or not pyplot was imported."""
 
     def savefig(self, *arguments: Any, **options: Any) -> None:
-        """As in matplotlib, with whole fonts in PDF: Type 3 ones mix up glyphs that have no name, as in Symbola."""
+        """As in matplotlib, with TrueType fonts in PDF: Type 3 ones mix up glyphs that have no name, as in Symbola."""
         with rc_context({"pdf.fonttype": 42}):
             super().savefig(*arguments, **options)
 

@@ -440,6 +440,14 @@ def test_a_font_that_has_a_character_comes_before_boxes(some_fonts):
     assert not fonts.fallback_family(chr(only_there)).startswith(fonts.LAST)
 
 
+def test_pdf_fonts_do_not_depend_on_the_names_of_glyphs():
+    """A Type 3 font finds glyphs by name, and Symbola's have none: all emoji would look like the last one."""
+    file = io.BytesIO()
+    made(["a 😀"]).heatmap().savefig(file, format="pdf")
+    assert b"/Type3" not in file.getvalue()
+    assert b"/CIDFontType2" in file.getvalue()
+
+
 def test_a_browser_sets_each_text_in_its_own_direction():
     page = made([*SCRIPTS["arabic"].split(" ")]).html()
     assert page.count('<div dir="auto"') == 2

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -28,6 +29,11 @@ FORMATS = ("png", "pdf", "svg")
 
 class HeatmapFigure(Figure):
     """A matplotlib figure that a notebook shows by itself, whether or not pyplot was imported."""
+
+    def savefig(self, *arguments: Any, **options: Any) -> None:
+        """As in matplotlib, with TrueType fonts in PDF: Type 3 ones mix up glyphs that have no name, as in Symbola."""
+        with rc_context({"pdf.fonttype": 42}):
+            super().savefig(*arguments, **options)
 
     def _repr_png_(self) -> bytes:
         image = io.BytesIO()

@@ -96,6 +96,7 @@ def explain(
         str | None, typer.Option(help="A regular expression: explain by these parts of the prompt; the rest stays.")
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="The prompt is a user's message in a chat.")] = False,
+    by: Annotated[str | None, typer.Option(help="Add the scores up by word, sentence, line or message.")] = None,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "integrated-gradients",
     save: Annotated[
         list[Path] | None, typer.Option(help="Save the heatmap as .png, .pdf, .svg or .html; may be repeated.")
@@ -134,6 +135,8 @@ def explain(
         given = [name for name, value in asked.items() if value is not None]
         if len(given) > 1:
             raise ValueError(f"{given[0]} and {given[1]} ask for different things; give one of them")
+        if by is not None and len(given) == 1 and target is None:
+            raise ValueError(f"--by adds up the scores of one target; leave it out beside {given[0]}")
         if contrast and (continuation is not None or generate):
             raise ValueError(f"--contrast is for one next token; leave it out beside {given[0]}")
         lm = load(model, console)
@@ -157,6 +160,7 @@ def explain(
                 )
             else:
                 result = attribute(lm, encoded, target, chosen, contrast=contrast, span=span, on_progress=advance)
+                result = result if by is None else result.totals(by)  # type: ignore[arg-type]
         for path in outputs:
             result.save(path)
         output = Console()

@@ -189,6 +189,7 @@ def test_explain_candidates_and_continuations(folder, tmp_path):
 def test_explain_by_a_part_and_in_a_chat(folder):
     quick = ("--method", "gradient-times-input", "--model", folder)
     assert "held" in run("explain", "The keys to", "--span", "keys", *quick).stdout
+    assert "The keys" in run("explain", "The keys to", "--by", "sentence", *quick).stdout.split("nats")[-1]
     assert "<|user|>" in run("explain", "The keys to", "--chat", *quick).stdout
 
 
@@ -199,6 +200,8 @@ def test_explain_by_a_part_and_in_a_chat(folder):
         (("--continuation", " a", "--generate", 2), "--continuation and --generate ask"),
         (("--continuation", " a", "--contrast", " the"), "--contrast is for one next token"),
         (("--span", "zebra"), "'zebra' matches nothing"),
+        (("--by", "word", "--candidates", 2), "--by adds up the scores of one target"),
+        (("--by", "letter"), "by is 'letter'; it must be 'word'"),
     ],
 )
 def test_questions_that_do_not_go_together(folder, words, message):

@@ -1,5 +1,6 @@
 """The views: every prompt can be shown, with the right colours, the unit, and nothing of it taken for markup."""
 
+import dataclasses
 import io
 import re
 from itertools import pairwise
@@ -322,10 +323,14 @@ def test_a_small_matrix_has_all_labels_and_numbers():
     shown = words(matrix.heatmap())
     assert {f"w{place}" for place in range(10)} <= set(shown)
     assert shown.count("$t_  50 %") == 5
-    numbers = [f"{score:+.2f}".replace("-", "−") for score in matrix.scores.flatten().tolist() if score == score]
+    numbers = [
+        f"{score:+.2f}".replace("-", "−").replace("+0.00", "0.00")
+        for score in matrix.scores.flatten().tolist()
+        if score == score
+    ]
     limit = float(matrix.scores.nan_to_num().abs().max())
     assert 1 < limit < 10
-    assert sorted(text for text in shown if text.startswith(("+", "−"))) == sorted(numbers)
+    assert sorted(text for text in shown if text.startswith(("+", "−", "0."))) == sorted(numbers)
 
 
 def test_a_large_matrix_can_be_read():
@@ -376,3 +381,12 @@ def test_a_matrix_of_zeros_and_of_held_pieces():
     matrix = AttributionMatrix("candidates", (row,))
     assert tuple(image_of(matrix.heatmap())[0, 0]) == pytest.approx(HELD)
     assert "held: context" in matrix.html()
+
+
+def test_a_matrix_labels_the_template_pale():
+    row = dataclasses.replace(made(["<s>", " a"]), template=(True, False))
+    labels = {
+        text.get_text(): text for axes in AttributionMatrix("candidates", (row,)).heatmap().axes for text in axes.texts
+    }
+    assert (labels["<s>"].get_fontstyle(), labels["a"].get_fontstyle()) == ("italic", "normal")
+    assert labels["<s>"].get_color() != labels["a"].get_color() == "black"

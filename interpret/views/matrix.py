@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy
 from matplotlib.figure import Figure
@@ -23,6 +23,7 @@ MANY = 24  # so many columns are narrow
 LONGEST_LABEL = 90.0
 TINY_LABEL = 4.5
 BAR_ROOM = 32.0
+PALE = "0.4"
 UNSEEN: Colour = (1.0, 1.0, 1.0)
 
 
@@ -79,12 +80,14 @@ def matrix_heatmap(matrix: AttributionMatrix, width: float | None = None) -> Fig
     extent = (left, left + cell * len(columns), top + height * len(rows), top)
     axes.imshow(shades, extent=extent, aspect="auto", interpolation="nearest", zorder=1)
     axes.set(xlim=(-MARGIN, full - MARGIN), ylim=(tall - MARGIN, -MARGIN))
+    template = matrix[-1].template
     for number, label in enumerate(columns):
+        how: dict[str, Any] = {"color": PALE, "fontstyle": "italic"} if template[number] else {"color": "black"}
         x = left + (number + 0.5) * cell
         if upright and number % every == 0:
-            axes.text(x, top - 4, label, **font(label, size), rotation=90, ha="center", va="bottom", color="black")
+            axes.text(x, top - 4, label, **font(label, size), rotation=90, ha="center", va="bottom", **how)
         elif not upright:
-            axes.text(x, top - 4, label, **font(label, size), ha="center", va="baseline", color="black")
+            axes.text(x, top - 4, label, **font(label, size), ha="center", va="baseline", **how)
     row_size = min(LABEL_SIZE, height * 0.8)
     for number, label in enumerate(rows):
         y = top + (number + 0.5) * height
@@ -125,5 +128,6 @@ def shades_of(matrix: AttributionMatrix) -> tuple[numpy.ndarray, list[list[str]]
         for column, score, held in zip(matrix.columns(row), each.scores.tolist(), each.held, strict=True):
             shades[row, column] = HELD if held else colour(score, limit, each.signed)
             sign = "+" if each.signed else ""
-            numbers[row][column] = "" if held else f"{score:{sign}.{decimals}f}".replace("-", "−")
+            rounded = round(score, decimals) + 0.0  # no minus before zero
+            numbers[row][column] = "" if held else f"{rounded:{sign if rounded else ''}.{decimals}f}".replace("-", "−")
     return shades, numbers, limit

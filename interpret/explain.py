@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -16,13 +16,14 @@ from interpret.gradients import Objective, Quantity
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Evidence, Method
 from interpret.reduction import SUM
-from nexttoken import NextTokenLM, Prompt, Target
+from nexttoken import NextTokenLM, Target
+from nexttoken.prompt import PromptLike
 from nexttoken.target import TokenLike
 
 
 def attribute(
     lm: NextTokenLM,
-    prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, str]],
+    prompt: PromptLike,
     target: TokenLike | None = None,
     method: Method | None = None,
     *,
@@ -35,7 +36,8 @@ def attribute(
 
     Args:
         lm: the model; it comes back as it was, after errors too.
-        prompt: text, token ids, or chat messages with `role` and `content`.
+        prompt: text, token ids, or chat messages with `role` and `content`; for an encoder-decoder, a text or a pair
+            (source, target prefix).
         target: the next token that is explained, as text or id; None for the model's own first choice.
         method: how; by default IntegratedGradients().
         contrast: a foil, or several: then log p(target) - log p(foils) is explained.

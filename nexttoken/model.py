@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from nexttoken.prompt import Prompt
+from nexttoken.prompt import Prompt, PromptLike
 from nexttoken.target import Target
 from nexttoken.vocabulary import Vocabulary
 
@@ -158,7 +158,7 @@ class NextTokenLM(nn.Module):
 
     # Prompts and predictions
 
-    def prompt(self, prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, str]]) -> Prompt:
+    def prompt(self, prompt: PromptLike) -> Prompt:
         """A prompt from text, ids or chat messages. Raises ValueError if empty, unknown or too long for the model."""
         encoded = Prompt.of(prompt, self.vocab)
         if self.max_length is not None and len(encoded) > self.max_length:
@@ -178,7 +178,7 @@ class NextTokenLM(nn.Module):
         """Where the token ids have to be."""
         return next((parameter.device for parameter in self.text_field_embedder.parameters()), torch.device("cpu"))
 
-    def predict(self, prompt: Prompt | str | Sequence[int], k: int | None = None) -> tuple[Target, ...]:
+    def predict(self, prompt: PromptLike, k: int | None = None) -> tuple[Target, ...]:
         """The k most probable next tokens (default `top_k`), the most probable first. One forward pass."""
         encoded = self.prompt(prompt)
         tokens = self.tokens(encoded)

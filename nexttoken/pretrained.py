@@ -1,10 +1,12 @@
-"""Any Hugging Face causal language model as a NextTokenLM: the only file that imports transformers."""
+"""Any Hugging Face language model as a NextTokenLM: the only file that imports transformers."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import transformers
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import masking_utils, modeling_utils
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from nexttoken.bundled import bundled_folder
+from nexttoken.encoder_decoder import EncoderDecoderLM
 from nexttoken.model import NextTokenLM
 from nexttoken.probe import embedding_rows, probe
 from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
@@ -75,6 +79,10 @@ class PretrainedNextTokenLM(NextTokenLM):
             hidden = hidden[0]
         return hidden, output.logits if self._some_rows else output.logits[:, read]
 
+    def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row token vocab"]:
+        """The network's own logits, fed with ids, after each token."""
+        return self.language_model_head(input_ids=input_ids, **self._options).logits
+
     @contextlib.contextmanager
     def attention(self, function: Callable[..., Any]) -> Iterator[None]:
         """Within this context, the network's attention is `function`, called as transformers calls its own.
@@ -117,14 +125,15 @@ def from_pretrained(
     device_map: Any = None,
     trust_remote_code: bool = False,
     local_files_only: bool = False,
-) -> PretrainedNextTokenLM:
-    """A Hugging Face causal language model as a NextTokenLM.
+) -> PretrainedNextTokenLM | EncoderDecoderLM:
+    """A Hugging Face language model as a NextTokenLM, causal or encoder-decoder, as its configuration says.
 
     Args:
         model: a folder, a model id, the path of a GGUF file, or a model in memory; None for the bundled
-            SmolLM2-135M-Instruct, which needs no network.
+            SmolLM2-135M-Instruct, which needs no network. A folder or id may be that of an adapter (with the package
+            peft), whose base model is loaded with it.
         tokenizer: the tokenizer of a model in memory; without one, prompts and targets are token ids.
-        dtype: of the weights; "auto" takes the one they were saved in.
+        dtype: of the weights; "auto" takes the one they were saved in. Loss and gradient are float32 at the logits.
         device_map: as transformers takes it, for example "auto".
         trust_remote_code: let the model run code that comes with it. Only for sources that you trust.
         local_files_only: never ask the network.
@@ -134,13 +143,9 @@ def from_pretrained(
         ValueError: the model cannot be fed with embeddings (see `probe`).
     """
     if isinstance(model, nn.Module):
-        network: Any = model
-        config = network.config.get_text_config(decoder=True)
-        rows = embedding_rows(network)
-        eos, pad = (first(getattr(config, name, None)) for name in ("eos_token_id", "pad_token_id"))
-        vocab = IdVocabulary(rows, eos, pad)
-        name = getattr(network.config, "_name_or_path", "") or type(network).__name__
-        return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows) if tokenizer else vocab, name)
+        named: Any = getattr(model.config, "_name_or_path", "") or type(model).__name__
+        adapters = ", ".join(getattr(model, "peft_config", {}))
+        return language_model(model, tokenizer, f"{named} with the adapter {adapters}" if adapters else named)
     source = Path(bundled_folder(convert_gguf) if model is None else model).expanduser()
     name = source.name if source.exists() else str(model)
     if not source.exists() and (str(model).startswith((".", "/", "~")) or source.suffix == ".gguf"):
@@ -152,17 +157,47 @@ def from_pretrained(
         where = str(source) if source.exists() else str(model)
     try:
         with quiet():
-            network = transformers.AutoModelForCausalLM.from_pretrained(
-                where, dtype=dtype, device_map=device_map, use_safetensors=True, **options
-            )
-            tokenizer = tokenizer or transformers.AutoTokenizer.from_pretrained(where, **options)
+            base = base_model(where, local_files_only)
+            encoder_decoder = transformers.AutoConfig.from_pretrained(base, **options).is_encoder_decoder
+            kind = transformers.AutoModelForSeq2SeqLM if encoder_decoder else transformers.AutoModelForCausalLM
+            network = kind.from_pretrained(where, dtype=dtype, device_map=device_map, use_safetensors=True, **options)
+            own = where if Path(where, "tokenizer_config.json").exists() else base
+            tokenizer = tokenizer or transformers.AutoTokenizer.from_pretrained(own, **options)
     except (OSError, ValueError) as error:
         raise OSError(
             f"cannot load the model {str(model)!r}: {unreachable(source, error)}; give a folder with safetensors or a "
             "GGUF file, or no model for the bundled one"
         ) from error
+    return language_model(network, tokenizer, name)
+
+
+def language_model(network: Any, tokenizer: Any, name: str) -> PretrainedNextTokenLM | EncoderDecoderLM:
+    """A network in memory as a NextTokenLM, with its tokenizer or, without one, as a model of ids."""
+    if network.config.is_encoder_decoder:
+        return EncoderDecoderLM(network, tokenizer, name)
     rows = embedding_rows(network)
-    return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows), name)
+    if tokenizer is not None:
+        return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows), name)
+    config = network.config.get_text_config(decoder=True)
+    eos, pad = (first(getattr(config, name, None)) for name in ("eos_token_id", "pad_token_id"))
+    return PretrainedNextTokenLM(network, IdVocabulary(rows, eos, pad), name)
+
+
+def base_model(where: str, local_files_only: bool) -> str:
+    """The model itself, or the one that an adapter is for.
+
+    Raises:
+        ImportError: an adapter, and no package peft.
+        OSError: an adapter without safetensors.
+    """
+    adapter = find_adapter_config_file(where, local_files_only=local_files_only)
+    if adapter is None or Path(adapter).with_name("config.json").exists():
+        return where
+    if not find_spec("peft"):
+        raise ImportError(f"{where} is an adapter, which needs the package peft; run: pip install peft")
+    if Path(where).exists() and not Path(where, "adapter_model.safetensors").exists():
+        raise OSError("it is an adapter without adapter_model.safetensors")
+    return json.loads(Path(adapter).read_text())["base_model_name_or_path"]
 
 
 def unreachable(source: Path, error: Exception) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
 from nexttoken.vocabulary import Encoding, Vocabulary
+
+Side = str | Sequence[int]
+"""What an encoder-decoder's source or target prefix is given as."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +40,41 @@ class Prompt:
         text: the prompt as the model reads it; for a chat, the filled-in template.
         ids: one token id per token.
         pieces: the text cut where tokens meet, never inside a character.
+        source: for an encoder-decoder, how many tokens are the source's; the next one is the decoder's start, and the
+            target prefix follows. None for a causal model, which reads on from its first token.
     """
 
     text: str
     ids: tuple[int, ...]
     pieces: tuple[Piece, ...] = field(repr=False)
+    source: int | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def start(self) -> int:
+        """The place of the token that the model's reading on begins with: the first, or the decoder's start."""
+        return self.source or 0
+
+    @property
+    def continued(self) -> Prompt:
+        """What the next token continues: the whole prompt, or for an encoder-decoder the target prefix."""
+        if self.source is None:
+            return self
+        pieces = tuple(piece for piece in self.pieces if min(piece.positions) > self.source)
+        text = "".join(piece.text for piece in pieces)
+        prefix = Prompt(text, self.ids[self.source + 1 :], pieces)
+        return replace(prefix, pieces=prefix.shifted(-self.source - 1))
+
+    def shifted(self, places: int) -> tuple[Piece, ...]:
+        """The pieces as they are that many places further on."""
+        return tuple(
+            replace(piece, positions=tuple(position + places for position in piece.positions)) for piece in self.pieces
+        )
+
     @classmethod
-    def of(
-        cls, prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, str]] | Tensor, vocab: Vocabulary
-    ) -> Prompt:
+    def of(cls, prompt: PromptLike, vocab: Vocabulary) -> Prompt:
         """A prompt from text, token ids, chat messages, or a Prompt as it is.
 
         Raises ValueError for an empty prompt and for ids that are not in the vocabulary.
@@ -60,6 +85,10 @@ class Prompt:
             return cls.from_text(prompt, vocab)
         if isinstance(prompt, Tensor):
             return cls.from_ids(prompt.flatten().tolist(), vocab)
+        if isinstance(prompt, tuple) and prompt and isinstance(prompt[0], str):
+            raise ValueError(
+                "a pair of source and target prefix is for encoder-decoders; a causal model takes one text"
+            )
         if len(prompt) > 0 and isinstance(prompt[0], Mapping):
             return cls.from_messages(prompt, vocab)  # type: ignore[arg-type]
         return cls.from_ids([int(token_id) for token_id in prompt], vocab)  # type: ignore[arg-type]
@@ -127,6 +156,10 @@ class Prompt:
         vocab.check(encoding.ids)
         written = content_spans(text, contents, fill)
         return cls(text, encoding.ids, cut(text, encoding, vocab, written))
+
+
+PromptLike = Prompt | Side | Sequence[Mapping[str, str]] | tuple[Side, Side] | Tensor
+"""What a prompt is given as: text, token ids, chat messages, or a pair of source and target prefix."""
 
 
 def content_spans(text: str, contents: Sequence[str], fill: Any) -> list[tuple[int, int]]:

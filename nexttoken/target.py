@@ -87,7 +87,8 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
     if len(ids) != 1:
         pieces = ", ".join(repr(vocab.token_text(token_id)) for token_id in ids)
         raise ValueError(f"target {target!r} is {len(ids)} tokens after this prompt ({pieces}); pass one of them")
-    if target[0].isalnum() and not prompt.text[-1:].isspace():
+    prompt = prompt.continued
+    if target[0].isalnum() and prompt.text and not prompt.text[-1].isspace():
         spaced = continuation(" " + target, prompt, vocab)
         if len(spaced) == 1 and probabilities[spaced[0]] > probabilities[ids[0]]:
             warnings.warn(
@@ -104,6 +105,7 @@ def continuation(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, .
 
     Where the tokenizer would join the two across their border, the target is tokenized alone, with a warning.
     """
+    prompt = prompt.continued
     chat = bool(prompt.pieces) and not any(not piece.text for piece in prompt.pieces)
     together = vocab.encode(prompt.text + unicode(target)).ids
     if together[: len(prompt)] != prompt.ids and chat:

@@ -18,13 +18,16 @@ Hold = Literal["template", "first"] | Sequence[int] | Callable[[Piece], bool] | 
 def held_tokens(hold: Hold, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"]:
     """True for the tokens that are held. A prompt of one token moves that token whatever `hold` says.
 
+    "first" is the token that carries the attention sink: of a causal model the first, of an encoder-decoder the
+    decoder's start. An encoder reads in both directions, so the source's first word is a word like any other.
+
     Raises:
         ValueError: a position outside the prompt, an unknown name, or nothing left to move.
     """
     held = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     pieces = objective.prompt.pieces if objective.prompt is not None else ()
     if hold in ("first", "template"):
-        held[0] = len(x) > 1
+        held[objective.prompt.start if objective.prompt is not None else 0] = len(x) > 1
     elif isinstance(hold, str):
         raise ValueError(f"hold is {hold!r}; it must be 'template', 'first', positions, a function of a piece, or None")
     if hold == "template" or callable(hold):

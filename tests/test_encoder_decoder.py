@@ -1,0 +1,353 @@
+"""Encoder-decoders: one sequence of source and target prefix, with the network's own numbers for both."""
+
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from interpret import (
+    GIM,
+    DiscretizedIG,
+    ExpectedGradients,
+    GradientTimesInput,
+    IntegratedGradients,
+    SequentialIG,
+    SmoothGrad,
+    Text,
+    VanillaGradient,
+    attribute,
+)
+from interpret.gradients import Objective, gradients, values
+from nexttoken import NextTokenLM, Target
+from nexttoken.encoder_decoder import EncoderDecoderLM
+
+CORPUS = [
+    "translate English to German: The house is small.",
+    "Das Haus ist klein.",
+    "The houses are small, and the cats are on the table.",
+    "Die Katze ist klein und das Haus ist rot.",
+]
+SOURCE, PREFIX, TARGET = "translate English to German: The house is small.", "Das Haus", " ist"
+SIZES = {"d_model": 16, "vocab_size": 340}
+BART_SIZES = {
+    "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "max_position_embeddings": 64,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def unigram():
+    """A tokenizer of T5's kind: pieces that begin with a space, and a closing token."""
+    words = sorted({"▁" + word for line in CORPUS for word in line.split()})
+    letters = sorted(set("".join(words)))
+    pieces = [(piece, 0.0) for piece in ("<pad>", "</s>", "<unk>")]
+    pieces += [(word, -1.0) for word in words] + [(letter, -9.0) for letter in letters]
+    model = Tokenizer(models.Unigram(pieces, unk_id=2))
+    model.pre_tokenizer, model.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    model.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=model, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+@pytest.fixture(scope="module")
+def bytelevel():
+    """A tokenizer of BART's kind: bytes, an opening and a closing token."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special = ["<s>", "<pad>", "</s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=340,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(CORPUS * 20, trainer)
+    bpe.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+
+
+def random(model_class, config, dtype=torch.float64):
+    """Weights large enough for curvature."""
+    torch.manual_seed(0)
+    model = model_class(config).to(dtype).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def t5(dtype=torch.float64):
+    config = transformers.T5Config(
+        **SIZES, d_kv=8, d_ff=24, num_layers=2, num_heads=2, dropout_rate=0.3, decoder_start_token_id=0
+    )
+    return random(transformers.T5ForConditionalGeneration, config, dtype)
+
+
+def bart():
+    config = transformers.BartConfig(
+        **SIZES, **BART_SIZES, bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2,
+        scale_embedding=True,
+    )  # fmt: skip
+    return random(transformers.BartForConditionalGeneration, config)
+
+
+def marian():
+    """Source and target have tables of their own."""
+    config = transformers.MarianConfig(
+        **SIZES, **BART_SIZES, decoder_vocab_size=340, pad_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+        share_encoder_decoder_embeddings=False, tie_word_embeddings=False,
+    )  # fmt: skip
+    return random(transformers.MarianMTModel, config)
+
+
+@pytest.fixture(scope="module")
+def t5_lm(unigram):
+    return NextTokenLM.from_pretrained(t5(), unigram)
+
+
+@pytest.fixture(scope="module")
+def bart_lm(bytelevel):
+    return NextTokenLM.from_pretrained(bart(), bytelevel)
+
+
+@pytest.fixture(scope="module")
+def marian_lm():
+    return NextTokenLM.from_pretrained(marian())
+
+
+@pytest.fixture(params=["t5_lm", "bart_lm", "marian_lm"])
+def lm(request):
+    return request.getfixturevalue(request.param)
+
+
+PAIR = ((5, 9, 13, 33, 21, 2), (7, 11, 14))
+
+
+def own(lm, pair, start=None):
+    """The network's own logits after each token of its decoder's input."""
+    source, prefix = (torch.tensor([list(ids)], dtype=torch.long) for ids in pair)
+    decoder = torch.cat([torch.tensor([[lm.start_id]]), prefix], 1)
+    with torch.no_grad(), lm.at_rest():
+        return lm.language_model_head(input_ids=source, decoder_input_ids=decoder).logits
+
+
+@pytest.mark.parametrize("pair", [PAIR, (PAIR[0], ()), ((5,), (7,))])
+def test_logits_are_the_models_own(lm, pair):
+    tokens = lm.tokens(lm.prompt(pair))
+    with torch.no_grad(), lm.at_rest():
+        found = lm.logits(lm.embed(tokens), tokens)
+    torch.testing.assert_close(found, own(lm, pair)[:, -1], rtol=1e-9, atol=1e-9)
+
+
+def test_the_next_token_is_read_after_the_decoders_start_and_every_token_after_it(lm):
+    tokens = lm.tokens(lm.prompt(PAIR))
+    with torch.no_grad(), lm.at_rest():
+        states, logits = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=(6, 7, 8, 9, -2), states=True)
+        whole = lm.language_model_head(
+            input_ids=torch.tensor([PAIR[0]]), decoder_input_ids=torch.tensor([[lm.start_id, *PAIR[1]]]),
+            output_hidden_states=True,
+        )  # fmt: skip
+    torch.testing.assert_close(logits, own(lm, PAIR)[:, [0, 1, 2, 3, 2]], rtol=1e-9, atol=1e-9)
+    expected = torch.cat([whole.encoder_last_hidden_state, whole.decoder_hidden_states[-1]], 1)
+    torch.testing.assert_close(states, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_source_has_no_next_token(lm):
+    tokens = lm.tokens(lm.prompt(PAIR))
+    with pytest.raises(ValueError, match=r"place 5 is in the source; .* decoder's start, at place 6"):
+        lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=(-1, 5))
+    with pytest.raises(ValueError, match="needs a source and then the decoder's start, id 340, once"):
+        lm.next_tokens(lm.embed({"input_ids": torch.tensor([[5, 6]])}), torch.tensor([[5, 6]]))
+
+
+def test_later_tokens_of_the_prefix_do_not_matter_and_every_token_of_the_source_does(lm):
+    prompt = lm.prompt(PAIR)
+    tokens = lm.tokens(prompt)
+    embeddings = lm.embed(tokens).detach().requires_grad_(True)
+    _, logits = lm.next_tokens(embeddings.clone(), tokens["input_ids"], places=(7,))
+    (gradient,) = torch.autograd.grad(logits[0, 0, 12], embeddings)
+    assert gradient[0].abs().sum(-1).gt(0).tolist() == [True] * 8 + [False] * 2
+
+
+def test_gradient_against_finite_differences(lm):
+    prompt = lm.prompt(PAIR)
+    logits = own(lm, PAIR)[0, -1]
+    objective = Objective.of(lm, prompt, Target.of(12, prompt, lm.vocab, logits))
+    x = objective.embeddings
+    directions = torch.randn(6, *x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+    slopes = (directions * gradients(objective, x[None])[1]).flatten(1).sum(1)
+    above, below = (values(objective, x + sign * 1e-5 * directions) for sign in (1, -1))
+    # T5 computes its norms in float32, which limits what differences can show.
+    tolerance = 1e-7 if not isinstance(lm.language_model_head, transformers.T5ForConditionalGeneration) else 2e-2
+    torch.testing.assert_close((above - below) / 2e-5, slopes, rtol=tolerance, atol=tolerance)
+
+
+def test_padding_and_the_place_of_the_split_do_not_matter(lm):
+    pairs = [PAIR, (PAIR[0][:3], (*PAIR[1], 8, 9, 10)), ((5, 6), ())]
+    rows = [lm.tokens(lm.prompt(pair))["input_ids"][0] for pair in pairs]
+    assert len(rows[0]) == len(rows[1])
+    for side in ("left", "right"):
+        padded, mask = torch.full((3, 12), 3), torch.zeros(3, 12, dtype=torch.long)
+        for row, (ids, real) in zip(rows, zip(padded, mask, strict=True), strict=True):
+            where = slice(len(row)) if side == "right" else slice(12 - len(row), None)
+            ids[where], real[where] = row, 1
+        with torch.no_grad(), lm.at_rest():
+            output = lm({"input_ids": padded, "attention_mask": mask})
+        expected = torch.cat([own(lm, pair)[:, -1] for pair in pairs])
+        torch.testing.assert_close(output["logits"], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_integrated_gradients_are_complete_and_score_the_sources_first_word(t5_lm, bart_lm):
+    for lm in (t5_lm, bart_lm):
+        result = attribute(lm, (SOURCE, PREFIX), TARGET, IntegratedGradients(tolerance=0.01, max_gradients=2000))
+        value = own(lm, ids_of(lm))[0, -1].log_softmax(-1)[result.target.id]
+        assert result.completeness.value == pytest.approx(float(value), abs=1e-9)
+        change = result.completeness.value - result.completeness.baseline_value
+        assert float(result.scores.sum()) == pytest.approx(change, abs=0.01 * abs(change))
+        assert result.held == result.template
+        assert result.scores[[not held for held in result.held]].abs().min() > 0
+        first = next(place for place, text in enumerate(result.tokens) if text)
+        assert not result.held[first]
+
+
+def ids_of(lm):
+    prompt = lm.prompt((SOURCE, PREFIX))
+    return prompt.ids[: prompt.source], prompt.ids[prompt.source + 1 :]
+
+
+def test_pieces_joined_are_source_and_prefix(t5_lm, bart_lm):
+    shown = {t5_lm: ["</s>", "<pad>"], bart_lm: ["<s>", "</s>", "</s>", "<s>"]}
+    for lm, special in shown.items():
+        for prefix in (PREFIX, ""):
+            prompt = lm.prompt((SOURCE, prefix))
+            assert "".join(piece.text for piece in prompt.pieces) == prompt.text == SOURCE + prefix
+            assert [position for piece in prompt.pieces for position in piece.positions] == list(range(len(prompt)))
+            assert [piece.label for piece in prompt.pieces if piece.template] == special
+            assert prompt.ids[prompt.start] == lm.start_id
+            assert prompt.continued.text == prefix
+        assert lm.prompt(SOURCE) == prompt
+
+
+def test_the_source_and_the_prefix_are_what_the_model_was_trained_with(bart_lm, bytelevel):
+    """The decoder's input of training is the target shifted to the right, behind the decoder's start."""
+    prompt = bart_lm.prompt((SOURCE, "Das Haus ist"))
+    assert list(prompt.ids[: prompt.source]) == bytelevel(SOURCE)["input_ids"]
+    labels = torch.tensor([bytelevel(text_target="Das Haus ist klein.")["input_ids"]])
+    trained = bart_lm.language_model_head.prepare_decoder_input_ids_from_labels(labels)[0].tolist()
+    assert trained[: len(prompt) - prompt.source] == list(prompt.ids[prompt.source :])
+
+
+def test_the_target_is_tokenized_as_it_stands_after_the_prefix(t5_lm, bart_lm):
+    for lm in (t5_lm, bart_lm):
+        (expected,) = lm.vocab.encode(" ist", add_special_tokens=False).ids
+        assert attribute(lm, (SOURCE, PREFIX), " ist", VanillaGradient()).target.id == expected
+        first = lm.vocab.encode("Das", add_special_tokens=False).ids
+        result = attribute(lm, SOURCE, first[0], VanillaGradient())
+        assert result.target.text.strip() == "Das"
+    with pytest.raises(ValueError, match=r"target ' ist klein' is \d tokens after this prompt"):
+        attribute(t5_lm, (SOURCE, PREFIX), " ist klein")
+
+
+@pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")  # few steps
+@pytest.mark.parametrize(
+    "method",
+    [
+        VanillaGradient(), GradientTimesInput(), SmoothGrad(samples=4), IntegratedGradients(steps=4),
+        SequentialIG(steps=4), DiscretizedIG(), ExpectedGradients(samples=4),
+    ],
+    ids=lambda method: type(method).__name__,
+)  # fmt: skip
+def test_every_method_explains_them_and_leaves_them_as_they_were(t5_lm, method, untouched):
+    with untouched(t5_lm):
+        result = attribute(t5_lm, (SOURCE, PREFIX), " ist", method, contrast=5)
+    assert len(result.scores) == len(t5_lm.prompt((SOURCE, PREFIX)).pieces)
+    assert bool(result.scores.isfinite().all())
+    assert bool(result.scores.any())
+
+
+def test_a_text_as_baseline_is_a_pair_too(t5_lm):
+    other = (SOURCE.replace("house", "cats"), "Das klein")
+    result = attribute(t5_lm, (SOURCE, PREFIX), " ist", IntegratedGradients(baseline=Text(other), tolerance=0.01))
+    moved = [text for text, score in zip(result.tokens, result.scores.tolist(), strict=True) if score]
+    assert moved == [" house", " Haus"]
+
+
+def test_gim_says_what_it_needs(t5_lm):
+    with pytest.raises(ValueError, match="GIM changes a transformer's backward pass"):
+        attribute(t5_lm, (SOURCE, PREFIX), " ist", GIM())
+
+
+def test_predict_and_decode(bart_lm):
+    best = bart_lm.predict((SOURCE, PREFIX), 3)
+    assert [target.id for target in best] == own(bart_lm, ids_of(bart_lm))[0, -1].topk(3).indices.tolist()
+    output = bart_lm(bart_lm.tokens(bart_lm.prompt((SOURCE, PREFIX))))
+    assert bart_lm.decode(output) is output
+    assert "".join(output["tokens"][0]) == f"<s>{SOURCE}</s></s><s>{PREFIX}"
+    assert output["token_ids"].eq(bart_lm.mark).sum() == 1
+
+
+def test_training_mode_is_set_aside(unigram, untouched):
+    model = t5()
+    expected = attribute(NextTokenLM.from_pretrained(model, unigram), (SOURCE, PREFIX), 5, VanillaGradient()).scores
+    lm = NextTokenLM.from_pretrained(model.train(), unigram)
+    with untouched(lm):
+        assert torch.equal(attribute(lm, (SOURCE, PREFIX), 5, VanillaGradient()).scores, expected)
+
+
+def test_a_saved_one_is_known_by_its_configuration(tmp_path, unigram):
+    t5(torch.float32).save_pretrained(tmp_path)
+    unigram.save_pretrained(tmp_path)
+    lm = NextTokenLM.from_pretrained(tmp_path)
+    assert isinstance(lm, EncoderDecoderLM)
+    assert lm.name == tmp_path.name
+    again = NextTokenLM.from_pretrained(t5(torch.float32), unigram)
+    assert lm.predict((SOURCE, PREFIX))[0].id == again.predict((SOURCE, PREFIX))[0].id
+
+
+def test_prompts_that_cannot_be_read(t5_lm, bart_lm, tiny):
+    with pytest.raises(ValueError, match="the source is empty"):
+        t5_lm.prompt(("", PREFIX))
+    with pytest.raises(ValueError, match="takes no chat; give a source, or a pair"):
+        t5_lm.prompt([{"role": "user", "content": "hi"}])
+    with pytest.raises(ValueError, match="this prompt is for a causal model"):
+        t5_lm.prompt(tiny.prompt("The keys"))
+    with pytest.raises(ValueError, match="a pair of source and target prefix is for encoder-decoders"):
+        tiny.prompt((SOURCE, PREFIX))
+    with pytest.raises(ValueError, match="token id 340 at position 1 is not in this vocabulary"):
+        t5_lm.prompt(((5, 340), ()))
+    with pytest.raises(ValueError, match="the target prefix has 65 tokens and this model reads at most 64"):
+        bart_lm.prompt(((5,), (6,) * 64))
+    assert len(t5_lm.prompt(((5,) * 200, (6,) * 200))) == 401
+
+
+def test_a_model_that_names_no_start_is_refused():
+    model = t5()
+    model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id = None
+    with pytest.raises(ValueError, match="names no decoder_start_token_id; set it in its configuration"):
+        NextTokenLM.from_pretrained(model)
+
+
+def test_two_vocabularies_of_two_sizes_are_refused():
+    model = marian()
+    model.resize_decoder_token_embeddings(300)
+    with pytest.raises(ValueError, match=r"encoder are \(340, 16\) and of its decoder \(300, 16\)"):
+        NextTokenLM.from_pretrained(model)
+
+
+def test_a_model_that_does_not_honour_embeddings_is_refused():
+    model = t5()
+    model.__class__ = ScalesTheSource
+    with pytest.raises(ValueError, match="the logits differ from the model's own"):
+        NextTokenLM.from_pretrained(model)
+
+
+class ScalesTheSource(transformers.T5ForConditionalGeneration):
+    """Does something else with a source that comes as embeddings."""
+
+    def forward(self, input_ids=None, inputs_embeds=None, **options):
+        if inputs_embeds is not None:
+            inputs_embeds = inputs_embeds * 0.9
+        return super().forward(input_ids, inputs_embeds=inputs_embeds, **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,8 +57,6 @@ class EncoderDecoderLM(NextTokenLM):
         ]
         self.start_id = decoder_start(network)
         self.mark = rows
-        accepted = inspect.signature(network.forward).parameters
-        self._some_rows = "logits_to_keep" in accepted
         probe(self, ways=("inputs_embeds",), mark=self.mark)
 
     # Where the sequence is split
@@ -109,13 +106,11 @@ class EncoderDecoderLM(NextTokenLM):
                 f"start, at place {splits[0]}, or a token after it"
             )
         options: dict[str, Any] = {"use_cache": False, "output_hidden_states": states, "return_dict": True}
-        if self._some_rows:
-            options["logits_to_keep"] = read
         output = self.language_model_head(
             inputs_embeds=embeddings[:, : splits[0]], decoder_inputs_embeds=embeddings[:, splits[0] :], **options
         )
         both = torch.cat([output.encoder_last_hidden_state, output.decoder_hidden_states[-1]], 1) if states else None
-        return both, output.logits if self._some_rows else output.logits[:, read]
+        return both, output.logits[:, read.to(output.logits.device)]
 
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
         """The network's own logits, fed with ids, after each token from the decoder's start on."""

@@ -77,6 +77,35 @@ class NextTokenLM(nn.Module):
 
         return from_pretrained(model, tokenizer, **options)
 
+    @classmethod
+    def from_callables(
+        cls,
+        module: nn.Module,
+        vocab: Vocabulary,
+        *,
+        embed: Callable[[Tensor], Tensor],
+        contextualize: Callable[[Tensor], Any],
+        head: Callable[[Tensor], Tensor],
+        max_length: int | None = None,
+    ) -> NextTokenLM:
+        """Any module as a NextTokenLM, from three callables that use it.
+
+        The module is used, not copied: `at_rest` holds it still while it is explained and gives it back as it was.
+
+        Args:
+            module: what the callables use, with all its parameters and modes.
+            vocab: ids to strings.
+            embed: token ids (batch, token) to embeddings (batch, token, dim), without positions.
+            contextualize: embeddings to states (batch, token, hidden), or a tuple that begins with them. A row must
+                not depend on another, nor a state on later tokens.
+            head: states (batch, hidden) to logits (batch, vocab).
+            max_length: the longest prompt in tokens, or None where there is no limit.
+        """
+        embedder, reader, contextualizer = (Part(module, function) for function in (embed, head, contextualize))
+        lm = cls(vocab, embedder, reader, contextualizer, max_length=max_length)
+        lm.name = type(module).__name__
+        return lm
+
     # The parts that interpreters need
 
     def embed(self, tokens: Tokens) -> Float[Tensor, "batch token dim"]:
@@ -134,7 +163,12 @@ class NextTokenLM(nn.Module):
     def at_rest(self) -> Iterator[None]:
         """Evaluation mode, parameters without gradient, random state set aside; afterwards all is as it was."""
         modes = [(module, module.training) for module in self.modules()]
-        wanting = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        wanting = [  # by name, since a layer that is kept on disk gets new parameters whenever it runs
+            (module, name)
+            for module in self.modules()
+            for name, parameter in module._parameters.items()
+            if parameter is not None and parameter.requires_grad
+        ]
         devices = {parameter.device for parameter in self.parameters() if parameter.device.type == "cuda"}
         try:
             with (
@@ -143,12 +177,12 @@ class NextTokenLM(nn.Module):
                 without_cudnn() if self._recurrent() else contextlib.nullcontext(),
             ):
                 self.eval()
-                for parameter in wanting:
-                    parameter.requires_grad_(False)
+                for module, name in wanting:
+                    getattr(module, name).requires_grad_(False)
                 yield
         finally:
-            for parameter in wanting:
-                parameter.requires_grad_(True)
+            for module, name in wanting:
+                getattr(module, name).requires_grad_(True)
             for module, training in modes:
                 module.training = training
 
@@ -175,8 +209,9 @@ class NextTokenLM(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the token ids have to be."""
-        return next((parameter.device for parameter in self.text_field_embedder.parameters()), torch.device("cpu"))
+        """Where the token ids have to be; an embedding layer that is kept on disk takes them from the CPU."""
+        devices = [parameter.device for parameter in self.text_field_embedder.parameters()]
+        return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 
     def predict(self, prompt: PromptLike, k: int | None = None) -> tuple[Target, ...]:
         """The k most probable next tokens (default `top_k`), the most probable first. One forward pass."""
@@ -242,6 +277,18 @@ class NextTokenLM(nn.Module):
         if reset:
             self._loss_sum, self._loss_count = 0.0, 0
         return {"perplexity": float(mean.exp())}
+
+
+class Part(nn.Module):
+    """A callable as a module, which has the parameters and modes of the module that the callable uses."""
+
+    def __init__(self, module: nn.Module, function: Callable[[Tensor], Any]):
+        super().__init__()
+        self.module = module
+        self.function = function
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.function(inputs)
 
 
 def real_tokens(tokens: Tokens) -> Bool[Tensor, "batch token"]:

@@ -50,8 +50,11 @@ class PretrainedNextTokenLM(NextTokenLM):
             max_length=limit if limit and limit > 0 else None,  # XLNet says -1
         )
         self.name = name
-        accepted = inspect.signature(network.forward).parameters
+        adapted = getattr(network, "get_base_model", lambda: network)()  # PEFT passes on what it does not know
+        accepted = inspect.signature(adapted.forward).parameters
         self._some_rows = "logits_to_keep" in accepted
+        self._spread = len(set(getattr(network, "hf_device_map", {}).values())) > 1
+        self._spread = len(set(getattr(network, "hf_device_map", {}).values())) > 1
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
         self.reads_ids = False
         self.feeding = probe(self)
@@ -66,9 +69,13 @@ class PretrainedNextTokenLM(NextTokenLM):
         states: bool = False,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
         options: dict[str, Any] = {**self._options, "output_hidden_states": states, "return_dict": True}
-        read = torch.tensor(places, device=embeddings.device) % input_ids.shape[1]
-        if self._some_rows:  # indices, not a count: the states come out contiguous, so the head is not copied
+        length = input_ids.shape[1]
+        read = torch.tensor(places, device=embeddings.device) % length - length  # from the end, -1 being the last
+        indexed = self._some_rows and not self._spread
+        if indexed:  # indices, not a count: the states come out contiguous, so the head is not copied
             options["logits_to_keep"] = read
+        elif self._some_rows:  # indices would have to be on the device of the head, and a count is on none
+            options["logits_to_keep"] = -int(read.min())
         if self.feeding == "inputs_embeds":
             output = self.language_model_head(inputs_embeds=embeddings, **options)
         else:
@@ -77,9 +84,9 @@ class PretrainedNextTokenLM(NextTokenLM):
         hidden = output.hidden_states[-1] if states else None
         if hidden is not None and hidden.ndim == 4:  # Gemma 3n has parallel streams, the active one first
             hidden = hidden[0]
-        return hidden, output.logits if self._some_rows else output.logits[:, read]
+        return hidden, output.logits if indexed else output.logits[:, read.to(output.logits.device)]
 
-    def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row token vocab"]:
+    def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
         """The network's own logits, fed with ids, after each token."""
         return self.language_model_head(input_ids=input_ids, **self._options).logits
 
@@ -203,6 +210,9 @@ def base_model(where: str, local_files_only: bool) -> str:
 def unreachable(source: Path, error: Exception) -> str:
     """One line on why a model could not be loaded."""
     message = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    adapter = source / "adapter_config.json"
+    if adapter.exists() and not (source / "config.json").exists():
+        return f"of the model {json.loads(adapter.read_text())['base_model_name_or_path']!r} that it adapts, {message}"
     if source.exists():
         return message
     return f"it is not on this disk, and the hub did not give it ({message})"

@@ -1,6 +1,9 @@
 """Encoder-decoders: one sequence of source and target prefix, with the network's own numbers for both."""
 
+import json
+
 import pytest
+import sentencepiece
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -30,6 +33,7 @@ CORPUS = [
     "Die Katze ist klein und das Haus ist rot.",
 ]
 SOURCE, PREFIX, TARGET = "translate English to German: The house is small.", "Das Haus", " ist"
+SIDES = ("source", "target")
 SIZES = {"d_model": 16, "vocab_size": 340}
 FLOAT32_INSIDE = 2e-3  # finite differences cannot be better where a norm is computed in float32, as in T5
 BART_SIZES = {
@@ -350,6 +354,39 @@ def test_a_model_that_does_not_honour_embeddings_is_refused():
     model.__class__ = ScalesTheSource
     with pytest.raises(ValueError, match="the logits differ from the model's own"):
         NextTokenLM.from_pretrained(model)
+
+
+@pytest.fixture(scope="module")
+def two_languages(tmp_path_factory):
+    """Marian's own tokenizer: source and target are cut by two models, into ids of one vocabulary."""
+    folder = tmp_path_factory.mktemp("marian")
+    for side, lines in (("source", CORPUS[::2]), ("target", CORPUS[1::2])):
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines * 20), model_prefix=str(folder / side), vocab_size=50,
+            hard_vocab_limit=False, minloglevel=2,
+        )  # fmt: skip
+    sides = [sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{side}.model")) for side in SIDES]
+    pieces = dict.fromkeys(side.id_to_piece(number) for side in sides for number in range(3, side.get_piece_size()))
+    vocabulary = {piece: number for number, piece in enumerate(["</s>", "<unk>", "<pad>", *pieces])}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    files = {f"{side}_spm": str(folder / f"{side}.model") for side in SIDES}
+    return transformers.MarianTokenizer(**files, vocab=str(folder / "vocab.json"))
+
+
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
+def test_the_target_is_tokenized_as_the_target_language(two_languages):
+    config = transformers.MarianConfig(
+        **SIZES, **BART_SIZES, pad_token_id=2, eos_token_id=0, decoder_start_token_id=2, forced_eos_token_id=0
+    )
+    lm = NextTokenLM.from_pretrained(random(transformers.MarianMTModel, config), two_languages)
+    prompt = lm.prompt((CORPUS[0], PREFIX))
+    assert list(prompt.ids[: prompt.source]) == two_languages(CORPUS[0])["input_ids"]
+    assert [*prompt.continued.ids, 0] == two_languages(text_target=PREFIX)["input_ids"]
+    assert prompt.continued.ids != tuple(two_languages(PREFIX)["input_ids"][:-1])
+    assert "".join(piece.text for piece in prompt.pieces) == CORPUS[0] + PREFIX
+    target = two_languages(text_target=PREFIX + TARGET)["input_ids"][len(prompt.continued.ids)]
+    result = attribute(lm, (CORPUS[0], PREFIX), target, VanillaGradient())
+    assert result.target.id == target
 
 
 # Every family that reads text; its weights are tiny and random.

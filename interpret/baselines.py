@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from interpret.objective import Objective
 from nexttoken import NextTokenLM
+from nexttoken.prompt import PromptLike
 
 
 class Baseline(ABC):
@@ -95,15 +95,15 @@ class Unknown(Baseline):
 class Text(Baseline):
     """The embeddings of another text (or token ids) with as many tokens as the prompt: what changed between the two?"""
 
-    text: str | Sequence[int]
+    text: PromptLike
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         lm = model_of(objective, self)
-        ids, places = lm.prompt(self.text).ids, objective.places()
+        ids, places = lm.tokens(lm.prompt(self.text))["input_ids"][0], list(objective.places())
         length = len(objective.prompt) if objective.prompt is not None else len(x)
         if len(ids) != length:
             raise ValueError(f"the baseline text has {len(ids)} tokens and the prompt {length}; they must be as many")
-        return embedded(lm, torch.tensor([ids[place] for place in places], device=lm.device)).to(x)
+        return embedded(lm, ids)[places].to(x)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -20,9 +20,9 @@ from interpret.result import result
 from interpret.span import Span, positions_in
 from interpret.targets import candidates_of, is_span, span_target, target_of
 from nexttoken import NextTokenLM, Prompt, Target
+from nexttoken.prompt import PromptLike
 from nexttoken.target import TokenLike, continuation_ids
 
-PromptLike = Prompt | str | Sequence[int] | Sequence[Mapping[str, str]]
 TARGETS_A_BLOCK = 16
 
 
@@ -75,7 +75,8 @@ def attribute(
 
     Args:
         lm: the model; it comes back as it was, after errors too.
-        prompt: text, token ids, or chat messages with `role` and `content`.
+        prompt: text, token ids, or chat messages with `role` and `content`; for an encoder-decoder, a text or a pair
+            (source, target prefix).
         target: the next token that is explained, as text or id; None for the model's own first choice. A list of tokens
             is a span: the sum of their log-probabilities is explained, each after those before it.
         method: how; by default IntegratedGradients().
@@ -162,7 +163,7 @@ def attribute_continuation(
             raise ValueError("the model ends here: its first choice is the end of the text; give a continuation")
     else:
         ids = continuation_ids(continuation, encoded, lm.vocab)
-    whole = lm.prompt(encoded.continued(ids[:-1], lm.vocab))
+    whole = lm.prompt(encoded.extended(ids[:-1], lm.vocab))
     target = span_target(lm, encoded, ids)
     rows: list[Attribution] = []
     for begin in range(0, len(ids), TARGETS_A_BLOCK):
@@ -219,7 +220,7 @@ def local(
 
     The forward pass rates the targets as well. A question that cannot be answered gets its error.
     """
-    input_ids = torch.tensor([question.prompt.ids for question in questions], device=lm.device)
+    input_ids = torch.cat([lm.tokens(question.prompt)["input_ids"] for question in questions])
     with torch.no_grad(), lm.at_rest():
         embeddings = lm.embed({"input_ids": input_ids}).detach()
     targets: list[Target | Exception] = []

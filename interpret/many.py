@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from interpret.attribution import Attribution
-from interpret.explain import PromptLike, Question, attribute, local
+from interpret.explain import Question, attribute, local
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import LocalMethod, Method
 from interpret.objective import ROWS_A_CHUNK
@@ -17,6 +17,7 @@ from interpret.quantity import Quantity
 from interpret.span import Span
 from interpret.targets import is_span
 from nexttoken import NextTokenLM
+from nexttoken.prompt import PromptLike
 from nexttoken.target import TokenLike
 
 WINDOW = 256  # so many prompts are looked at together, to find those of equal length

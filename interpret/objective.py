@@ -94,9 +94,11 @@ class Objective:
         and those before it, which do not move.
         """
         targets = target.span
-        ids = (*prompt.ids, *(each.id for each in targets[:-1]))
+        following = [each.id for each in targets[:-1]]
         moving = tuple(positions) if positions is not None else tuple(range(len(prompt)))
-        embeddings, logits = logits_of(lm, ids, range(len(prompt) - 1, len(ids)), moving)
+        embeddings, logits = logits_of(
+            lm, prompt, moving, range(len(prompt) - 1, len(prompt) + len(following)), following
+        )
         return cls(
             lambda points: quantity.of_span(logits(points), targets), embeddings, lm, prompt,
             None if positions is None else moving, chunk_size, on_progress,
@@ -116,7 +118,7 @@ class Objective:
         """One objective for each target, after prompts of which each begins the last one; they share forward passes."""
         longest = prompts[-1]
         moving = tuple(positions) if positions is not None else tuple(range(len(longest)))
-        _, logits = logits_of(lm, longest.ids, [len(prompt) - 1 for prompt in prompts], moving)
+        _, logits = logits_of(lm, longest, moving, [len(prompt) - 1 for prompt in prompts])
 
         def function(points: Tensor) -> Tensor:
             every = logits(points)
@@ -148,18 +150,18 @@ class Objective:
 
 
 def logits_of(
-    lm: NextTokenLM, ids: Sequence[int], places: Sequence[int], moving: Sequence[int]
+    lm: NextTokenLM, prompt: Prompt, moving: Sequence[int], places: Sequence[int], following: Sequence[int] = ()
 ) -> tuple[Float[Tensor, "token dim"], Callable[[Tensor], Tensor]]:
-    """The embeddings of the tokens that move, and the logits after some places as a function of them.
+    """The embeddings of a prompt's tokens that move, and the logits after some places as a function of them.
 
-    The function takes points (point, token, dim) to logits (point, place, vocab), in float32 or better; the other
-    tokens stay where they are.
+    The function takes points (point, token, dim) to logits (point, place, vocab), in float32 or better. The other
+    tokens, and those that follow the prompt, stay where they are.
     """
-    input_ids = torch.tensor([list(ids)], device=lm.device)
+    input_ids = lm.tokens(prompt, following)["input_ids"]
     with torch.no_grad(), lm.at_rest():
         every = lm.embed({"input_ids": input_ids}).detach()
     chosen = torch.tensor(list(moving), device=every.device)
-    whole = len(chosen) == len(ids)
+    whole = len(chosen) == input_ids.shape[1]
 
     def logits(points: Tensor) -> Tensor:
         rows = points.to(every.dtype)

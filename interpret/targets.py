@@ -25,7 +25,7 @@ def target_of(
             raise ValueError("a span of several tokens has no foils; contrast one token with another")
         return span_target(lm, prompt, continuation_ids(target, prompt, lm.vocab))
     token: Any = target
-    return Target.of(token, prompt, lm.vocab, next_logits(lm, prompt.ids, [len(prompt) - 1])[0], contrast)
+    return Target.of(token, prompt, lm.vocab, next_logits(lm, prompt, [len(prompt) - 1])[0], contrast)
 
 
 def is_span(target: TokenLike | Sequence[TokenLike] | None) -> TypeGuard[Sequence[TokenLike]]:
@@ -36,7 +36,7 @@ def is_span(target: TokenLike | Sequence[TokenLike] | None) -> TypeGuard[Sequenc
 def span_target(lm: NextTokenLM, prompt: Prompt, ids: Sequence[int]) -> Target:
     """Tokens that follow the prompt in a row, each rated by the model after those before it. One forward pass."""
     places = range(len(prompt) - 1, len(prompt) + len(ids) - 1)
-    return Target.of_span(ids, lm.vocab, next_logits(lm, [*prompt.ids, *ids[:-1]], places))
+    return Target.of_span(ids, lm.vocab, next_logits(lm, prompt, places, ids[:-1]))
 
 
 def candidates_of(
@@ -46,16 +46,18 @@ def candidates_of(
     contrast: TokenLike | Sequence[TokenLike] | None,
 ) -> list[Target]:
     """The most probable next tokens, or those that are named, each with the foils. One forward pass."""
-    logits = next_logits(lm, prompt.ids, [len(prompt) - 1])[0]
+    logits = next_logits(lm, prompt, [len(prompt) - 1])[0]
     chosen = logits.topk(min(candidates, len(logits))).indices.tolist() if isinstance(candidates, int) else candidates
     if len(chosen) == 0:
         raise ValueError(f"candidates is {candidates!r}; it must be at least one")
     return [Target.of(each, prompt, lm.vocab, logits, contrast) for each in chosen]
 
 
-def next_logits(lm: NextTokenLM, ids: Sequence[int], places: Sequence[int]) -> Float[Tensor, "place vocab"]:
-    """The model's logits after some places of a text, in float32 or better."""
-    input_ids = torch.tensor([list(ids)], device=lm.device)
+def next_logits(
+    lm: NextTokenLM, prompt: Prompt, places: Sequence[int], following: Sequence[int] = ()
+) -> Float[Tensor, "place vocab"]:
+    """The model's logits after some places of a prompt and the tokens that follow it, in float32 or better."""
+    tokens = lm.tokens(prompt, following)
     with torch.no_grad(), lm.at_rest():
-        logits = lm.next_tokens(lm.embed({"input_ids": input_ids}), input_ids, list(places))[1][0]
+        logits = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], list(places))[1][0]
     return logits if logits.dtype == torch.float64 else logits.float()

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from nexttoken.prompt import Prompt
+from nexttoken.prompt import Prompt, PromptLike
 from nexttoken.target import Target
 from nexttoken.vocabulary import Vocabulary
 
@@ -77,6 +77,35 @@ class NextTokenLM(nn.Module):
 
         return from_pretrained(model, tokenizer, **options)
 
+    @classmethod
+    def from_callables(
+        cls,
+        module: nn.Module,
+        vocab: Vocabulary,
+        *,
+        embed: Callable[[Tensor], Tensor],
+        contextualize: Callable[[Tensor], Any],
+        head: Callable[[Tensor], Tensor],
+        max_length: int | None = None,
+    ) -> NextTokenLM:
+        """Any module as a NextTokenLM, from three callables that use it.
+
+        The module is used, not copied: `at_rest` holds it still while it is explained and gives it back as it was.
+
+        Args:
+            module: what the callables use, with all its parameters and modes.
+            vocab: ids to strings.
+            embed: token ids (batch, token) to embeddings (batch, token, dim), without positions.
+            contextualize: embeddings to states (batch, token, hidden), or a tuple that begins with them. A row must
+                not depend on another, nor a state on later tokens.
+            head: states (batch, hidden) to logits (batch, vocab).
+            max_length: the longest prompt in tokens, or None where there is no limit.
+        """
+        embedder, reader, contextualizer = (Part(module, function) for function in (embed, head, contextualize))
+        lm = cls(vocab, embedder, reader, contextualizer, max_length=max_length)
+        lm.name = type(module).__name__
+        return lm
+
     # The parts that interpreters need
 
     def embed(self, tokens: Tokens) -> Float[Tensor, "batch token dim"]:
@@ -134,7 +163,12 @@ class NextTokenLM(nn.Module):
     def at_rest(self) -> Iterator[None]:
         """Evaluation mode, parameters without gradient, random state set aside; afterwards all is as it was."""
         modes = [(module, module.training) for module in self.modules()]
-        wanting = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        wanting = [  # by name, since a layer that is kept on disk gets new parameters whenever it runs
+            (module, name)
+            for module in self.modules()
+            for name, parameter in module._parameters.items()
+            if parameter is not None and parameter.requires_grad
+        ]
         devices = {parameter.device for parameter in self.parameters() if parameter.device.type == "cuda"}
         try:
             with (
@@ -143,12 +177,12 @@ class NextTokenLM(nn.Module):
                 without_cudnn() if self._recurrent() else contextlib.nullcontext(),
             ):
                 self.eval()
-                for parameter in wanting:
-                    parameter.requires_grad_(False)
+                for module, name in wanting:
+                    getattr(module, name).requires_grad_(False)
                 yield
         finally:
-            for parameter in wanting:
-                parameter.requires_grad_(True)
+            for module, name in wanting:
+                getattr(module, name).requires_grad_(True)
             for module, training in modes:
                 module.training = training
 
@@ -158,7 +192,7 @@ class NextTokenLM(nn.Module):
 
     # Prompts and predictions
 
-    def prompt(self, prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, str]]) -> Prompt:
+    def prompt(self, prompt: PromptLike) -> Prompt:
         """A prompt from text, ids or chat messages. Raises ValueError if empty, unknown or too long for the model."""
         encoded = Prompt.of(prompt, self.vocab)
         if self.max_length is not None and len(encoded) > self.max_length:
@@ -168,17 +202,18 @@ class NextTokenLM(nn.Module):
             )
         return encoded
 
-    def tokens(self, prompt: Prompt) -> dict[str, Tensor]:
-        """A prompt as a batch of one row, on the model's device."""
-        ids = torch.tensor([prompt.ids], device=self.device)
+    def tokens(self, prompt: Prompt, following: Sequence[int] = ()) -> dict[str, Tensor]:
+        """A prompt, and ids that follow it, as a batch of one row on the model's device."""
+        ids = torch.tensor([[*prompt.ids, *following]], device=self.device)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     @property
     def device(self) -> torch.device:
-        """Where the token ids have to be."""
-        return next((parameter.device for parameter in self.text_field_embedder.parameters()), torch.device("cpu"))
+        """Where the token ids have to be; an embedding layer that is kept on disk takes them from the CPU."""
+        devices = [parameter.device for parameter in self.text_field_embedder.parameters()]
+        return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 
-    def predict(self, prompt: Prompt | str | Sequence[int], k: int | None = None) -> tuple[Target, ...]:
+    def predict(self, prompt: PromptLike, k: int | None = None) -> tuple[Target, ...]:
         """The k most probable next tokens (default `top_k`), the most probable first. One forward pass."""
         encoded = self.prompt(prompt)
         tokens = self.tokens(encoded)
@@ -194,16 +229,16 @@ class NextTokenLM(nn.Module):
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
-        ids = list(prompt.ids)
-        longest = len(ids) + max_new_tokens if self.max_length is None else self.max_length
+        room = max_new_tokens if self.max_length is None else self.max_length - len(prompt) + 1
+        said: list[int] = []
         with torch.no_grad(), self.at_rest():
-            while len(ids) - len(prompt) < max_new_tokens and len(ids) <= longest:
-                input_ids = torch.tensor([ids], device=self.device)
-                chosen = int(self.next_tokens(self.embed({"input_ids": input_ids}), input_ids)[1].argmax())
+            while len(said) < min(max_new_tokens, room):
+                tokens = self.tokens(prompt, said)
+                chosen = int(self.next_tokens(self.embed(tokens), tokens["input_ids"])[1].argmax())
                 if chosen == self.vocab.eos_id:
                     break
-                ids.append(chosen)
-        return tuple(ids[len(prompt) :])
+                said.append(chosen)
+        return tuple(said)
 
     # The contract of a model: forward, decode, metrics
 
@@ -260,6 +295,18 @@ class NextTokenLM(nn.Module):
         if reset:
             self._loss_sum, self._loss_count = 0.0, 0
         return {"perplexity": float(mean.exp())}
+
+
+class Part(nn.Module):
+    """A callable as a module, which has the parameters and modes of the module that the callable uses."""
+
+    def __init__(self, module: nn.Module, function: Callable[[Tensor], Any]):
+        super().__init__()
+        self.module = module
+        self.function = function
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.function(inputs)
 
 
 def real_tokens(tokens: Tokens) -> Bool[Tensor, "batch token"]:

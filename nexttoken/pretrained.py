@@ -1,10 +1,12 @@
-"""Any Hugging Face causal language model as a NextTokenLM: the only file that imports transformers."""
+"""Any Hugging Face language model as a NextTokenLM: the only file that imports transformers."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from transformers import masking_utils, modeling_utils
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from nexttoken.bundled import bundled_folder
+from nexttoken.encoder_decoder import EncoderDecoderLM
 from nexttoken.model import NextTokenLM
 from nexttoken.probe import embedding_rows, probe
 from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
@@ -47,8 +51,10 @@ class PretrainedNextTokenLM(NextTokenLM):
             max_length=limit if limit and limit > 0 else None,  # XLNet says -1
         )
         self.name = name
-        accepted = inspect.signature(network.forward).parameters
+        adapted = getattr(network, "get_base_model", lambda: network)()  # PEFT passes on what it does not know
+        accepted = inspect.signature(adapted.forward).parameters
         self._some_rows = "logits_to_keep" in accepted
+        self._spread = len(set(getattr(network, "hf_device_map", {}).values())) > 1
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
         self.reads_ids = False
         self.uncut = False
@@ -64,9 +70,13 @@ class PretrainedNextTokenLM(NextTokenLM):
         states: bool = False,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
         options: dict[str, Any] = {**self._options, "output_hidden_states": states, "return_dict": True}
-        read = torch.tensor(places, device=embeddings.device) % input_ids.shape[1]
-        if self._some_rows:  # indices, not a count: the states come out contiguous, so the head is not copied
+        length = input_ids.shape[1]
+        read = torch.tensor(places, device=embeddings.device) % length - length  # from the end, -1 being the last
+        indexed = self._some_rows and not self._spread
+        if indexed:  # indices, not a count: the states come out contiguous, so the head is not copied
             options["logits_to_keep"] = read
+        elif self._some_rows:  # indices would have to be on the device of the head, and a count is on none
+            options["logits_to_keep"] = -int(read.min())
         with Uncut() if self.uncut and torch.is_grad_enabled() else contextlib.nullcontext():
             if self.feeding == "inputs_embeds":
                 output = self.language_model_head(inputs_embeds=embeddings, **options)
@@ -76,7 +86,11 @@ class PretrainedNextTokenLM(NextTokenLM):
         hidden = output.hidden_states[-1] if states else None
         if hidden is not None and hidden.ndim == 4:  # Gemma 3n has parallel streams, the active one first
             hidden = hidden[0]
-        return hidden, output.logits if self._some_rows else output.logits[:, read]
+        return hidden, output.logits if indexed else output.logits[:, read.to(output.logits.device)]
+
+    def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
+        """The network's own logits, fed with ids, after each token."""
+        return self.language_model_head(input_ids=input_ids, **self._options).logits
 
     @contextlib.contextmanager
     def attention(self, function: Callable[..., Any]) -> Iterator[None]:
@@ -133,14 +147,15 @@ def from_pretrained(
     device_map: Any = None,
     trust_remote_code: bool = False,
     local_files_only: bool = False,
-) -> PretrainedNextTokenLM:
-    """A Hugging Face causal language model as a NextTokenLM.
+) -> PretrainedNextTokenLM | EncoderDecoderLM:
+    """A Hugging Face language model as a NextTokenLM, causal or encoder-decoder, as its configuration says.
 
     Args:
         model: a folder, a model id, the path of a GGUF file, or a model in memory; None for the bundled
-            SmolLM2-135M-Instruct, which needs no network.
+            SmolLM2-135M-Instruct, which needs no network. A folder or id may be that of an adapter (with the package
+            peft), whose base model is loaded with it.
         tokenizer: the tokenizer of a model in memory; without one, prompts and targets are token ids.
-        dtype: of the weights; "auto" takes the one they were saved in.
+        dtype: of the weights; "auto" takes the one they were saved in. Loss and gradient are float32 at the logits.
         device_map: as transformers takes it, for example "auto".
         trust_remote_code: let the model run code that comes with it. Only for sources that you trust.
         local_files_only: never ask the network.
@@ -150,13 +165,9 @@ def from_pretrained(
         ValueError: the model cannot be fed with embeddings (see `probe`).
     """
     if isinstance(model, nn.Module):
-        network: Any = model
-        config = network.config.get_text_config(decoder=True)
-        rows = embedding_rows(network)
-        eos, pad = (first(getattr(config, name, None)) for name in ("eos_token_id", "pad_token_id"))
-        vocab = IdVocabulary(rows, eos, pad)
-        name = getattr(network.config, "_name_or_path", "") or type(network).__name__
-        return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows) if tokenizer else vocab, name)
+        named: Any = getattr(model.config, "_name_or_path", "") or type(model).__name__
+        adapters = ", ".join(getattr(model, "peft_config", {}))
+        return language_model(model, tokenizer, f"{named} with the adapter {adapters}" if adapters else named)
     source = Path(bundled_folder(convert_gguf) if model is None else model).expanduser()
     name = source.name if source.exists() else str(model)
     if not source.exists() and (str(model).startswith((".", "/", "~")) or source.suffix == ".gguf"):
@@ -168,22 +179,55 @@ def from_pretrained(
         where = str(source) if source.exists() else str(model)
     try:
         with quiet():
-            network = transformers.AutoModelForCausalLM.from_pretrained(
-                where, dtype=dtype, device_map=device_map, use_safetensors=True, **options
-            )
-            tokenizer = tokenizer or transformers.AutoTokenizer.from_pretrained(where, **options)
+            base = base_model(where, local_files_only)
+            encoder_decoder = transformers.AutoConfig.from_pretrained(base, **options).is_encoder_decoder
+            kind = transformers.AutoModelForSeq2SeqLM if encoder_decoder else transformers.AutoModelForCausalLM
+            network = kind.from_pretrained(where, dtype=dtype, device_map=device_map, use_safetensors=True, **options)
+            own = where if Path(where, "tokenizer_config.json").exists() else base
+            tokenizer = tokenizer or transformers.AutoTokenizer.from_pretrained(own, **options)
     except (OSError, ValueError) as error:
         raise OSError(
             f"cannot load the model {str(model)!r}: {unreachable(source, error)}; give a folder with safetensors or a "
             "GGUF file, or no model for the bundled one"
         ) from error
+    return language_model(network, tokenizer, name)
+
+
+def language_model(network: Any, tokenizer: Any, name: str) -> PretrainedNextTokenLM | EncoderDecoderLM:
+    """A network in memory as a NextTokenLM, with its tokenizer or, without one, as a model of ids."""
+    if network.config.is_encoder_decoder:
+        return EncoderDecoderLM(network, tokenizer, name)
     rows = embedding_rows(network)
-    return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows), name)
+    if tokenizer is not None:
+        return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows), name)
+    config = network.config.get_text_config(decoder=True)
+    eos, pad = (first(getattr(config, name, None)) for name in ("eos_token_id", "pad_token_id"))
+    return PretrainedNextTokenLM(network, IdVocabulary(rows, eos, pad), name)
+
+
+def base_model(where: str, local_files_only: bool) -> str:
+    """The model itself, or the one that an adapter is for.
+
+    Raises:
+        ImportError: an adapter, and no package peft.
+        OSError: an adapter without safetensors.
+    """
+    adapter = find_adapter_config_file(where, local_files_only=local_files_only)
+    if adapter is None or Path(adapter).with_name("config.json").exists():
+        return where
+    if not find_spec("peft"):
+        raise ImportError(f"{where} is an adapter, which needs the package peft; run: pip install peft")
+    if Path(where).exists() and not Path(where, "adapter_model.safetensors").exists():
+        raise OSError("it is an adapter without adapter_model.safetensors")
+    return json.loads(Path(adapter).read_text())["base_model_name_or_path"]
 
 
 def unreachable(source: Path, error: Exception) -> str:
     """One line on why a model could not be loaded."""
     message = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    adapter = source / "adapter_config.json"
+    if adapter.exists() and not (source / "config.json").exists():
+        return f"of the model {json.loads(adapter.read_text())['base_model_name_or_path']!r} that it adapts, {message}"
     if source.exists():
         return message
     return f"it is not on this disk, and the hub did not give it ({message})"

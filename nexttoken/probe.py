@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,10 +15,15 @@ PROBE_STEPS = (1e-2, 1e-3, 1e-4)
 PROBE_SLOPE_TOLERANCE = 0.05
 
 
-def probe(lm: Any) -> str:
+def probe(lm: Any, ways: Sequence[str] = ("inputs_embeds", "embedding_output"), mark: int | None = None) -> str:
     """Find the way of feeding embeddings to a network that equals feeding it with ids, on a fixed prompt.
 
-    Returns "inputs_embeds" or "embedding_output".
+    Args:
+        lm: the model, whose `feeding` and `reads_ids` are set.
+        ways: those that are tried, in order.
+        mark: for an encoder-decoder, the id that stands for the decoder's start; it is put in the prompt's middle.
+
+    Returns the first way that holds.
 
     Raises:
         ValueError: neither way gives the network's own logits, or a gradient.
@@ -26,14 +32,16 @@ def probe(lm: Any) -> str:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randperm(min(lm.vocab.size(), embedding_rows(network)), generator=generator)
     ids = ids[~torch.isin(ids, torch.tensor(special_ids(network)))].to(lm.device)
+    if mark is not None:
+        ids[PROBE_LENGTH // 2] = mark
     input_ids = ids[None, :PROBE_LENGTH]
     last_changed = torch.cat([input_ids[:, :-1], ids[None, PROBE_LENGTH : PROBE_LENGTH + 1]], 1)
     reasons = []
     with lm.at_rest():
         try:
             with torch.no_grad():
-                whole = network(input_ids=input_ids, **lm._options).logits.float()
-                other = network(input_ids=last_changed, **lm._options).logits.float()
+                whole = lm.own_logits(input_ids).float()
+                other = lm.own_logits(last_changed).float()
         except Exception as error:
             raise ValueError(f"{type(network).__name__} cannot run on ids alone: {in_one_line(error)}") from error
         expected, tolerance = whole[:, -1], max(PROBE_TOLERANCE, 4 * torch.finfo(network.dtype).eps)
@@ -42,7 +50,7 @@ def probe(lm: Any) -> str:
                 f"{type(network).__name__} is not causal: what it predicts before a token depends on that token; "
                 "a model of BERT's kind needs is_decoder=True in its configuration"
             )
-        for way in ("inputs_embeds", "embedding_output"):
+        for way in ways:
             lm.feeding = way
             try:
                 embeddings = lm.embed({"input_ids": input_ids}).detach()
@@ -63,6 +71,8 @@ def probe(lm: Any) -> str:
             elif not error_of_slope <= PROBE_SLOPE_TOLERANCE:
                 reasons.append(f"{way}: the gradient is off by {error_of_slope:.0%}, a part being computed without")
             else:
+                if way == "inputs_embeds":  # the network is given no ids
+                    return way
                 with torch.no_grad():
                     unlike = lm.next_tokens(embeddings.clone(), input_ids.flip(1))[1][:, 0].float()
                 lm.reads_ids = bool(relative(unlike, expected) > tolerance)

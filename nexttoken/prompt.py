@@ -13,6 +13,9 @@ from nexttoken.alignment import decoded, is_mark
 from nexttoken.chat import Message, continues, filled_in
 from nexttoken.vocabulary import Encoding, Vocabulary
 
+Side = str | Sequence[int]
+"""What an encoder-decoder's source or target prefix is given as."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -40,20 +43,42 @@ class Prompt:
         ids: one token id per token.
         pieces: the text cut where tokens meet, never inside a character.
         messages: of a chat, in the chat's order; none for other prompts.
+        source: for an encoder-decoder, how many tokens are the source's; the next one is the decoder's start, and the
+            target prefix follows. None for a causal model, which reads on from its first token.
     """
 
     text: str
     ids: tuple[int, ...]
     pieces: tuple[Piece, ...] = field(repr=False)
     messages: tuple[Message, ...] = ()
+    source: int | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def start(self) -> int:
+        """The place of the token that the model's reading on begins with: the first, or the decoder's start."""
+        return self.source or 0
+
+    @property
+    def continued(self) -> Prompt:
+        """What the next token continues: the whole prompt, or for an encoder-decoder the target prefix."""
+        if self.source is None:
+            return self
+        pieces = tuple(piece for piece in self.pieces if min(piece.positions) > self.source)
+        text = "".join(piece.text for piece in pieces)
+        prefix = Prompt(text, self.ids[self.source + 1 :], pieces)
+        return replace(prefix, pieces=prefix.shifted(-self.source - 1))
+
+    def shifted(self, places: int) -> tuple[Piece, ...]:
+        """The pieces as they are that many places further on."""
+        return tuple(
+            replace(piece, positions=tuple(position + places for position in piece.positions)) for piece in self.pieces
+        )
+
     @classmethod
-    def of(
-        cls, prompt: Prompt | str | Sequence[int] | Sequence[Mapping[str, Any]] | Tensor, vocab: Vocabulary
-    ) -> Prompt:
+    def of(cls, prompt: PromptLike, vocab: Vocabulary) -> Prompt:
         """A prompt from text, token ids, chat messages, or a Prompt as it is.
 
         Raises ValueError for an empty prompt and for ids that are not in the vocabulary.
@@ -64,6 +89,10 @@ class Prompt:
             return cls.from_text(prompt, vocab)
         if isinstance(prompt, Tensor):
             return cls.from_ids(prompt.flatten().tolist(), vocab)
+        if isinstance(prompt, tuple) and prompt and isinstance(prompt[0], str):
+            raise ValueError(
+                "a pair of source and target prefix is for encoder-decoders; a causal model takes one text"
+            )
         if len(prompt) > 0 and isinstance(prompt[0], Mapping):
             return cls.from_messages(prompt, vocab)  # type: ignore[arg-type]
         return cls.from_ids([int(token_id) for token_id in prompt], vocab)  # type: ignore[arg-type]
@@ -111,17 +140,21 @@ class Prompt:
         pieces = (*whole, *cut_off)
         return replace(self, text="".join(piece.text for piece in pieces), ids=self.ids[:count], pieces=pieces)
 
-    def continued(self, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
+    def extended(self, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
         """The prompt with more tokens after it, as text where they complete each other's characters."""
-        added = Prompt.from_ids([*self.ids, *ids], vocab)
-        pieces = list(self.pieces)
-        for piece in added.pieces:
-            new = tuple(position for position in piece.positions if position >= len(self))
-            if new and piece.positions[0] >= len(self):
-                pieces.append(piece)
+        before = self.continued
+        new_place, pieces = len(before), list(self.pieces)
+        added = Prompt.from_ids([*before.ids, *ids], vocab) if ids else before
+        for piece, shifted in zip(added.pieces, added.shifted(len(self) - new_place), strict=True):
+            new = tuple(place for place in shifted.positions if place >= len(self))
+            if piece.positions[0] >= new_place:
+                pieces.append(shifted)
             elif new:  # it completes the last character of the prompt
-                pieces[-1] = Piece(piece.text, piece.text, (*pieces[-1].positions, *new), pieces[-1].template)
-        return replace(self, text="".join(piece.text for piece in pieces), ids=added.ids, pieces=tuple(pieces))
+                pieces[-1] = replace(
+                    pieces[-1], text=piece.text, label=piece.text, positions=(*pieces[-1].positions, *new)
+                )
+        text = "".join(piece.text for piece in pieces)
+        return replace(self, text=text, ids=(*self.ids, *ids), pieces=tuple(pieces))
 
     @classmethod
     def from_messages(cls, messages: Sequence[Mapping[str, Any]], vocab: Vocabulary) -> Prompt:
@@ -145,6 +178,10 @@ class Prompt:
         if continues(messages):
             prompt.warn_of_last_space(vocab, add_special_tokens=False)
         return prompt
+
+
+PromptLike = Prompt | Side | Sequence[Mapping[str, Any]] | tuple[Side, Side] | Tensor
+"""What a prompt is given as: text, token ids, chat messages, or a pair of source and target prefix."""
 
 
 def cut(

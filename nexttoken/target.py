@@ -114,7 +114,8 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
             f"target {target!r} is {len(ids)} tokens after this prompt ({pieces}); pass one of them, or all of them in "
             f"a list, [{pieces}], to explain the span"
         )
-    if target[0].isalnum() and not prompt.text[-1:].isspace():
+    prompt = prompt.continued
+    if target[0].isalnum() and prompt.text and not prompt.text[-1].isspace():
         spaced = continuation(" " + target, prompt, vocab)
         if len(spaced) == 1 and probabilities[spaced[0]] > probabilities[ids[0]]:
             warnings.warn(
@@ -152,6 +153,7 @@ def continuation(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, .
 
     Where the tokenizer would join the two across their border, the target is tokenized alone, with a warning.
     """
+    prompt = prompt.continued
     chat = bool(prompt.pieces) and not any(not piece.text for piece in prompt.pieces)
     together = vocab.encode(prompt.text + unicode(target)).ids
     if together[: len(prompt)] != prompt.ids and chat:

@@ -145,10 +145,13 @@ class TokenizerVocabulary(Vocabulary):
     Args:
         tokenizer: a tokenizer as `transformers.AutoTokenizer` returns it, fast or slow.
         size: the number of rows of the model's embedding, where it is not the tokenizer's length.
+        argument: what a text is to the tokenizer: its `text`, or its `text_target`, which translation models tokenize
+            otherwise.
     """
 
-    def __init__(self, tokenizer: Any, size: int | None = None):
+    def __init__(self, tokenizer: Any, size: int | None = None, argument: str = "text"):
         self.tokenizer = tokenizer
+        self.argument = argument
         self._size = len(tokenizer) if size is None else size
         self.eos_id = tokenizer.eos_token_id
         self.pad_id = tokenizer.pad_token_id
@@ -160,7 +163,7 @@ class TokenizerVocabulary(Vocabulary):
     def encode(self, text: str, add_special_tokens: bool = True) -> Encoding:
         fast = bool(getattr(self.tokenizer, "is_fast", False))
         encoded = self.tokenizer(
-            text,
+            **{self.argument: text},
             add_special_tokens=add_special_tokens,
             return_special_tokens_mask=add_special_tokens,
             return_offsets_mapping=fast,

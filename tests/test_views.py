@@ -333,6 +333,7 @@ def test_a_small_matrix_has_all_labels_and_numbers():
     assert sorted(text for text in shown if text.startswith(("+", "−", "0."))) == sorted(numbers)
 
 
+@pytest.mark.slow
 def test_a_large_matrix_can_be_read():
     """Every row and column has its label, none overlaps its neighbour."""
     figure = grid(100, 200).heatmap()

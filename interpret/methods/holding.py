@@ -18,6 +18,9 @@ Hold = Literal["template", "first"] | Sequence[int] | Callable[[Piece], bool] | 
 def held_tokens(hold: Hold, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"]:
     """True for the tokens that are held. A prompt of one token moves that token whatever `hold` says.
 
+    "first" is the token that carries the attention sink: of a causal model the first, of an encoder-decoder the
+    decoder's start. An encoder reads in both directions, so the source's first word is a word like any other.
+
     Raises:
         ValueError: a position outside the prompt, an unknown name, or nothing left to move.
     """
@@ -25,7 +28,8 @@ def held_tokens(hold: Hold, objective: Objective, x: Float[Tensor, "token dim"])
     pieces = objective.prompt.pieces if objective.prompt is not None else ()
     chosen: set[int] = set()
     if hold in ("first", "template"):
-        chosen = {0} if len(x) > 1 else set()
+        start = objective.prompt.start if objective.prompt is not None else 0
+        chosen = {start} if len(x) > 1 else set()
     elif isinstance(hold, str):
         raise ValueError(f"hold is {hold!r}; it must be 'template', 'first', positions, a function of a piece, or None")
     if hold == "template" or callable(hold):

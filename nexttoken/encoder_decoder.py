@@ -1,0 +1,224 @@
+"""Encoder-decoders: source and target prefix as one sequence of embeddings, which the network reads in two parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from nexttoken.model import NextTokenLM, Tokens
+from nexttoken.probe import probe
+from nexttoken.prompt import Piece, Prompt, PromptLike, Side, cut, unicode
+from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
+
+
+class EncoderDecoderLM(NextTokenLM):
+    """A Hugging Face encoder-decoder (T5, BART, Marian, ...) behind the contract of NextTokenLM.
+
+    A prompt is a source and a target prefix. It is one sequence: the source as the encoder was trained to read it, with
+    its closing token; the decoder's start; the prefix. So a method sees (token, dim) and gives one score per piece of
+    both. In `input_ids` the decoder's start is the id `mark`, one more than the vocabulary has, and tells where the
+    sequence is split again. The network is run through its own public forward call, with `inputs_embeds` and
+    `decoder_inputs_embeds`; `probe` proves that this equals the call with ids.
+
+    Args:
+        network: the model, in memory; it is used, not copied.
+        tokenizer: its tokenizer; None where prompts and targets are ids.
+        name: what to call it in results.
+
+    Raises:
+        ValueError: the network does not name the decoder's start, its two parts have vocabularies or embeddings of two
+            sizes, or it cannot be fed with embeddings in a way that equals feeding it with ids.
+    """
+
+    def __init__(self, network: Any, tokenizer: Any, name: str):
+        embedders = [embedder(part) for part in (network.get_encoder(), network.get_decoder())]
+        sizes = [tuple(each.weight.shape) for each in embedders]
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"the embeddings of {type(network).__name__}'s encoder are {sizes[0]} and of its decoder {sizes[1]}; "
+                "one sequence of both needs one size"
+            )
+        rows = sizes[0][0]
+        vocab: Vocabulary = IdVocabulary(rows, *named_ids(network, "eos_token_id", "pad_token_id"))
+        if tokenizer is not None:
+            vocab = TokenizerVocabulary(tokenizer, rows, argument="text_target")
+        super().__init__(vocab, text_field_embedder=embedders[0], language_model_head=network)
+        self.name = name
+        self.source_vocab = TokenizerVocabulary(tokenizer, rows) if tokenizer is not None else vocab
+        self.target_embedder = embedders[1]
+        self.max_lengths = [
+            getattr(network.config, f"max_{side}_position_embeddings", None)
+            or getattr(network.config.get_text_config(**{side: True}), "max_position_embeddings", None)
+            for side in ("encoder", "decoder")
+        ]
+        self.start_id = decoder_start(network)
+        self.mark = rows
+        probe(self, ways=("inputs_embeds",), mark=self.mark)
+
+    # Where the sequence is split
+
+    def target_side(self, input_ids: Int[Tensor, "row token"]) -> Bool[Tensor, "row token"]:
+        """True from the decoder's start on."""
+        return (input_ids == self.mark).cumsum(-1) > 0
+
+    def split(self, input_ids: Int[Tensor, " token"]) -> int:
+        """How many tokens of a row are the source's. Raises ValueError unless both parts are there."""
+        marks = (input_ids == self.mark).nonzero().flatten().tolist()
+        if len(marks) != 1 or marks == [0]:
+            raise ValueError(
+                f"a row of input_ids needs a source and then the decoder's start, id {self.mark}, once (it is at "
+                f"{marks}); build it with lm.tokens(lm.prompt((source, target_prefix)))"
+            )
+        return marks[0]
+
+    # The parts that interpreters need
+
+    def embed(self, tokens: Tokens) -> Float[Tensor, "batch token dim"]:
+        """The input embeddings of the tokens: the encoder's up to the decoder's start, then the decoder's."""
+        target = self.target_side(tokens["input_ids"])
+        ids = self._own_ids(tokens["input_ids"])
+        of_source, of_target = self.text_field_embedder(ids), self.target_embedder(ids)
+        return torch.where(target[..., None], of_target.to(of_source), of_source)
+
+    def next_tokens(
+        self,
+        embeddings: Float[Tensor, "row token dim"],
+        input_ids: Int[Tensor, "row token"],
+        places: Sequence[int] = (-1,),
+        states: bool = False,
+    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
+        splits = [self.split(row) for row in input_ids]
+        if len(set(splits)) > 1:  # rows that are split in different places run one by one
+            rows = [
+                self.next_tokens(*row, places, states)
+                for row in zip(embeddings[:, None], input_ids[:, None], strict=True)
+            ]
+            hidden, logits = zip(*rows, strict=True)
+            return torch.cat(hidden) if states else None, torch.cat(logits)
+        read = torch.tensor(places, device=embeddings.device) % input_ids.shape[1] - splits[0]
+        if bool((read < 0).any()):
+            raise ValueError(
+                f"place {places[int((read < 0).nonzero()[0])]} is in the source; a next token follows the decoder's "
+                f"start, at place {splits[0]}, or a token after it"
+            )
+        options: dict[str, Any] = {"use_cache": False, "output_hidden_states": states, "return_dict": True}
+        output = self.language_model_head(
+            inputs_embeds=embeddings[:, : splits[0]], decoder_inputs_embeds=embeddings[:, splits[0] :], **options
+        )
+        both = torch.cat([output.encoder_last_hidden_state, output.decoder_hidden_states[-1]], 1) if states else None
+        return both, output.logits[:, read.to(output.logits.device)]
+
+    def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
+        """The network's own logits, fed with ids, after each token from the decoder's start on."""
+        split = self.split(input_ids[0])
+        ids = self._own_ids(input_ids)
+        return self.language_model_head(
+            input_ids=ids[:, :split], decoder_input_ids=ids[:, split:], use_cache=False
+        ).logits
+
+    def _own_ids(self, input_ids: Int[Tensor, "row token"]) -> Int[Tensor, "row token"]:
+        """The ids as the network knows them: the mark replaced by the token that it stands for."""
+        return input_ids.where(input_ids != self.mark, self.start_id)
+
+    # Prompts
+
+    def prompt(self, prompt: PromptLike) -> Prompt:
+        """A prompt from a pair (source, target prefix), each a text or ids; a source alone has an empty prefix.
+
+        Raises ValueError if the source is empty, an id unknown, or a part too long for the model.
+        """
+        encoded = prompt if isinstance(prompt, Prompt) else self._joined(*as_pair(prompt))
+        if encoded.source is None:
+            raise ValueError("this prompt is for a causal model; an encoder-decoder takes (source, target prefix)")
+        lengths = encoded.source, len(encoded) - encoded.source
+        for side, length, limit in zip(("source", "target prefix"), lengths, self.max_lengths, strict=True):
+            if limit is not None and length > limit:
+                raise ValueError(
+                    f"the {side} has {length} tokens and this model reads at most {limit}; "
+                    f"leave out at least {length - limit}"
+                )
+        return encoded
+
+    def _joined(self, source: Side, prefix: Side) -> Prompt:
+        """Source, decoder's start and prefix as one prompt."""
+        first, last = self._source(source), self._prefix(prefix)
+        start = Piece("", self.vocab.decode([self.start_id]), (len(first),), template=True)
+        pieces = (*first.pieces, start, *last.shifted(len(first) + 1))
+        return Prompt(first.text + last.text, (*first.ids, self.start_id, *last.ids), pieces, source=len(first))
+
+    def _source(self, source: Side) -> Prompt:
+        """A text with all the special tokens that the encoder was trained with, or ids as they are."""
+        if not isinstance(source, str):
+            return Prompt.of(source, self.source_vocab)
+        if source == "":
+            raise ValueError("the source is empty; give at least one character")
+        encoding = self.source_vocab.encode(unicode(source))
+        pieces = list(cut(source, encoding, self.source_vocab))
+        tokenizer: Any = getattr(self.source_vocab, "tokenizer", None)
+        closing = tuple(tokenizer(source)["input_ids"])[len(encoding.ids) :]
+        for position, token_id in enumerate(closing, len(encoding.ids)):
+            pieces.append(Piece("", self.source_vocab.decode([token_id]), (position,), template=True))
+        return Prompt(source, encoding.ids + closing, tuple(pieces))
+
+    def _prefix(self, prefix: Side) -> Prompt:
+        """A text with the special tokens that the tokenizer puts before a target, or ids as they are."""
+        if len(prefix) > 0:
+            return Prompt.of(prefix, self.vocab)
+        if not isinstance(prefix, str):
+            return Prompt("", (), ())
+        opened = Prompt.from_text("a", self.vocab)
+        pieces = tuple(piece for piece in opened.pieces if not piece.text)
+        return Prompt("", opened.ids[: len(pieces)], pieces)
+
+    def tokens(self, prompt: Prompt, following: Sequence[int] = ()) -> dict[str, Tensor]:
+        """A prompt as a batch of one row, the decoder's start marked, on the model's device."""
+        tokens = super().tokens(prompt, following)
+        tokens["input_ids"][0, self.prompt(prompt).start] = self.mark
+        return tokens
+
+    def decode(self, output_dict: dict[str, Any]) -> dict[str, Any]:
+        """As for every model; the decoder's start is shown as the token that it is."""
+        plain = super().decode(output_dict | {"token_ids": self._own_ids(output_dict["token_ids"])})
+        output_dict.update(tokens=plain["tokens"], words=plain["words"])
+        return output_dict
+
+
+def as_pair(prompt: Any) -> tuple[Side, Side]:
+    """Source and target prefix. Raises ValueError for what is neither a pair nor a source."""
+    if isinstance(prompt, tuple) and len(prompt) == 2 and not isinstance(prompt[0], int):
+        return prompt
+    if isinstance(prompt, str):
+        return prompt, ""
+    if len(prompt) > 0 and isinstance(prompt[0], dict):
+        raise ValueError("an encoder-decoder takes no chat; give a source, or a pair (source, target prefix)")
+    return prompt, ()
+
+
+def embedder(part: Any) -> Any:
+    """The embedding layer of an encoder or decoder. Raises ValueError where there is not one, with one matrix."""
+    layer: Any = getattr(part, "get_input_embeddings", lambda: None)()
+    if not isinstance(getattr(layer, "weight", None), Tensor) or layer.weight.ndim != 2:
+        raise ValueError(f"{type(part).__name__} does not say which layer embeds its tokens; one matrix is expected")
+    return layer
+
+
+def named_ids(network: Any, *names: str) -> list[int | None]:
+    """The ids that the network's configurations give to each name; the first of them where it lists several."""
+    configs = (network.config, network.generation_config, network.config.get_text_config(decoder=True))
+    ids = []
+    for name in names:
+        found = next((value for config in configs if (value := getattr(config, name, None)) is not None), None)
+        ids.append((found[0] if found else None) if isinstance(found, list) else found)
+    return ids
+
+
+def decoder_start(network: Any) -> int:
+    """The id that the decoder's input begins with, as for the model's own generation. Raises ValueError for none."""
+    start, bos = named_ids(network, "decoder_start_token_id", "bos_token_id")
+    if (chosen := bos if start is None else start) is None:
+        raise ValueError(f"{type(network).__name__} names no decoder_start_token_id; set it in its configuration")
+    return chosen

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from interpret.attribution import Attribution
 from interpret.gradients import gradients
+from interpret.logits import precise
 from interpret.matrix import AttributionMatrix
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Evidence, LocalMethod, Method
@@ -226,8 +227,7 @@ def local(
     targets: list[Target | Exception] = []
 
     def function(points: Tensor) -> Tensor:
-        every = lm.next_tokens(points.to(embeddings.dtype), input_ids)[1][:, 0]
-        every = every if every.dtype == torch.float64 else every.float()
+        every = precise(lm.next_tokens(points.to(embeddings.dtype), input_ids)[1][:, 0])
         targets[:] = [rated(question, logits) for question, logits in zip(questions, every, strict=True)]
         rows = zip(targets, every[:, None], strict=True)
         return torch.cat([
@@ -241,7 +241,7 @@ def local(
         except ValueError as error:
             return error
 
-    points = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+    points = precise(embeddings)
     settings: dict[str, Any] = {"chunk_size": len(questions), "on_progress": on_progress}
     together = Objective(function, points[0], lm, questions[0].prompt, **settings)
     _, gradient = gradients(together, points)

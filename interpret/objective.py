@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpret.logits import Logits
 from interpret.quantity import LOG_PROBABILITY, Quantity
 from nexttoken import NextTokenLM, Prompt, Target
 
@@ -96,11 +98,10 @@ class Objective:
         targets = target.span
         following = [each.id for each in targets[:-1]]
         moving = tuple(positions) if positions is not None else tuple(range(len(prompt)))
-        embeddings, logits = logits_of(
-            lm, prompt, moving, range(len(prompt) - 1, len(prompt) + len(following)), following
-        )
+        places = range(len(prompt) - 1, len(prompt) + len(following))
+        logits = Logits(lm, prompt, moving, places, following)
         return cls(
-            lambda points: quantity.of_span(logits(points), targets), embeddings, lm, prompt,
+            lambda points: quantity.of_span(logits(points), targets), logits.embeddings, lm, prompt,
             None if positions is None else moving, chunk_size, on_progress,
         )  # fmt: skip
 
@@ -118,21 +119,25 @@ class Objective:
         """One objective for each target, after prompts of which each begins the last one; they share forward passes."""
         longest = prompts[-1]
         moving = tuple(positions) if positions is not None else tuple(range(len(longest)))
-        _, logits = logits_of(lm, longest, moving, [len(prompt) - 1 for prompt in prompts])
+        logits = Logits(lm, longest, moving, [len(prompt) - 1 for prompt in prompts])
 
         def function(points: Tensor) -> Tensor:
             every = logits(points)
             return torch.stack([quantity.function(every[:, i], target) for i, target in enumerate(targets)], dim=1)
 
-        own = [[place for place in moving if place < len(prompt)] for prompt in prompts]
-        together = Together(function, [len(each) for each in own])
-        members = [
-            cls.of(lm, prompt, target, quantity, None if positions is None else places, chunk_size, on_progress)
-            for prompt, target, places in zip(prompts, targets, own, strict=True)
-        ]
-        for number, member in enumerate(members):
-            member.together, member.member = together, number
-        return members
+        def alone(prompt: Prompt, target: Target, places: Sequence[int]) -> Callable[[Tensor], Tensor]:
+            made = cache(lambda: cls.of(lm, prompt, target, quantity, places))  # only if it is asked for
+            return lambda points: made().function(points)
+
+        seen = [[place for place in moving if place < len(prompt)] for prompt in prompts]
+        together = Together(function, [len(places) for places in seen])
+        return [
+            cls(
+                alone(prompt, target, places), logits.embeddings[: len(places)], lm, prompt,
+                None if positions is None else tuple(places), chunk_size, on_progress, together, number,
+            )
+            for number, (prompt, target, places) in enumerate(zip(prompts, targets, seen, strict=True))
+        ]  # fmt: skip
 
     def at_rest(self) -> AbstractContextManager[None]:
         """The model held still while values and gradients are computed; afterwards it is as it was."""
@@ -147,28 +152,3 @@ class Objective:
         size = self.chunk_size or max(1, ROWS_A_CHUNK // points.shape[1])
         for chunk in points.detach().split(size):
             yield chunk.clone()
-
-
-def logits_of(
-    lm: NextTokenLM, prompt: Prompt, moving: Sequence[int], places: Sequence[int], following: Sequence[int] = ()
-) -> tuple[Float[Tensor, "token dim"], Callable[[Tensor], Tensor]]:
-    """The embeddings of a prompt's tokens that move, and the logits after some places as a function of them.
-
-    The function takes points (point, token, dim) to logits (point, place, vocab), in float32 or better. The other
-    tokens, and those that follow the prompt, stay where they are.
-    """
-    input_ids = lm.tokens(prompt, following)["input_ids"]
-    with torch.no_grad(), lm.at_rest():
-        every = lm.embed({"input_ids": input_ids}).detach()
-    chosen = torch.tensor(list(moving), device=every.device)
-    whole = len(chosen) == input_ids.shape[1]
-
-    def logits(points: Tensor) -> Tensor:
-        rows = points.to(every.dtype)
-        if not whole:
-            rows = every.expand(len(points), -1, -1).index_copy(1, chosen, rows)
-        _, found = lm.next_tokens(rows, input_ids.expand(len(points), -1), list(places))
-        return found if found.dtype == torch.float64 else found.float()
-
-    exact = every[0, chosen]
-    return exact if exact.dtype == torch.float64 else exact.float(), logits

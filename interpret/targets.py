@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpret.logits import precise
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.target import TokenLike, continuation_ids
 
@@ -60,4 +61,4 @@ def next_logits(
     tokens = lm.tokens(prompt, following)
     with torch.no_grad(), lm.at_rest():
         logits = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], list(places))[1][0]
-    return logits if logits.dtype == torch.float64 else logits.float()
+    return precise(logits)

@@ -90,6 +90,7 @@ class EncoderDecoderLM(NextTokenLM):
         input_ids: Int[Tensor, "row token"],
         places: Sequence[int] = (-1,),
         states: bool = False,
+        before: Any = None,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
         splits = [self.split(row) for row in input_ids]
         if len(set(splits)) > 1:  # rows that are split in different places run one by one

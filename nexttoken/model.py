@@ -122,18 +122,25 @@ class NextTokenLM(nn.Module):
         input_ids: Int[Tensor, "row token"],
         places: Sequence[int] = (-1,),
         states: bool = False,
+        before: Any = None,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
         """Rows of one length, without padding: contextualized states (None unless asked for), and the logits of the
         token that follows each of the places.
 
-        This is what a subclass overrides to put another network behind the same contract.
+        This is what a subclass overrides to put another network behind the same contract. Where `before` is what
+        `read_before` made of the tokens that stand before the rows, only the rows run.
         """
+        assert before is None, "read_before keeps nothing here"
         contextualized = self.contextualizer(embeddings) if self.contextualizer is not None else embeddings
         if isinstance(contextualized, tuple):
             contextualized = contextualized[0]
         read = self.dropout(contextualized[:, list(places)])
         logits = self.language_model_head(read.flatten(0, 1)).unflatten(0, read.shape[:2])
         return contextualized if states else None, logits
+
+    def read_before(self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]) -> Any:
+        """What the network keeps of tokens that others follow, for `next_tokens`; None where it keeps nothing."""
+        return None
 
     def _states_and_logits(
         self, embeddings: Float[Tensor, "batch token dim"], tokens: Tokens, states: bool

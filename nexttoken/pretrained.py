@@ -17,12 +17,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from transformers import masking_utils, modeling_utils
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from nexttoken.bundled import bundled_folder
 from nexttoken.encoder_decoder import EncoderDecoderLM
 from nexttoken.model import NextTokenLM
-from nexttoken.probe import embedding_rows, probe
+from nexttoken.probe import embedding_rows, keeps, probe
 from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
 
 
@@ -58,6 +59,7 @@ class PretrainedNextTokenLM(NextTokenLM):
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
         self.reads_ids = False
         self.uncut = False
+        self._keeps: bool | None = None
         self.feeding = probe(self)
         if self.reads_ids:
             self.name += " (a part of each token is looked up from its id, and stays)"
@@ -68,8 +70,11 @@ class PretrainedNextTokenLM(NextTokenLM):
         input_ids: Int[Tensor, "row token"],
         places: Sequence[int] = (-1,),
         states: bool = False,
+        before: Any = None,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
         options: dict[str, Any] = {**self._options, "output_hidden_states": states, "return_dict": True}
+        if before is not None:
+            options |= {"use_cache": True, "past_key_values": Cache(layers=before)}
         length = input_ids.shape[1]
         read = torch.tensor(places, device=embeddings.device) % length - length  # from the end, -1 being the last
         indexed = self._some_rows and not self._spread
@@ -91,6 +96,23 @@ class PretrainedNextTokenLM(NextTokenLM):
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
         """The network's own logits, fed with ids, after each token."""
         return self.language_model_head(input_ids=input_ids, **self._options).logits
+
+    def read_before(self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]) -> Any:
+        """The keys and values of the tokens in each layer, where `keeps` proves that they are all that is read."""
+        if self._keeps is None:
+            self._keeps = keeps(self)
+        return self.kept(embeddings) if self._keeps else None
+
+    def kept(self, embeddings: Float[Tensor, "1 token dim"]) -> list[FixedLayer] | None:
+        """The keys and values of the tokens in each layer; None for a network with layers of another kind."""
+        if self.feeding != "inputs_embeds" or not self._options:
+            return None
+        last = {"logits_to_keep": 1} if self._some_rows else {}
+        output = self.language_model_head(inputs_embeds=embeddings, use_cache=True, **last)
+        cache = getattr(output, "past_key_values", None)
+        if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
+            return None
+        return [FixedLayer(layer) for layer in cache.layers]
 
     @contextlib.contextmanager
     def attention(self, function: Callable[..., Any]) -> Iterator[None]:
@@ -114,6 +136,24 @@ class PretrainedNextTokenLM(NextTokenLM):
             network.set_attn_implementation(before)
             attentions._global_mapping.pop(name)
             masks._global_mapping.pop(name)
+
+
+class FixedLayer(DynamicLayer):  # type: ignore[misc]
+    """A layer's keys and values (1, head, token, dim) of tokens that do not move; what follows them is not kept."""
+
+    def __init__(self, layer: Any):
+        super().__init__()
+        self.lazy_initialization(layer.keys, layer.values)
+        self.keys: Tensor = layer.keys
+        self.values: Tensor = layer.values
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        """The keys and values of each row, those before it first."""
+        rows = len(key_states)
+        return (
+            torch.cat([self.keys.expand(rows, -1, -1, -1), key_states], dim=-2),
+            torch.cat([self.values.expand(rows, -1, -1, -1), value_states], dim=-2),
+        )
 
 
 class Uncut(TorchFunctionMode):

@@ -29,9 +29,7 @@ def probe(lm: Any, ways: Sequence[str] = ("inputs_embeds", "embedding_output"), 
         ValueError: neither way gives the network's own logits, or a gradient.
     """
     network: Any = lm.language_model_head
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randperm(min(lm.vocab.size(), embedding_rows(network)), generator=generator)
-    ids = ids[~torch.isin(ids, torch.tensor(special_ids(network)))].to(lm.device)
+    ids = ordinary_ids(lm)
     if mark is not None:
         ids[PROBE_LENGTH // 2] = mark
     input_ids = ids[None, :PROBE_LENGTH]
@@ -83,13 +81,41 @@ def probe(lm: Any, ways: Sequence[str] = ("inputs_embeds", "embedding_output"), 
     )
 
 
+def ordinary_ids(lm: Any) -> Int[Tensor, " vocab"]:
+    """The ids that a network treats in no way of their own, in a fixed random order."""
+    network: Any = lm.language_model_head
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randperm(min(lm.vocab.size(), embedding_rows(network)), generator=generator)
+    return ids[~torch.isin(ids, torch.tensor(special_ids(network)))].to(lm.device)
+
+
+def keeps(lm: Any) -> bool:
+    """Whether the network may keep what it made of a text's beginning: logits and slopes of the rest are the same."""
+    input_ids = ordinary_ids(lm)[None, :PROBE_LENGTH]
+    kept, rest = (slice(None), slice(PROBE_LENGTH // 2)), (slice(None), slice(PROBE_LENGTH // 2, None))
+    with lm.at_rest():
+        embeddings = lm.embed({"input_ids": input_ids}).detach()
+        try:
+            with torch.no_grad():
+                before = lm.kept(embeddings[kept])
+            if before is None:
+                return False
+            found = logits_and_gradient(lm, embeddings[rest], input_ids[rest], before)
+            logits, gradient = logits_and_gradient(lm, embeddings, input_ids)
+        except Exception:
+            return False
+    tolerance = max(PROBE_TOLERANCE, 4 * torch.finfo(embeddings.dtype).eps)
+    pairs = zip(found, (logits, gradient[rest]), strict=True)
+    return all(relative(one.float(), other.float()) <= tolerance for one, other in pairs)
+
+
 def logits_and_gradient(
-    lm: Any, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]
+    lm: Any, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"], before: Any = None
 ) -> tuple[Float[Tensor, "1 vocab"], Float[Tensor, "1 token dim"]]:
     """The logits of the next token, and the gradient of the first token's log-probability."""
     with torch.enable_grad():
         moved = embeddings.clone().requires_grad_(True)
-        logits = lm.next_tokens(moved.clone(), input_ids)[1][:, 0].float()
+        logits = lm.next_tokens(moved.clone(), input_ids, before=before)[1][:, 0].float()
         (gradient,) = torch.autograd.grad(logits.log_softmax(-1)[0, 0], moved)
     return logits.detach(), gradient
 

@@ -21,8 +21,11 @@ from interpret import (
     VanillaGradient,
     attribute,
     attribute_many,
+    logits,
 )
 from interpret.span import positions_in
+from nexttoken import NextTokenLM
+from tests import tiny_models
 
 TEXT = "The keys to the cabinet are"
 pytestmark = pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
@@ -147,3 +150,82 @@ def test_the_bundled_model_explained_by_a_question(bundled):
     moved = "".join(piece for piece, held in zip(result.tokens, result.held, strict=True) if not held)
     assert moved.strip() == "Question: What is the capital of France?"
     assert result.top(1)[0][0] == " France"
+
+
+# What stands before a span runs once
+
+
+@pytest.fixture(
+    params=["GPT2LMHeadModel", "LlamaForCausalLM", "Qwen3ForCausalLM", "MixtralForCausalLM", "PhiForCausalLM"]
+)
+def keeping(request):
+    return NextTokenLM.from_pretrained(tiny_models.build(request.param).double())
+
+
+@pytest.fixture(params=["MambaForCausalLM", "RwkvForCausalLM", "Gemma2ForCausalLM", "BltForCausalLM"])
+def forgetting(request):
+    return NextTokenLM.from_pretrained(tiny_models.build(request.param))
+
+
+IDS = [5, 9, 13, 33, 21, 8, 40, 9, 17, 25, 30, 11, 12, 41]
+METHODS = [
+    IntegratedGradients(steps=4),
+    SmoothGrad(samples=4),
+    SmoothGrad(IntegratedGradients(steps=2), samples=2),
+    IntegratedGradients(),
+    SequentialIG(steps=2),
+    Captum(captum.attr.IntegratedGradients, n_steps=4),
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_the_scores_are_those_of_the_whole(keeping, method, monkeypatch):
+    prompt = keeping.prompt(IDS)
+    start = sum(len(piece.text) for piece in prompt.pieces[:9])
+    span = (start, len(prompt.text))
+    rows = []
+    next_tokens = keeping.next_tokens
+
+    def watched(embeddings, *args, **options):
+        rows.append((len(embeddings), embeddings.shape[1], options.get("before") is not None))
+        return next_tokens(embeddings, *args, **options)
+
+    monkeypatch.setattr(keeping, "next_tokens", watched)
+    part = attribute(keeping, IDS, 25, method, span=span)
+    assert all(kept and tokens == len(IDS) - 9 for points, tokens, kept in rows if points > 1)
+    assert any(kept for _, _, kept in rows)
+    monkeypatch.setattr(logits, "FEWEST_KEPT", 1000)
+    rows.clear()
+    whole = attribute(keeping, IDS, 25, method, span=span)
+    assert not any(kept for _, _, kept in rows)
+    close(part.scores, whole.scores, 1e-6)
+
+
+def test_candidates_by_a_span(keeping, monkeypatch):
+    start = sum(len(piece.text) for piece in keeping.prompt(IDS).pieces[:9])
+    method = IntegratedGradients(steps=3)
+    part = attribute(keeping, IDS, method=method, candidates=3, span=(start, 1000))
+    monkeypatch.setattr(logits, "FEWEST_KEPT", 1000)
+    close(part.scores, attribute(keeping, IDS, method=method, candidates=3, span=(start, 1000)).scores, 1e-6)
+
+
+def test_a_model_that_keeps_something_else_runs_whole(forgetting):
+    """A state space, a recurrence, sliding windows, and a network that is fed with ids."""
+    prompt = forgetting.prompt(IDS)
+    embeddings = forgetting.embed(forgetting.tokens(prompt))
+    assert forgetting.read_before(embeddings, forgetting.tokens(prompt)["input_ids"]) is None
+    start = sum(len(piece.text) for piece in prompt.pieces[:9])
+    assert attribute(forgetting, IDS, 25, IntegratedGradients(steps=3), span=(start, 1000)).scores.abs().sum() > 0
+
+
+def test_what_is_kept_must_be_right_after_this_very_text(keeping, monkeypatch):
+    """A network that keeps something wrong is run whole."""
+    start = sum(len(piece.text) for piece in keeping.prompt(IDS).pieces[:9])
+    expected = attribute(keeping, IDS, 25, IntegratedGradients(steps=3), span=(start, 1000))
+    kept = keeping.kept
+
+    def spoilt(embeddings):
+        return kept(embeddings.flip(1))
+
+    monkeypatch.setattr(keeping, "kept", spoilt)
+    close(attribute(keeping, IDS, 25, IntegratedGradients(steps=3), span=(start, 1000)).scores, expected.scores, 1e-9)

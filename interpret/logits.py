@@ -1,0 +1,78 @@
+"""The logits after some places of a text, as a function of the embeddings that move; what stands before runs once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nexttoken import NextTokenLM, Prompt
+
+FEWEST_KEPT = 8  # fewer tokens before the first that moves are not worth the forward passes
+SAME = 1e-4  # of the largest logit: rounding, where keys and values are read instead of computed
+
+
+class Logits:
+    """Points (point, token, dim) to logits (point, place, vocab), in float32 or better.
+
+    Where several points run, and the model can keep what it made of the tokens before the first that moves, these run
+    once only. That is used only if it gives the model's own logits after this very text.
+
+    Args:
+        lm: the model.
+        prompt: the text.
+        moving: the places of the tokens that move; the others stay where they are.
+        places: the places after which a token is predicted.
+        following: ids that follow the prompt, and do not move.
+
+    Attributes:
+        embeddings: (token, dim) of the tokens that move, in float32 or better.
+    """
+
+    def __init__(
+        self,
+        lm: NextTokenLM,
+        prompt: Prompt,
+        moving: Sequence[int],
+        places: Sequence[int],
+        following: Sequence[int] = (),
+    ):
+        self.lm, self.moving, self.places = lm, list(moving), list(places)
+        self.input_ids = lm.tokens(prompt, following)["input_ids"]
+        with torch.no_grad(), lm.at_rest():
+            self.every = lm.embed({"input_ids": self.input_ids}).detach()
+        self.embeddings: Float[Tensor, "token dim"] = precise(self.every[0, self.moving])
+        self.begin, self.before = 0, None
+        self.may_keep = min(self.moving) >= FEWEST_KEPT
+
+    def __call__(self, points: Float[Tensor, "point token dim"]) -> Float[Tensor, "point place vocab"]:
+        if self.may_keep and len(points) > 1:
+            self.may_keep = False
+            self.keep_beginning()
+        begin, rows = self.begin, points.to(self.every.dtype)
+        if len(self.moving) < self.every.shape[1] - begin:
+            chosen = torch.tensor(self.moving, device=rows.device) - begin
+            rows = self.every[:, begin:].expand(len(points), -1, -1).index_copy(1, chosen, rows)
+        ids = self.input_ids[:, begin:].expand(len(points), -1)
+        _, found = self.lm.next_tokens(rows, ids, [place - begin for place in self.places], before=self.before)
+        return precise(found)
+
+    def keep_beginning(self) -> None:
+        """Read what stands before the first token that moves, and keep it if the rest is then the same."""
+        first = self.moving[0]
+        with torch.no_grad(), self.lm.at_rest():
+            before: Any = self.lm.read_before(self.every[:, :first], self.input_ids[:, :first])
+            if before is None:
+                return
+            _, expected = self.lm.next_tokens(self.every, self.input_ids)
+            _, found = self.lm.next_tokens(self.every[:, first:], self.input_ids[:, first:], before=before)
+        if bool((found - expected).abs().max() <= SAME * expected.abs().max()):
+            self.begin, self.before = first, before
+
+
+def precise(numbers: Tensor) -> Tensor:
+    """The numbers in float32, or in float64 if that is what they are in."""
+    return numbers if numbers.dtype == torch.float64 else numbers.float()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from nexttoken.prompt import PromptLike
 from nexttoken.target import TokenLike, continuation_ids
 
 TARGETS_A_BLOCK = 16
+Precision = Literal["float32", "bfloat16"]
 
 
 @overload
@@ -38,6 +39,7 @@ def attribute(
     candidates: None = ...,
     quantity: Quantity | None = ...,
     span: Span | None = ...,
+    precision: Precision = ...,
     chunk_size: int | None = ...,
     on_progress: Callable[[int], object] | None = ...,
 ) -> Attribution: ...
@@ -54,6 +56,7 @@ def attribute(
     candidates: int | Sequence[TokenLike],
     quantity: Quantity | None = ...,
     span: Span | None = ...,
+    precision: Precision = ...,
     chunk_size: int | None = ...,
     on_progress: Callable[[int], object] | None = ...,
 ) -> AttributionMatrix: ...
@@ -69,6 +72,7 @@ def attribute(
     candidates: int | Sequence[TokenLike] | None = None,
     quantity: Quantity | None = None,
     span: Span | None = None,
+    precision: Precision = "float32",
     chunk_size: int | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> Attribution | AttributionMatrix:
@@ -87,6 +91,8 @@ def attribute(
         quantity: what about the target is explained; by default its log-probability, or what a convention says.
         span: the part of the prompt to explain it by: characters (start, end), a regular expression, or the number of
             a chat message. Only its tokens move; the others are context and have no score.
+        precision: in which gradients are taken, where the model has more: "bfloat16" is about twice as fast on hardware
+            that has it, and rougher. Probabilities and the values in certificates stay the model's own.
         chunk_size: how many points (path steps, noise samples) run at once; scores do not depend on it.
         on_progress: called with the number of gradients just taken, for a progress bar.
 
@@ -103,21 +109,22 @@ def attribute(
     quantity = quantity if quantity is not None else method.quantity
     encoded = lm.prompt(prompt)
     positions = None if span is None else positions_in(span, encoded)
+    rough = in_precision(lm, precision)
     if candidates is not None:
         if target is not None:
             raise ValueError("give either a target or candidates, not both")
         targets = candidates_of(lm, encoded, candidates, contrast)
         prompts = [encoded] * len(targets)
-        rows = explained(lm, prompts, targets, method, quantity, positions, chunk_size, on_progress)
+        rows = explained(lm, prompts, targets, method, quantity, positions, rough, chunk_size, on_progress)
         return AttributionMatrix("candidates", rows)
-    if isinstance(method, LocalMethod) and positions is None and not is_span(target):
+    if isinstance(method, LocalMethod) and positions is None and not rough and not is_span(target):
         token: Any = target
         (found,) = local(lm, [Question(encoded, token, contrast)], method, quantity, on_progress)
         if isinstance(found, Exception):
             raise found
         return found
     resolved = target_of(lm, encoded, target, contrast)
-    objective = Objective.of(lm, encoded, resolved, quantity, positions, chunk_size, on_progress)
+    objective = Objective.of(lm, encoded, resolved, quantity, positions, rough, chunk_size, on_progress)
     return one(objective, resolved, method, quantity)
 
 
@@ -130,6 +137,7 @@ def attribute_continuation(
     max_new_tokens: int = 20,
     quantity: Quantity | None = None,
     span: Span | None = None,
+    precision: Precision = "float32",
     chunk_size: int | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> AttributionMatrix:
@@ -143,6 +151,7 @@ def attribute_continuation(
         max_new_tokens: how long the model's own continuation may be; it ends before the end-of-text token.
         quantity: as for `attribute`.
         span: as for `attribute`: only these tokens of the prompt move, neither the others nor the continuation.
+        precision: as for `attribute`.
         chunk_size: as for `attribute`.
         on_progress: as for `attribute`.
 
@@ -158,6 +167,7 @@ def attribute_continuation(
     quantity = quantity if quantity is not None else method.quantity
     encoded = lm.prompt(prompt)
     positions = None if span is None else positions_in(span, encoded)
+    rough = in_precision(lm, precision)
     if continuation is None:
         ids = lm.generate(encoded, max_new_tokens)
         if not ids:
@@ -171,7 +181,7 @@ def attribute_continuation(
         places = range(begin, min(begin + TARGETS_A_BLOCK, len(ids)))
         prompts = [whole.first(len(encoded) + place) for place in places]
         targets = [replace(target.span[place], following=()) for place in places]
-        rows += explained(lm, prompts, targets, method, quantity, positions, chunk_size, on_progress)
+        rows += explained(lm, prompts, targets, method, quantity, positions, rough, chunk_size, on_progress)
     return AttributionMatrix("continuation", tuple(rows))
 
 
@@ -182,17 +192,27 @@ def explained(
     method: Method,
     quantity: Quantity,
     positions: Sequence[int] | None,
+    rough: NextTokenLM | None,
     chunk_size: int | None,
     on_progress: Callable[[int], object] | None,
 ) -> tuple[Attribution, ...]:
     """Several targets, each after its own prompt, of which each begins the last; forward passes are shared."""
-    objectives = Objective.together_of(lm, prompts, targets, quantity, positions, chunk_size, on_progress)
+    objectives = Objective.together_of(lm, prompts, targets, quantity, positions, rough, chunk_size, on_progress)
     if method.drawn and len(prompts[0]) < len(prompts[-1]):  # other lengths, other draws: there is nothing to share
         for objective in objectives:
             objective.together = None
     pairs = list(zip(objectives, targets, strict=True))
     found = [one(objective, target, method, quantity) for objective, target in reversed(pairs)]
     return tuple(reversed(found))
+
+
+def in_precision(lm: NextTokenLM, precision: Precision) -> NextTokenLM | None:
+    """The model to take gradients of, where that is another one. Raises ValueError for a precision that is unknown."""
+    if precision == "float32":
+        return None
+    if precision != "bfloat16":
+        raise ValueError(f"precision is {precision!r}; it must be 'float32', the model's own, or 'bfloat16'")
+    return lm.in_precision(torch.bfloat16)
 
 
 def one(objective: Objective, target: Target, method: Method, quantity: Quantity) -> Attribution:

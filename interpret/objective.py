@@ -55,7 +55,7 @@ class Objective:
         positions: the places of these tokens in the prompt; None where they are the whole prompt.
         chunk_size: how many points run at once; by default as many as fill about 128 rows of tokens.
         on_progress: called with the number of gradients just taken.
-        together: the objectives it shares forward passes with.
+        together: the objectives it shares forward passes with, until it has asked for gradients once.
         member: its number among them.
         gradients_spent: gradients taken so far.
         forwards_spent: forward passes without a gradient so far.

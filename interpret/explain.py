@@ -175,14 +175,10 @@ def attribute_continuation(
     else:
         ids = continuation_ids(continuation, encoded, lm.vocab)
     whole = lm.prompt(encoded.extended(ids[:-1], lm.vocab))
-    target = span_target(lm, encoded, ids)
-    rows: list[Attribution] = []
-    for begin in range(0, len(ids), TARGETS_A_BLOCK):
-        places = range(begin, min(begin + TARGETS_A_BLOCK, len(ids)))
-        prompts = [whole.first(len(encoded) + place) for place in places]
-        targets = [replace(target.span[place], following=()) for place in places]
-        rows += explained(lm, prompts, targets, method, quantity, positions, rough, chunk_size, on_progress)
-    return AttributionMatrix("continuation", tuple(rows))
+    prompts = [whole.first(len(encoded) + place) for place in range(len(ids))]
+    targets = [replace(target, following=()) for target in span_target(lm, encoded, ids).span]
+    rows = explained(lm, prompts, targets, method, quantity, positions, rough, chunk_size, on_progress)
+    return AttributionMatrix("continuation", rows)
 
 
 def explained(
@@ -196,14 +192,22 @@ def explained(
     chunk_size: int | None,
     on_progress: Callable[[int], object] | None,
 ) -> tuple[Attribution, ...]:
-    """Several targets, each after its own prompt, of which each begins the last; forward passes are shared."""
-    objectives = Objective.together_of(lm, prompts, targets, quantity, positions, rough, chunk_size, on_progress)
-    if method.drawn and len(prompts[0]) < len(prompts[-1]):  # other lengths, other draws: there is nothing to share
-        for objective in objectives:
-            objective.together = None
-    pairs = list(zip(objectives, targets, strict=True))
-    found = [one(objective, target, method, quantity) for objective, target in reversed(pairs)]
-    return tuple(reversed(found))
+    """Several targets, each after its own prompt, of which each begins the last; forward passes are shared.
+
+    Not by all of them at once, since the gradients of those that share are kept until the last has asked for its own.
+    """
+    found: list[Attribution] = []
+    for begin in range(0, len(targets), TARGETS_A_BLOCK):
+        end = begin + TARGETS_A_BLOCK
+        block, own = targets[begin:end], prompts[begin:end]
+        objectives = Objective.together_of(lm, own, block, quantity, positions, rough, chunk_size, on_progress)
+        if method.drawn and len(own[0]) < len(own[-1]):  # other lengths, other draws: there is nothing to share
+            for objective in objectives:
+                objective.together = None
+        pairs = list(zip(objectives, block, strict=True))
+        rows = [one(objective, target, method, quantity) for objective, target in reversed(pairs)]
+        found += reversed(rows)
+    return tuple(found)
 
 
 def in_precision(lm: NextTokenLM, precision: Precision) -> NextTokenLM | None:

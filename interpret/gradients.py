@@ -40,17 +40,16 @@ def gradients(
     Raises:
         FloatingPointError: a value or gradient is not finite; the message says at which point and token.
     """
-    together = objective.together
+    together, objective.together = objective.together, None  # only what is asked first was asked in common
     if together is not None and together.points is None:
         take_together(objective, together, points)
     if together is not None and together.know(points):
         assert together.values is not None
         value, gradient = together.values[:, objective.member], together.gradients[objective.member]
-        objective.gradients_spent += len(points)
     else:
         value, (gradient,) = take(objective, lambda chunk: objective.moved(chunk)[:, None], points)
         value = value[:, 0]
-        objective.gradients_spent += len(points)
+    objective.gradients_spent += len(points)
     refuse_non_finite(objective, value, gradient)
     return values(objective, points) if exact_values and objective.rough else value, gradient
 

@@ -58,7 +58,7 @@ class Objective:
         rough: the function in less precision, of which the gradients are taken; None where they are the function's own.
         chunk_size: how many points run at once; by default as many as fill about 128 rows of tokens.
         on_progress: called with the number of gradients just taken.
-        together: the objectives it shares forward passes with.
+        together: the objectives it shares forward passes with, until it has asked for gradients once.
         member: its number among them.
         gradients_spent: gradients taken so far.
         forwards_spent: forward passes without a gradient so far.

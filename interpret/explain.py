@@ -105,14 +105,15 @@ def attribute(
             without tokens.
         FloatingPointError: the objective or a gradient is not finite.
     """
-    method = method if method is not None else IntegratedGradients()
-    quantity = quantity if quantity is not None else method.quantity
+    method, quantity = chosen(method, quantity)
     encoded = lm.prompt(prompt)
     positions = None if span is None else positions_in(span, encoded)
     rough = in_precision(lm, precision)
     if candidates is not None:
         if target is not None:
             raise ValueError("give either a target or candidates, not both")
+        if not quantity.of_target:
+            raise ValueError(f"the {quantity.name} is the same for every next token; leave out the candidates")
         targets = candidates_of(lm, encoded, candidates, contrast)
         prompts = [encoded] * len(targets)
         rows = explained(lm, prompts, targets, method, quantity, positions, rough, chunk_size, on_progress)
@@ -163,8 +164,7 @@ def attribute_continuation(
     Raises:
         ValueError: as for `attribute`; an empty continuation; a model that would say nothing.
     """
-    method = method if method is not None else IntegratedGradients()
-    quantity = quantity if quantity is not None else method.quantity
+    method, quantity = chosen(method, quantity)
     encoded = lm.prompt(prompt)
     positions = None if span is None else positions_in(span, encoded)
     rough = in_precision(lm, precision)
@@ -179,6 +179,14 @@ def attribute_continuation(
     targets = [replace(target, following=()) for target in span_target(lm, encoded, ids).span]
     rows = explained(lm, prompts, targets, method, quantity, positions, rough, chunk_size, on_progress)
     return AttributionMatrix("continuation", rows)
+
+
+def chosen(method: Method | None, quantity: Quantity | None) -> tuple[Method, Quantity]:
+    """The method and what it explains, each by default. Raises ValueError for what is not a method."""
+    method = method if method is not None else IntegratedGradients()
+    if not isinstance(method, Method):
+        raise ValueError(f"the method is {method!r}; give an instance, such as IntegratedGradients()")
+    return method, quantity if quantity is not None else method.quantity
 
 
 def explained(
@@ -267,14 +275,14 @@ def local(
 
     points = precise(embeddings)
     settings: dict[str, Any] = {"chunk_size": len(questions), "on_progress": on_progress}
-    together = Objective(function, points[0], lm, questions[0].prompt, **settings)
-    _, gradient = gradients(together, points)
+    batch = Objective(function, points[0], lm, questions[0].prompt, **settings)
+    _, gradient = gradients(batch, points)
     found: list[Attribution | Exception] = []
     for question, target, point, slope in zip(questions, targets, points, gradient, strict=True):
         if isinstance(target, Exception):
             found.append(target)
             continue
-        objective = Objective(together.function, point, lm, question.prompt, gradients_spent=1)
+        objective = Objective(function, point, lm, question.prompt, gradients_spent=1)
         evidence = Evidence(method.at(objective, point[None], slope[None])[0])
         found.append(result(objective, evidence, target, method, quantity))
     return found

@@ -89,9 +89,10 @@ class AttributionMatrix(Saved):
     def title(self) -> str:
         """What is explained, in words."""
         first = self.attributions[0]
-        text = "".join(self.targets) if first.target else first.quantity
-        what = "next tokens" if self.kind == "candidates" else f"tokens of the continuation {text!r}"
-        foils = first.target.foils if first.target else ()
+        if first.target is None:
+            return f"{first.quantity} at {len(self)} places of a continuation"
+        what = "next tokens" if self.kind == "candidates" else f"tokens of the continuation {''.join(self.targets)!r}"
+        foils = first.target.foils
         rather = " rather than " + ", ".join(repr(foil.text) for foil in foils) if foils else ""
         return f"{len(self)} {what}{rather}"
 

@@ -13,6 +13,7 @@ from interpret.attribution import Attribution
 from interpret.gradients import gradients
 from interpret.logits import precise
 from interpret.matrix import AttributionMatrix
+from interpret.memory import Memory
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Evidence, LocalMethod, Method
 from interpret.objective import Objective
@@ -39,6 +40,7 @@ def attribute(
     quantity: Quantity | None = ...,
     span: Span | None = ...,
     chunk_size: int | None = ...,
+    memory_budget: int | None = ...,
     on_progress: Callable[[int], object] | None = ...,
 ) -> Attribution: ...
 
@@ -55,6 +57,7 @@ def attribute(
     quantity: Quantity | None = ...,
     span: Span | None = ...,
     chunk_size: int | None = ...,
+    memory_budget: int | None = ...,
     on_progress: Callable[[int], object] | None = ...,
 ) -> AttributionMatrix: ...
 
@@ -70,6 +73,7 @@ def attribute(
     quantity: Quantity | None = None,
     span: Span | None = None,
     chunk_size: int | None = None,
+    memory_budget: int | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> Attribution | AttributionMatrix:
     """Say which parts of a prompt speak for a next token.
@@ -87,7 +91,10 @@ def attribute(
         quantity: what about the target is explained; by default its log-probability, or what a convention says.
         span: the part of the prompt to explain it by: characters (start, end), a regular expression, or the number of
             a chat message. Only its tokens move; the others are context and have no score.
-        chunk_size: how many points (path steps, noise samples) run at once; scores do not depend on it.
+        chunk_size: how many points (path steps, noise samples) run at once; by default as many as are fast and fit
+            the memory. Scores do not depend on it.
+        memory_budget: the bytes that may be taken above the model's weights, by estimate; by default half of what is
+            free. If the device runs out all the same, the run goes on with fewer points at once, and a warning.
         on_progress: called with the number of gradients just taken, for a progress bar.
 
     Returns:
@@ -96,28 +103,30 @@ def attribute(
 
     Raises:
         ValueError: a prompt that is empty, too long or has unknown ids; a target that is not one token there; a span
-            without tokens.
+            without tokens; a prompt that does not fit the memory even alone.
+        MemoryError: the device runs out with one point at a time.
         FloatingPointError: the objective or a gradient is not finite.
     """
     method = method if method is not None else IntegratedGradients()
     quantity = quantity if quantity is not None else method.quantity
-    encoded = lm.prompt(prompt)
+    encoded, memory = lm.prompt(prompt), Memory(memory_budget)
+    memory.check(lm, encoded)
     positions = None if span is None else positions_in(span, encoded)
     if candidates is not None:
         if target is not None:
             raise ValueError("give either a target or candidates, not both")
         targets = candidates_of(lm, encoded, candidates, contrast)
         prompts = [encoded] * len(targets)
-        rows = explained(lm, prompts, targets, method, quantity, positions, chunk_size, on_progress)
+        rows = explained(lm, prompts, targets, method, quantity, positions, chunk_size, on_progress, memory)
         return AttributionMatrix("candidates", rows)
     if isinstance(method, LocalMethod) and positions is None and not is_span(target):
         token: Any = target
-        (found,) = local(lm, [Question(encoded, token, contrast)], method, quantity, on_progress)
+        (found,) = local(lm, [Question(encoded, token, contrast)], method, quantity, on_progress, memory)
         if isinstance(found, Exception):
             raise found
         return found
     resolved = target_of(lm, encoded, target, contrast)
-    objective = Objective.of(lm, encoded, resolved, quantity, positions, chunk_size, on_progress)
+    objective = Objective.of(lm, encoded, resolved, quantity, positions, chunk_size, on_progress, memory)
     return one(objective, resolved, method, quantity)
 
 
@@ -131,6 +140,7 @@ def attribute_continuation(
     quantity: Quantity | None = None,
     span: Span | None = None,
     chunk_size: int | None = None,
+    memory_budget: int | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> AttributionMatrix:
     """Explain every token of a continuation by all that stands before it.
@@ -144,6 +154,7 @@ def attribute_continuation(
         quantity: as for `attribute`.
         span: as for `attribute`: only these tokens of the prompt move, neither the others nor the continuation.
         chunk_size: as for `attribute`.
+        memory_budget: as for `attribute`.
         on_progress: as for `attribute`.
 
     Returns:
@@ -156,7 +167,8 @@ def attribute_continuation(
     """
     method = method if method is not None else IntegratedGradients()
     quantity = quantity if quantity is not None else method.quantity
-    encoded = lm.prompt(prompt)
+    encoded, memory = lm.prompt(prompt), Memory(memory_budget)
+    memory.check(lm, encoded)
     positions = None if span is None else positions_in(span, encoded)
     if continuation is None:
         ids = lm.generate(encoded, max_new_tokens)
@@ -165,13 +177,14 @@ def attribute_continuation(
     else:
         ids = continuation_ids(continuation, encoded, lm.vocab)
     whole = lm.prompt(encoded.extended(ids[:-1], lm.vocab))
+    memory.check(lm, whole)
     target = span_target(lm, encoded, ids)
     rows: list[Attribution] = []
     for begin in range(0, len(ids), TARGETS_A_BLOCK):
         places = range(begin, min(begin + TARGETS_A_BLOCK, len(ids)))
         prompts = [whole.first(len(encoded) + place) for place in places]
         targets = [replace(target.span[place], following=()) for place in places]
-        rows += explained(lm, prompts, targets, method, quantity, positions, chunk_size, on_progress)
+        rows += explained(lm, prompts, targets, method, quantity, positions, chunk_size, on_progress, memory)
     return AttributionMatrix("continuation", tuple(rows))
 
 
@@ -184,9 +197,10 @@ def explained(
     positions: Sequence[int] | None,
     chunk_size: int | None,
     on_progress: Callable[[int], object] | None,
+    memory: Memory,
 ) -> tuple[Attribution, ...]:
     """Several targets, each after its own prompt, of which each begins the last; forward passes are shared."""
-    objectives = Objective.together_of(lm, prompts, targets, quantity, positions, chunk_size, on_progress)
+    objectives = Objective.together_of(lm, prompts, targets, quantity, positions, chunk_size, on_progress, memory)
     if method.drawn and len(prompts[0]) < len(prompts[-1]):  # other lengths, other draws: there is nothing to share
         for objective in objectives:
             objective.together = None
@@ -216,6 +230,7 @@ def local(
     method: LocalMethod,
     quantity: Quantity,
     on_progress: Callable[[int], object] | None = None,
+    memory: Memory | None = None,
 ) -> list[Attribution | Exception]:
     """Questions with prompts of one length, answered together in one forward and one backward pass.
 
@@ -242,8 +257,10 @@ def local(
             return error
 
     points = precise(embeddings)
-    settings: dict[str, Any] = {"chunk_size": len(questions), "on_progress": on_progress}
-    together = Objective(function, points[0], lm, questions[0].prompt, **settings)
+    together = Objective(
+        function, points[0], lm, questions[0].prompt, chunk_size=len(questions), on_progress=on_progress,
+        memory=memory or Memory(), divisible=False,
+    )  # fmt: skip
     _, gradient = gradients(together, points)
     found: list[Attribution | Exception] = []
     for question, target, point, slope in zip(questions, targets, points, gradient, strict=True):

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.logits import Logits
+from interpret.memory import Memory, Result
 from interpret.quantity import LOG_PROBABILITY, Quantity
 from nexttoken import NextTokenLM, Prompt, Target
 
@@ -55,11 +56,14 @@ class Objective:
         lm: the model behind the function, for baselines that ask it; None for a function of one's own.
         prompt: the prompt behind the embeddings, likewise.
         positions: the places of these tokens in the prompt; None where they are the whole prompt.
-        chunk_size: how many points run at once; by default as many as fill about 128 rows of tokens.
+        chunk_size: how many points run at once; by default as many as fill about 128 rows of tokens, if they fit.
         on_progress: called with the number of gradients just taken.
         together: the objectives it shares forward passes with.
         member: its number among them.
         gradients_spent: gradients taken so far.
+        memory: what the run may take, shared by all objectives of a run.
+        fitting: how many points fit at once, by its estimate; None where there is none.
+        divisible: whether the function takes fewer points than are asked for.
         forwards_spent: forward passes without a gradient so far.
     """
 
@@ -72,6 +76,9 @@ class Objective:
     on_progress: Callable[[int], object] | None = None
     together: Together | None = None
     member: int = 0
+    memory: Memory = field(default_factory=Memory)
+    fitting: int | None = None
+    divisible: bool = True
     gradients_spent: int = 0
     forwards_spent: int = 0
 
@@ -89,6 +96,7 @@ class Objective:
         positions: Sequence[int] | None = None,
         chunk_size: int | None = None,
         on_progress: Callable[[int], object] | None = None,
+        memory: Memory | None = None,
     ) -> Objective:
         """The quantity of a target as a function of a prompt's embeddings, in float32 or better at the loss.
 
@@ -102,7 +110,8 @@ class Objective:
         logits = Logits(lm, prompt, moving, places, following)
         return cls(
             lambda points: quantity.of_span(logits(points), targets), logits.embeddings, lm, prompt,
-            None if positions is None else moving, chunk_size, on_progress,
+            None if positions is None else moving, chunk_size, on_progress, memory=memory or Memory(),
+            fitting=memory.points(lm, prompt, len(following), len(places)) if memory else None,
         )  # fmt: skip
 
     @classmethod
@@ -115,6 +124,7 @@ class Objective:
         positions: Sequence[int] | None = None,
         chunk_size: int | None = None,
         on_progress: Callable[[int], object] | None = None,
+        memory: Memory | None = None,
     ) -> list[Objective]:
         """One objective for each target, after prompts of which each begins the last one; they share forward passes."""
         longest = prompts[-1]
@@ -131,10 +141,12 @@ class Objective:
 
         seen = [[place for place in moving if place < len(prompt)] for prompt in prompts]
         together = Together(function, [len(places) for places in seen])
+        fitting = memory.points(lm, longest, places=len(prompts)) if memory else None
         return [
             cls(
                 alone(prompt, target, places), logits.embeddings[: len(places)], lm, prompt,
                 None if positions is None else tuple(places), chunk_size, on_progress, together, number,
+                memory or Memory(), fitting,
             )
             for number, (prompt, target, places) in enumerate(zip(prompts, targets, seen, strict=True))
         ]  # fmt: skip
@@ -147,8 +159,13 @@ class Objective:
         """The place in the prompt of each token that may move."""
         return self.positions if self.positions is not None else range(len(self.embeddings))
 
-    def chunks(self, points: Float[Tensor, "point token dim"]) -> Iterator[Float[Tensor, "chunk token dim"]]:
-        """The points in chunks that run at once, detached and copied, so that nothing of the caller's is touched."""
-        size = self.chunk_size or max(1, ROWS_A_CHUNK // points.shape[1])
-        for chunk in points.detach().split(size):
-            yield chunk.clone()
+    def in_chunks(
+        self, function: Callable[[Tensor], Result], points: Float[Tensor, "point token dim"]
+    ) -> Iterator[Result]:
+        """A function's results on the points, in chunks that fit the memory (see Memory.in_chunks)."""
+        return self.memory.in_chunks(function, points, self.points_at_once(points.shape[1]), self.divisible)
+
+    def points_at_once(self, length: int) -> int:
+        """How many points of so many tokens run at once."""
+        fast = max(1, ROWS_A_CHUNK // length)
+        return self.chunk_size or min(fast, self.fitting or fast)

@@ -23,7 +23,7 @@ def values(objective: Objective, points: Float[Tensor, "point token dim"]) -> Fl
 
 
 def gradients(
-    objective: Objective, points: Float[Tensor, "point token dim"]
+    objective: Objective, points: Float[Tensor, "point token dim"], exact_values: bool = False
 ) -> tuple[Float[Tensor, " point"], Float[Tensor, "point token dim"]]:
     """The objective's values (point,) and their gradients (point, token, dim) at each point.
 
@@ -31,22 +31,27 @@ def gradients(
     the global random state stay as they were, after errors too. The result does not depend on the chunk size beyond
     rounding.
 
+    Args:
+        objective: what is explained.
+        points: where.
+        exact_values: the values are those of `values`, which costs another forward pass a point where gradients are
+            taken in less precision.
+
     Raises:
         FloatingPointError: a value or gradient is not finite; the message says at which point and token.
     """
-    together = objective.together
+    together, objective.together = objective.together, None  # only what is asked first was asked in common
     if together is not None and together.points is None:
         take_together(objective, together, points)
     if together is not None and together.know(points):
         assert together.values is not None
         value, gradient = together.values[:, objective.member], together.gradients[objective.member]
-        objective.gradients_spent += len(points)
     else:
-        value, (gradient,) = take(objective, lambda chunk: objective.function(chunk)[:, None], points)
+        value, (gradient,) = take(objective, lambda chunk: objective.moved(chunk)[:, None], points)
         value = value[:, 0]
-        objective.gradients_spent += len(points)
+    objective.gradients_spent += len(points)
     refuse_non_finite(objective, value, gradient)
-    return value, gradient
+    return values(objective, points) if exact_values and objective.rough else value, gradient
 
 
 def take_together(objective: Objective, together: Together, points: Float[Tensor, "point token dim"]) -> None:

@@ -56,9 +56,10 @@ class Objective:
         lm: the model behind the function, for baselines that ask it; None for a function of one's own.
         prompt: the prompt behind the embeddings, likewise.
         positions: the places of these tokens in the prompt; None where they are the whole prompt.
+        rough: the function in less precision, of which the gradients are taken; None where they are the function's own.
         chunk_size: how many points run at once; by default as many as fill about 128 rows of tokens, if they fit.
         on_progress: called with the number of gradients just taken.
-        together: the objectives it shares forward passes with.
+        together: the objectives it shares forward passes with, until it has asked for gradients once.
         member: its number among them.
         gradients_spent: gradients taken so far.
         memory: what the run may take, shared by all objectives of a run.
@@ -72,6 +73,7 @@ class Objective:
     lm: NextTokenLM | None = None
     prompt: Prompt | None = None
     positions: tuple[int, ...] | None = None
+    rough: Callable[[Tensor], Tensor] | None = None
     chunk_size: int | None = None
     on_progress: Callable[[int], object] | None = None
     together: Together | None = None
@@ -94,6 +96,7 @@ class Objective:
         target: Target,
         quantity: Quantity = LOG_PROBABILITY,
         positions: Sequence[int] | None = None,
+        rough: NextTokenLM | None = None,
         chunk_size: int | None = None,
         on_progress: Callable[[int], object] | None = None,
         memory: Memory | None = None,
@@ -101,16 +104,21 @@ class Objective:
         """The quantity of a target as a function of a prompt's embeddings, in float32 or better at the loss.
 
         The tokens at `positions` move, or all of them. Of a target of several tokens, each is predicted from the prompt
-        and those before it, which do not move.
+        and those before it, which do not move. Gradients are those of `rough`, the model in less precision, if given.
         """
         targets = target.span
         following = [each.id for each in targets[:-1]]
-        moving = tuple(positions) if positions is not None else tuple(range(len(prompt)))
         places = range(len(prompt) - 1, len(prompt) + len(following))
+        moving = positions if positions is not None else range(len(prompt))
         logits = Logits(lm, prompt, moving, places, following)
+
+        def of_span(logits: Logits) -> Callable[[Tensor], Tensor]:
+            return lambda points: quantity.of_span(logits(points), targets)
+
         return cls(
-            lambda points: quantity.of_span(logits(points), targets), logits.embeddings, lm, prompt,
-            None if positions is None else moving, chunk_size, on_progress, memory=memory or Memory(),
+            of_span(logits), logits.embeddings, lm, prompt, None if positions is None else tuple(positions),
+            None if rough is None else of_span(Logits(rough, prompt, moving, places, following)),
+            chunk_size, on_progress, memory=memory or Memory(),
             fitting=memory.points(lm, prompt, len(following), len(places)) if memory else None,
         )  # fmt: skip
 
@@ -122,34 +130,40 @@ class Objective:
         targets: Sequence[Target],
         quantity: Quantity = LOG_PROBABILITY,
         positions: Sequence[int] | None = None,
+        rough: NextTokenLM | None = None,
         chunk_size: int | None = None,
         on_progress: Callable[[int], object] | None = None,
         memory: Memory | None = None,
     ) -> list[Objective]:
         """One objective for each target, after prompts of which each begins the last one; they share forward passes."""
         longest = prompts[-1]
-        moving = tuple(positions) if positions is not None else tuple(range(len(longest)))
-        logits = Logits(lm, longest, moving, [len(prompt) - 1 for prompt in prompts])
+        moving = positions if positions is not None else range(len(longest))
+        logits = Logits(rough or lm, longest, moving, [len(prompt) - 1 for prompt in prompts])
 
         def function(points: Tensor) -> Tensor:
             every = logits(points)
             return torch.stack([quantity.function(every[:, i], target) for i, target in enumerate(targets)], dim=1)
 
-        def alone(prompt: Prompt, target: Target, places: Sequence[int]) -> Callable[[Tensor], Tensor]:
-            made = cache(lambda: cls.of(lm, prompt, target, quantity, places))  # only if it is asked for
-            return lambda points: made().function(points)
+        together = Together(function, [sum(place < len(prompt) for place in moving) for prompt in prompts])
 
-        seen = [[place for place in moving if place < len(prompt)] for prompt in prompts]
-        together = Together(function, [len(places) for places in seen])
-        fitting = memory.points(lm, longest, places=len(prompts)) if memory else None
-        return [
-            cls(
-                alone(prompt, target, places), logits.embeddings[: len(places)], lm, prompt,
-                None if positions is None else tuple(places), chunk_size, on_progress, together, number,
+        def member(number: int) -> Objective:
+            prompt, length = prompts[number], together.lengths[number]
+            places = None if positions is None else tuple(positions)[:length]
+            made = cache(lambda: cls.of(lm, prompt, targets[number], quantity, places, rough))  # if it is asked for
+            return cls(
+                lambda points: made().function(points), own[:length], lm, prompt, places,
+                rough and (lambda points: made().moved(points)), chunk_size, on_progress, together, number,
                 memory or Memory(), fitting,
-            )
-            for number, (prompt, target, places) in enumerate(zip(prompts, targets, seen, strict=True))
-        ]  # fmt: skip
+            )  # fmt: skip
+
+        fitting = memory.points(lm, longest, places=len(prompts)) if memory else None
+        own = Logits(lm, longest, moving, [-1]).embeddings
+        return [member(number) for number in range(len(targets))]
+
+    @property
+    def moved(self) -> Callable[[Tensor], Tensor]:
+        """The function whose gradients are taken."""
+        return self.rough or self.function
 
     def at_rest(self) -> AbstractContextManager[None]:
         """The model held still while values and gradients are computed; afterwards it is as it was."""

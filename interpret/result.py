@@ -36,7 +36,7 @@ def result(objective: Objective, evidence: Evidence, target: Target, method: Met
         method=repr(method),
         reduction=method.reduction.name,
         signed=method.reduction.signed,
-        model=objective.lm.name,
+        model=objective.lm.name + (" (gradients in bfloat16)" if objective.rough else ""),
         gradients_spent=objective.gradients_spent,
         forwards_spent=objective.forwards_spent,
         completeness=evidence.completeness and replace(evidence.completeness, unit=quantity.unit),

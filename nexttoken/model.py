@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,7 @@ class NextTokenLM(nn.Module):
         self.max_length = max_length
         self.name = type(self).__name__
         self._loss_sum, self._loss_count = 0.0, 0
+        self._copies: dict[torch.dtype, tuple[list[tuple[int, int]], NextTokenLM]] = {}
         if initializer is not None:
             initializer(self)
 
@@ -192,6 +194,15 @@ class NextTokenLM(nn.Module):
                 getattr(module, name).requires_grad_(True)
             for module, training in modes:
                 module.training = training
+
+    def in_precision(self, dtype: torch.dtype) -> NextTokenLM:
+        """This model in another precision, as a copy that is kept as long as the weights stay as they are."""
+        state = [(parameter.data_ptr(), parameter._version) for parameter in self.parameters()]
+        if dtype not in self._copies or self._copies[dtype][0] != state:
+            copied = copy.deepcopy(self, {id(self.vocab): self.vocab, id(self._copies): {}})
+            copied.to(dtype).eval().requires_grad_(False)
+            self._copies[dtype] = (state, copied)
+        return self._copies[dtype][1]
 
     def _recurrent(self) -> bool:
         """Whether there is a recurrent layer: cuDNN refuses its backward pass in evaluation mode."""

@@ -155,9 +155,7 @@ def test_the_bundled_model_explained_by_a_question(bundled):
 # What stands before a span runs once
 
 
-@pytest.fixture(
-    params=["GPT2LMHeadModel", "LlamaForCausalLM", "Qwen3ForCausalLM", "MixtralForCausalLM", "PhiForCausalLM"]
-)
+@pytest.fixture(params=["GPT2LMHeadModel", "LlamaForCausalLM", "Qwen3ForCausalLM", "PhiForCausalLM"])
 def keeping(request):
     return NextTokenLM.from_pretrained(tiny_models.build(request.param).double())
 

@@ -1,5 +1,7 @@
 """Targets: several candidates, spans of tokens, whole continuations, and quantities of the caller's own."""
 
+from dataclasses import dataclass
+
 import captum.attr
 import pytest
 import torch
@@ -28,6 +30,8 @@ from interpret import (
     explain,
     log_odds,
 )
+from interpret.gradients import gradients
+from interpret.methods.method import Evidence, Method
 
 TEXT = "The keys to the cabinet"
 METHODS = [
@@ -102,6 +106,46 @@ def test_a_continuation_does_not_depend_on_its_blocks(tiny, monkeypatch, size):
     monkeypatch.setattr(explain, "TARGETS_A_BLOCK", size)
     parts = attribute_continuation(tiny, TEXT, " are the dog", IntegratedGradients(steps=3), chunk_size=1)
     close(parts.scores.nan_to_num(), whole.scores.nan_to_num())
+
+
+def test_many_candidates_do_not_depend_on_their_blocks(tiny, monkeypatch):
+    whole = attribute(tiny, TEXT, method=IntegratedGradients(steps=3), candidates=5)
+    monkeypatch.setattr(explain, "TARGETS_A_BLOCK", 2)
+    calls = counted(tiny, monkeypatch)
+    parts = attribute(tiny, TEXT, method=IntegratedGradients(steps=3), candidates=5)
+    close(parts.scores, whole.scores)
+    assert calls.count(3) == 3  # the path once for each block of two, so no more gradients are kept
+
+
+@dataclass(frozen=True)
+class GradientsOfTwoNetworks(Method):
+    """How the gradient changes where the network's logits are doubled: it asks twice at one point."""
+
+    def __call__(self, objective, x):
+        before = gradients(objective, x[None])[1][0]
+
+        def doubled(module, inputs, output):
+            output.logits = 2 * output.logits
+            return output
+
+        handle = objective.lm.language_model_head.register_forward_hook(doubled)
+        try:
+            return Evidence((gradients(objective, x[None])[1][0] - before) * x)
+        finally:
+            handle.remove()
+
+    def cost(self, tokens):
+        return 2
+
+
+def test_only_what_is_asked_first_is_shared(tiny):
+    """A method may ask again at the same point, of a network that it has changed by then."""
+    matrix = attribute(tiny, TEXT, method=GradientsOfTwoNetworks(), candidates=2)
+    for predicted, row in zip(tiny.predict(TEXT, 2), matrix, strict=True):
+        alone = attribute(tiny, TEXT, predicted.id, GradientsOfTwoNetworks())
+        assert float(alone.scores.abs().max()) > 0
+        close(row.scores, alone.scores)
+        assert row.gradients_spent == alone.gradients_spent == 2
 
 
 def test_what_targets_have_in_common_runs_once(tiny, monkeypatch):

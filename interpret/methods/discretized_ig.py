@@ -50,7 +50,7 @@ class DiscretizedIG(Method):
         tracks = [self.track(*each, words) for each in zip(x, start, strict=True)]
         points = [torch.stack(step) for step in zip(*tracks, strict=True)]
         path = torch.stack([*points, start]).flip(0)
-        value, gradient = gradients(objective, path)
+        value, gradient = gradients(objective, path, exact_values=True)
         attributions = ((path[1:] - path[:-1]) * (gradient[1:] + gradient[:-1]) / 2).sum(0)
         completeness = Completeness.of(float(value[-1]), float(value[0]), float(attributions.double().sum()))
         warn_of_gap(completeness, f"more steps than {self.steps}, or another baseline")

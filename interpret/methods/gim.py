@@ -45,6 +45,8 @@ class GIM(Method):
         lm: Any = objective.lm
         if lm is None or not hasattr(lm, "attention"):
             raise ValueError("GIM changes a transformer's backward pass; it needs a Hugging Face model")
+        if objective.rough:
+            raise ValueError("GIM changes the model's own backward pass, in its own precision; leave out precision")
         own = values(objective, x[None])
         with lm.attention(self.attend), frozen_norms(lm):
             value, gradient = gradients(objective, x[None])

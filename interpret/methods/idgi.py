@@ -42,7 +42,7 @@ class IDGI(Method):
         held = held_tokens(self.hold, objective, x)
         start = torch.where(held[:, None], x, self.baseline(objective, x))
         alphas = quadrature("left", self.steps)[0].to(x)[:, None, None]
-        value, gradient = gradients(objective, start + alphas * (x - start))
+        value, gradient = gradients(objective, start + alphas * (x - start), exact_values=True)
         ends = values(objective, torch.stack([start, x]))
         steps = torch.cat([value[1:], ends[1:]]) - value
         squared = gradient.masked_fill(held[:, None], 0).square()

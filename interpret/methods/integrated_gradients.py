@@ -93,7 +93,9 @@ class IntegratedGradients(Method):
 
         def explore(alphas: Sequence[float]) -> list[Point]:
             way = x - start
-            value, gradient = gradients(objective, start + torch.tensor(alphas).to(x)[:, None, None] * way)
+            value, gradient = gradients(
+                objective, start + torch.tensor(alphas).to(x)[:, None, None] * way, exact_values=True
+            )
             slopes = (gradient.double() * way.double()).sum(-1)
             return [Point(*each) for each in zip(alphas, value.tolist(), slopes, strict=True)]
 

@@ -1,0 +1,87 @@
+"""Gradients in bfloat16: rougher scores, honest values, and the caller's model as it was."""
+
+import pytest
+import torch
+
+from interpret import (
+    GIM,
+    IDGI,
+    GradientTimesInput,
+    IntegratedGradients,
+    SmoothGrad,
+    VanillaGradient,
+    attribute,
+    attribute_continuation,
+)
+
+TEXT = "The keys to the cabinet are"
+ROUGH = 0.1  # bfloat16 has 8 bits; of the largest score
+METHODS = [VanillaGradient(), GradientTimesInput(), IntegratedGradients(steps=8), SmoothGrad(samples=4), IDGI(steps=8)]
+pytestmark = pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
+
+
+def close(found, expected, tolerance):
+    assert float((found - expected).abs().max() / expected.abs().max()) < tolerance
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_scores_are_rough_and_values_exact(tiny32, method, untouched):
+    with untouched(tiny32):
+        rough = attribute(tiny32, TEXT, " a", method, precision="bfloat16")
+    exact = attribute(tiny32, TEXT, " a", method)
+    close(rough.scores, exact.scores, ROUGH)
+    assert not torch.equal(rough.scores, exact.scores)
+    assert rough.target == exact.target
+    assert rough.model.endswith("(gradients in bfloat16)")
+    if exact.completeness:
+        assert rough.completeness.value == pytest.approx(exact.completeness.value, rel=1e-6)
+        assert rough.completeness.baseline_value == pytest.approx(exact.completeness.baseline_value, rel=1e-6)
+
+
+def test_a_certificate_is_about_the_models_own_values(tiny32):
+    """What bfloat16 misses is in the gap: the sum of the scores against the float32 change."""
+    rough = attribute(tiny32, TEXT, " a", IntegratedGradients(tolerance=0.3), precision="bfloat16")
+    c = rough.completeness
+    exact = attribute(tiny32, TEXT, " a", IntegratedGradients(steps=4)).completeness
+    assert c.value == pytest.approx(exact.value, rel=1e-6)
+    assert c.gap == pytest.approx(abs(float(rough.scores.sum()) - (c.value - c.baseline_value)), abs=1e-9)
+    assert c.certified_gap >= c.gap
+
+
+def test_matrices_and_spans(tiny32):
+    method = GradientTimesInput()
+    for call in (
+        lambda **options: attribute(tiny32, TEXT, method=method, candidates=3, **options),
+        lambda **options: attribute_continuation(tiny32, TEXT, " a", method, **options),
+        lambda **options: attribute(tiny32, TEXT, " a", method, span="cabinet", **options),
+    ):
+        close(call(precision="bfloat16").scores.nan_to_num(), call().scores.nan_to_num(), ROUGH)
+
+
+def test_the_copy_follows_the_weights(tiny32):
+    """A copy in another precision is made once, and again when a weight has changed."""
+    copy = tiny32.in_precision(torch.bfloat16)
+    assert tiny32.in_precision(torch.bfloat16) is copy
+    weight = tiny32.text_field_embedder.weight
+    with torch.no_grad():
+        weight.mul_(2)
+        try:
+            changed = tiny32.in_precision(torch.bfloat16)
+            assert changed is not copy
+            assert torch.equal(changed.text_field_embedder.weight, weight.to(torch.bfloat16))
+        finally:
+            weight.div_(2)
+    assert all(parameter.dtype == torch.float32 for parameter in tiny32.parameters())
+
+
+def test_errors(tiny32):
+    with pytest.raises(ValueError, match="GIM changes the model's own backward pass"):
+        attribute(tiny32, TEXT, " a", GIM(), precision="bfloat16")
+
+
+def test_the_bundled_model(bundled):
+    prompt = "The keys to the cabinet near the door"
+    rough = attribute(bundled, prompt, " are", GradientTimesInput(), precision="bfloat16")
+    exact = attribute(bundled, prompt, " are", GradientTimesInput())
+    close(rough.scores, exact.scores, ROUGH)
+    assert rough.target.probability == pytest.approx(exact.target.probability, rel=1e-5)

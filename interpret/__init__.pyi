@@ -15,6 +15,7 @@ from .explain import attribute_continuation as attribute_continuation
 from .many import Failure as Failure
 from .many import attribute_many as attribute_many
 from .matrix import AttributionMatrix as AttributionMatrix
+from .memory import MemoryShortageWarning as MemoryShortageWarning
 from .methods.captum import Captum as Captum
 from .methods.discretized_ig import DiscretizedIG as DiscretizedIG
 from .methods.expected_gradients import ExpectedGradients as ExpectedGradients

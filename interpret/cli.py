@@ -103,6 +103,9 @@ def explain(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Save all numbers as JSON.")] = None,
     model: ModelOption = None,
+    memory_budget: Annotated[
+        float | None, typer.Option(help="GB to take above the model's weights; by default half of what is free.")
+    ] = None,
     tolerance: Annotated[
         float | None, typer.Option(help="The gap of integrated gradients that is good enough.")
     ] = None,
@@ -144,23 +147,29 @@ def explain(
         from rich.console import Console
 
         from interpret import AttributionMatrix, attribute, attribute_continuation
+        from interpret.memory import GIGA
         from interpret.views.terminal import headline, matrix_table, running_text, table
 
         text = read(prompt)
         encoded = lm.prompt([{"role": "user", "content": text}] if chat else text)
+        budget = None if memory_budget is None else int(memory_budget * GIGA)
         result: Attribution | AttributionMatrix
         count = candidates or generate or (1 if continuation is None else None)
         with progress(console, count and count * chosen.cost(len(encoded))) as advance:
             if continuation is not None or generate:
                 result = attribute_continuation(
-                    lm, encoded, continuation, chosen, max_new_tokens=generate or 1, span=span, on_progress=advance
-                )
+                    lm, encoded, continuation, chosen, max_new_tokens=generate or 1, span=span, memory_budget=budget,
+                    on_progress=advance,
+                )  # fmt: skip
             elif candidates:
                 result = attribute(
-                    lm, encoded, None, chosen, contrast=contrast, candidates=candidates, span=span, on_progress=advance
-                )
+                    lm, encoded, None, chosen, contrast=contrast, candidates=candidates, span=span,
+                    memory_budget=budget, on_progress=advance,
+                )  # fmt: skip
             else:
-                result = attribute(lm, encoded, target, chosen, contrast=contrast, span=span, on_progress=advance)
+                result = attribute(
+                    lm, encoded, target, chosen, contrast=contrast, span=span, memory_budget=budget, on_progress=advance
+                )
                 result = result if by is None else result.totals(by)  # type: ignore[arg-type]
         for path in outputs:
             result.save(path)

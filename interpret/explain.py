@@ -13,6 +13,7 @@ from interpret.attribution import Attribution
 from interpret.gradients import gradients
 from interpret.logits import precise
 from interpret.matrix import AttributionMatrix
+from interpret.memory import Memory
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Evidence, LocalMethod, Method
 from interpret.objective import Objective
@@ -41,6 +42,7 @@ def attribute(
     span: Span | None = ...,
     precision: Precision = ...,
     chunk_size: int | None = ...,
+    memory_budget: int | None = ...,
     on_progress: Callable[[int], object] | None = ...,
 ) -> Attribution: ...
 
@@ -58,6 +60,7 @@ def attribute(
     span: Span | None = ...,
     precision: Precision = ...,
     chunk_size: int | None = ...,
+    memory_budget: int | None = ...,
     on_progress: Callable[[int], object] | None = ...,
 ) -> AttributionMatrix: ...
 
@@ -74,6 +77,7 @@ def attribute(
     span: Span | None = None,
     precision: Precision = "float32",
     chunk_size: int | None = None,
+    memory_budget: int | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> Attribution | AttributionMatrix:
     """Say which parts of a prompt speak for a next token.
@@ -93,7 +97,10 @@ def attribute(
             a chat message. Only its tokens move; the others are context and have no score.
         precision: in which gradients are taken, where the model has more: "bfloat16" is about twice as fast on hardware
             that has it, and rougher. Probabilities and the values in certificates stay the model's own.
-        chunk_size: how many points (path steps, noise samples) run at once; scores do not depend on it.
+        chunk_size: how many points (path steps, noise samples) run at once; by default as many as are fast and fit
+            the memory. Scores do not depend on it.
+        memory_budget: the bytes that may be taken above the model's weights, by estimate; by default half of what is
+            free. If the device runs out all the same, the run goes on with fewer points at once, and a warning.
         on_progress: called with the number of gradients just taken, for a progress bar.
 
     Returns:
@@ -102,11 +109,13 @@ def attribute(
 
     Raises:
         ValueError: a prompt that is empty, too long or has unknown ids; a target that is not one token there; a span
-            without tokens.
+            without tokens; a prompt that does not fit the memory even alone.
+        MemoryError: the device runs out with one point at a time.
         FloatingPointError: the objective or a gradient is not finite.
     """
     method, quantity = chosen(method, quantity)
-    encoded = lm.prompt(prompt)
+    encoded, memory = lm.prompt(prompt), Memory(memory_budget)
+    memory.check(lm, encoded)
     positions = None if span is None else positions_in(span, encoded)
     rough = in_precision(lm, precision)
     if candidates is not None:
@@ -116,16 +125,16 @@ def attribute(
             raise ValueError(f"the {quantity.name} is the same for every next token; leave out the candidates")
         targets = candidates_of(lm, encoded, candidates, contrast)
         prompts = [encoded] * len(targets)
-        rows = explained(lm, prompts, targets, method, quantity, positions, rough, chunk_size, on_progress)
+        rows = explained(lm, prompts, targets, method, quantity, positions, rough, chunk_size, on_progress, memory)
         return AttributionMatrix("candidates", rows)
     if isinstance(method, LocalMethod) and positions is None and not rough and not is_span(target):
         token: Any = target
-        (found,) = local(lm, [Question(encoded, token, contrast)], method, quantity, on_progress)
+        (found,) = local(lm, [Question(encoded, token, contrast)], method, quantity, on_progress, memory)
         if isinstance(found, Exception):
             raise found
         return found
     resolved = target_of(lm, encoded, target, contrast)
-    objective = Objective.of(lm, encoded, resolved, quantity, positions, rough, chunk_size, on_progress)
+    objective = Objective.of(lm, encoded, resolved, quantity, positions, rough, chunk_size, on_progress, memory)
     return one(objective, resolved, method, quantity)
 
 
@@ -140,6 +149,7 @@ def attribute_continuation(
     span: Span | None = None,
     precision: Precision = "float32",
     chunk_size: int | None = None,
+    memory_budget: int | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> AttributionMatrix:
     """Explain every token of a continuation by all that stands before it.
@@ -154,6 +164,7 @@ def attribute_continuation(
         span: as for `attribute`: only these tokens of the prompt move, neither the others nor the continuation.
         precision: as for `attribute`.
         chunk_size: as for `attribute`.
+        memory_budget: as for `attribute`.
         on_progress: as for `attribute`.
 
     Returns:
@@ -165,7 +176,8 @@ def attribute_continuation(
         ValueError: as for `attribute`; an empty continuation; a model that would say nothing.
     """
     method, quantity = chosen(method, quantity)
-    encoded = lm.prompt(prompt)
+    encoded, memory = lm.prompt(prompt), Memory(memory_budget)
+    memory.check(lm, encoded)
     positions = None if span is None else positions_in(span, encoded)
     rough = in_precision(lm, precision)
     if continuation is None:
@@ -175,9 +187,10 @@ def attribute_continuation(
     else:
         ids = continuation_ids(continuation, encoded, lm.vocab)
     whole = lm.prompt(encoded.extended(ids[:-1], lm.vocab))
+    memory.check(lm, whole)
     prompts = [whole.first(len(encoded) + place) for place in range(len(ids))]
     targets = [replace(target, following=()) for target in span_target(lm, encoded, ids).span]
-    rows = explained(lm, prompts, targets, method, quantity, positions, rough, chunk_size, on_progress)
+    rows = explained(lm, prompts, targets, method, quantity, positions, rough, chunk_size, on_progress, memory)
     return AttributionMatrix("continuation", rows)
 
 
@@ -199,6 +212,7 @@ def explained(
     rough: NextTokenLM | None,
     chunk_size: int | None,
     on_progress: Callable[[int], object] | None,
+    memory: Memory,
 ) -> tuple[Attribution, ...]:
     """Several targets, each after its own prompt, of which each begins the last; forward passes are shared.
 
@@ -208,7 +222,7 @@ def explained(
     for begin in range(0, len(targets), TARGETS_A_BLOCK):
         end = begin + TARGETS_A_BLOCK
         block, own = targets[begin:end], prompts[begin:end]
-        objectives = Objective.together_of(lm, own, block, quantity, positions, rough, chunk_size, on_progress)
+        objectives = Objective.together_of(lm, own, block, quantity, positions, rough, chunk_size, on_progress, memory)
         if method.drawn and len(own[0]) < len(own[-1]):  # other lengths, other draws: there is nothing to share
             for objective in objectives:
                 objective.together = None
@@ -248,6 +262,7 @@ def local(
     method: LocalMethod,
     quantity: Quantity,
     on_progress: Callable[[int], object] | None = None,
+    memory: Memory | None = None,
 ) -> list[Attribution | Exception]:
     """Questions with prompts of one length, answered together in one forward and one backward pass.
 
@@ -274,8 +289,10 @@ def local(
             return error
 
     points = precise(embeddings)
-    settings: dict[str, Any] = {"chunk_size": len(questions), "on_progress": on_progress}
-    batch = Objective(function, points[0], lm, questions[0].prompt, **settings)
+    batch = Objective(
+        function, points[0], lm, questions[0].prompt, chunk_size=len(questions), on_progress=on_progress,
+        memory=memory or Memory(), divisible=False,
+    )  # fmt: skip
     _, gradient = gradients(batch, points)
     found: list[Attribution | Exception] = []
     for question, target, point, slope in zip(questions, targets, points, gradient, strict=True):

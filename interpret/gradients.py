@@ -14,7 +14,7 @@ from interpret.objective import Objective, Together
 def values(objective: Objective, points: Float[Tensor, "point token dim"]) -> Float[Tensor, " point"]:
     """The objective at each point. Costs one forward pass a point. Raises FloatingPointError if not finite."""
     with torch.no_grad(), objective.at_rest():
-        result = torch.cat([objective.function(chunk) for chunk in objective.chunks(points)])
+        result = torch.cat(list(objective.in_chunks(objective.function, points)))
     objective.forwards_spent += len(points)
     if not bool(result.isfinite().all()):
         point = int((~result.isfinite()).nonzero()[0])
@@ -68,16 +68,20 @@ def take(
 
     Costs one forward pass a point, and one backward pass a point and target.
     """
+
+    def of_chunk(chunk: Tensor) -> tuple[Tensor, list[Tensor]]:
+        chunk.requires_grad_(True)
+        value = function(chunk.clone())
+        sums = value.sum(0)
+        return value.detach(), [
+            torch.autograd.grad(each, chunk, retain_graph=n + 1 < len(sums))[0] for n, each in enumerate(sums)
+        ]
+
     every_value, every_gradient = [], []
     with objective.at_rest(), torch.enable_grad():
-        for chunk in objective.chunks(points):
-            chunk.requires_grad_(True)
-            value = function(chunk.clone())
-            sums = value.sum(0)
-            every_gradient.append(
-                [torch.autograd.grad(each, chunk, retain_graph=n + 1 < len(sums))[0] for n, each in enumerate(sums)]
-            )
-            every_value.append(value.detach())
+        for value, gradient in objective.in_chunks(of_chunk, points):
+            every_value.append(value)
+            every_gradient.append(gradient)
             if objective.on_progress is not None:
                 objective.on_progress(value.numel())
     return torch.cat(every_value), [torch.cat(parts) for parts in zip(*every_gradient, strict=True)]

@@ -10,6 +10,7 @@ from typing import Any
 
 from interpret.attribution import Attribution
 from interpret.explain import Question, attribute, chosen, local
+from interpret.memory import Memory
 from interpret.methods.method import LocalMethod, Method
 from interpret.objective import ROWS_A_CHUNK
 from interpret.quantity import Quantity
@@ -20,7 +21,7 @@ from nexttoken.prompt import PromptLike
 from nexttoken.target import TokenLike
 
 WINDOW = 256  # so many prompts are looked at together, to find those of equal length
-EXPECTED = (ValueError, ArithmeticError)
+EXPECTED = (ValueError, ArithmeticError, MemoryError)
 
 Row = tuple[PromptLike, Any, Any]  # prompt, target, foils
 
@@ -49,6 +50,7 @@ def attribute_many(
     contrasts: Iterable[TokenLike | Sequence[TokenLike] | None] | None = None,
     quantity: Quantity | None = None,
     span: Span | None = None,
+    memory_budget: int | None = None,
     progress: bool = True,
 ) -> Iterator[Attribution | Failure]:
     """Explain many prompts, one result for each in the order in which they are given.
@@ -64,25 +66,26 @@ def attribute_many(
         contrasts: the foils of each prompt, if any.
         quantity: as for `attribute`.
         span: as for `attribute`.
+        memory_budget: as for `attribute`.
         progress: show a progress bar in a terminal or a notebook.
 
     Yields:
-        An Attribution, or a Failure for a prompt that cannot be explained: a ValueError or ArithmeticError of
-        `attribute`. Other errors, and fewer or more targets than prompts, end it.
+        An Attribution, or a Failure for a prompt that cannot be explained: a ValueError, ArithmeticError or
+        MemoryError of `attribute`. Other errors, and fewer or more targets than prompts, end it.
     """
     method, quantity = chosen(method, quantity)
     for name, given in (("prompts", prompts), ("targets", targets), ("contrasts", contrasts)):
         if isinstance(given, str):
             raise ValueError(f"{name} is one text, {given!r}; give a list, or use attribute for one prompt")
-    questions = rows(prompts, targets, contrasts)
+    questions, memory = rows(prompts, targets, contrasts), Memory(memory_budget)
     local_method = method if isinstance(method, LocalMethod) and span is None else None
     done = 0
     with progress_bar(len(prompts) if isinstance(prompts, Sized) else None, progress) as advance:
         while window := list(islice(questions, WINDOW if local_method else 1)):
             if local_method is not None:
-                answers = in_batches(lm, window, local_method, quantity)
+                answers = in_batches(lm, window, local_method, quantity, memory)
             else:
-                answers = [alone(lm, window[0], method, quantity, span)]
+                answers = [alone(lm, window[0], method, quantity, memory, span)]
             for (prompt, _, _), answer in zip(window, answers, strict=True):
                 advance()
                 yield Failure(done, prompt, answer) if isinstance(answer, Exception) else answer
@@ -103,18 +106,20 @@ def rows(
 
 
 def alone(
-    lm: NextTokenLM, row: Row, method: Method, quantity: Quantity, span: Span | None = None
+    lm: NextTokenLM, row: Row, method: Method, quantity: Quantity, memory: Memory, span: Span | None = None
 ) -> Attribution | Exception:
     """One answer, or the error that stands for it."""
     prompt, target, contrast = row
     try:
-        return attribute(lm, prompt, target, method, contrast=contrast, quantity=quantity, span=span)
+        return attribute(
+            lm, prompt, target, method, contrast=contrast, quantity=quantity, span=span, memory_budget=memory.budget
+        )
     except EXPECTED as error:
         return error
 
 
 def in_batches(
-    lm: NextTokenLM, window: Sequence[Row], method: LocalMethod, quantity: Quantity
+    lm: NextTokenLM, window: Sequence[Row], method: LocalMethod, quantity: Quantity, memory: Memory
 ) -> list[Attribution | Exception]:
     """The answers to some questions, those with prompts of equal length together."""
     answers: dict[int, Attribution | Exception] = {}
@@ -122,22 +127,23 @@ def in_batches(
     for number, row in enumerate(window):
         prompt, target, contrast = row
         if is_span(target):
-            answers[number] = alone(lm, row, method, quantity)
+            answers[number] = alone(lm, row, method, quantity, memory)
             continue
         try:
             question = Question(lm.prompt(prompt), target, contrast)
+            memory.check(lm, question.prompt)
         except EXPECTED as error:
             answers[number] = error
         else:
             by_length.setdefault(len(question.prompt), []).append((number, question))
     for length, group in by_length.items():
-        size = max(1, ROWS_A_CHUNK // length)
+        size = memory.at_most(min(max(1, ROWS_A_CHUNK // length), memory.points(lm, group[0][1].prompt)))
         for start in range(0, len(group), size):
             numbers, questions = zip(*group[start : start + size], strict=True)
             try:
-                found = local(lm, questions, method, quantity)
-            except EXPECTED:  # one of them; which one shows alone
-                found = [alone(lm, window[number], method, quantity) for number in numbers]
+                found = local(lm, questions, method, quantity, memory=memory)
+            except EXPECTED:  # one of them, or together they do not fit; which one shows alone
+                found = [alone(lm, window[number], method, quantity, memory) for number in numbers]
             answers |= dict(zip(numbers, found, strict=True))
     return [answers[number] for number in range(len(window))]
 

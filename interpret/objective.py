@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.logits import Logits
+from interpret.memory import Memory, Result
 from interpret.quantity import LOG_PROBABILITY, Quantity
 from nexttoken import NextTokenLM, Prompt, Target
 
@@ -56,11 +57,14 @@ class Objective:
         prompt: the prompt behind the embeddings, likewise.
         positions: the places of these tokens in the prompt; None where they are the whole prompt.
         rough: the function in less precision, of which the gradients are taken; None where they are the function's own.
-        chunk_size: how many points run at once; by default as many as fill about 128 rows of tokens.
+        chunk_size: how many points run at once; by default as many as fill about 128 rows of tokens, if they fit.
         on_progress: called with the number of gradients just taken.
         together: the objectives it shares forward passes with, until it has asked for gradients once.
         member: its number among them.
         gradients_spent: gradients taken so far.
+        memory: what the run may take, shared by all objectives of a run.
+        fitting: how many points fit at once, by its estimate; None where there is none.
+        divisible: whether the function takes fewer points than are asked for.
         forwards_spent: forward passes without a gradient so far.
     """
 
@@ -74,6 +78,9 @@ class Objective:
     on_progress: Callable[[int], object] | None = None
     together: Together | None = None
     member: int = 0
+    memory: Memory = field(default_factory=Memory)
+    fitting: int | None = None
+    divisible: bool = True
     gradients_spent: int = 0
     forwards_spent: int = 0
 
@@ -92,6 +99,7 @@ class Objective:
         rough: NextTokenLM | None = None,
         chunk_size: int | None = None,
         on_progress: Callable[[int], object] | None = None,
+        memory: Memory | None = None,
     ) -> Objective:
         """The quantity of a target as a function of a prompt's embeddings, in float32 or better at the loss.
 
@@ -110,7 +118,8 @@ class Objective:
         return cls(
             of_span(logits), logits.embeddings, lm, prompt, None if positions is None else tuple(positions),
             None if rough is None else of_span(Logits(rough, prompt, moving, places, following)),
-            chunk_size, on_progress,
+            chunk_size, on_progress, memory=memory or Memory(),
+            fitting=memory.points(lm, prompt, len(following), len(places)) if memory else None,
         )  # fmt: skip
 
     @classmethod
@@ -124,6 +133,7 @@ class Objective:
         rough: NextTokenLM | None = None,
         chunk_size: int | None = None,
         on_progress: Callable[[int], object] | None = None,
+        memory: Memory | None = None,
     ) -> list[Objective]:
         """One objective for each target, after prompts of which each begins the last one; they share forward passes."""
         longest = prompts[-1]
@@ -143,8 +153,10 @@ class Objective:
             return cls(
                 lambda points: made().function(points), own[:length], lm, prompt, places,
                 rough and (lambda points: made().moved(points)), chunk_size, on_progress, together, number,
+                memory or Memory(), fitting,
             )  # fmt: skip
 
+        fitting = memory.points(lm, longest, places=len(prompts)) if memory else None
         own = Logits(lm, longest, moving, [-1]).embeddings
         return [member(number) for number in range(len(targets))]
 
@@ -161,8 +173,13 @@ class Objective:
         """The place in the prompt of each token that may move."""
         return self.positions if self.positions is not None else range(len(self.embeddings))
 
-    def chunks(self, points: Float[Tensor, "point token dim"]) -> Iterator[Float[Tensor, "chunk token dim"]]:
-        """The points in chunks that run at once, detached and copied, so that nothing of the caller's is touched."""
-        size = self.chunk_size or max(1, ROWS_A_CHUNK // points.shape[1])
-        for chunk in points.detach().split(size):
-            yield chunk.clone()
+    def in_chunks(
+        self, function: Callable[[Tensor], Result], points: Float[Tensor, "point token dim"]
+    ) -> Iterator[Result]:
+        """A function's results on the points, in chunks that fit the memory (see Memory.in_chunks)."""
+        return self.memory.in_chunks(function, points, self.points_at_once(points.shape[1]), self.divisible)
+
+    def points_at_once(self, length: int) -> int:
+        """How many points of so many tokens run at once."""
+        fast = max(1, ROWS_A_CHUNK // length)
+        return self.chunk_size or min(fast, self.fitting or fast)

@@ -9,6 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.objective import Objective, Together
+from interpret.workers import available, side_by_side
+
+ROWS_A_BACKWARD = 384  # rows of tokens in backward passes that run at once
 
 
 def values(objective: Objective, points: Float[Tensor, "point token dim"]) -> Float[Tensor, " point"]:
@@ -72,10 +75,8 @@ def take(
     def of_chunk(chunk: Tensor) -> tuple[Tensor, list[Tensor]]:
         chunk.requires_grad_(True)
         value = function(chunk.clone())
-        sums = value.sum(0)
-        return value.detach(), [
-            torch.autograd.grad(each, chunk, retain_graph=n + 1 < len(sums))[0] for n, each in enumerate(sums)
-        ]
+        batched = objective.lm is not None and objective.lm.batches_backward
+        return value.detach(), slopes(value, chunk, batched)
 
     every_value, every_gradient = [], []
     with objective.at_rest(), torch.enable_grad():
@@ -85,6 +86,26 @@ def take(
             if objective.on_progress is not None:
                 objective.on_progress(value.numel())
     return torch.cat(every_value), [torch.cat(parts) for parts in zip(*every_gradient, strict=True)]
+
+
+def slopes(
+    value: Float[Tensor, "point target"], points: Float[Tensor, "point token dim"], batched: bool
+) -> list[Float[Tensor, "point token dim"]]:
+    """The gradients of each target's values: some backward passes at once if they can be batched, side by side."""
+    targets = value.shape[1]
+    if targets == 1:
+        return list(torch.autograd.grad(value.sum(), points))
+    at_once = max(1, ROWS_A_BACKWARD // points[..., 0].numel()) if batched else 1
+
+    def of_some(begin: int) -> Tensor:
+        some = value[:, begin : begin + at_once].sum(0)
+        one_each = torch.eye(len(some)).to(some)
+        if len(some) == 1:
+            return torch.autograd.grad(some, points, one_each[0], retain_graph=True)[0][None]
+        return torch.autograd.grad(some, points, one_each, is_grads_batched=True, retain_graph=True)[0]
+
+    parts = side_by_side(of_some, range(0, targets, at_once), available(points.device))
+    return list(torch.cat(list(parts)))
 
 
 def refuse_non_finite(

@@ -8,6 +8,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from interpret.workers import side_by_side
 from nexttoken import NextTokenLM, Prompt
 
 FREE_SHARE = 0.5  # of what is free, for the points that run at once
@@ -98,27 +100,34 @@ class Memory:
         points: Float[Tensor, "point token dim"],
         size: int,
         divisible: bool = True,
+        workers: int = 1,
     ) -> Iterator[Result]:
         """The function on the points in order, so many at once; where the device runs out, half as many from there on.
 
-        Each chunk is a copy, so that nothing of the caller's is touched.
+        Each chunk is a copy, so that nothing of the caller's is touched. Several run side by side if there are workers.
 
         Raises:
             MemoryError: a point does not fit even alone, or the points cannot be divided.
         """
         done = 0
         while done < len(points):
-            chunk = points[done : done + self.at_most(size)].detach().clone()
-            result = attempt(function, chunk)
-            if result is not None:
+            chunks = points[done:].detach().split(self.at_most(size))
+            count = len(chunks[0])
+            for chunk, result in zip(chunks, side_by_side(partial(attempt, function), chunks, workers), strict=False):
+                if result is None:
+                    break
                 yield result[0]
                 done += len(chunk)
+            else:
+                return
+            if workers > 1:  # first, one at a time
+                workers = 1
                 continue
-            if len(chunk) > 1:
-                self.halve(len(chunk))
-            if len(chunk) == 1 or not divisible:
+            if count > 1:
+                self.halve(count)
+            if count == 1 or not divisible:
                 raise MemoryError(
-                    f"the device ran out of memory with {len(chunk)} x {chunk.shape[1]} tokens at once, which cannot "
+                    f"the device ran out of memory with {count} x {points.shape[1]} tokens at once, which cannot "
                     "be fewer; shorten the prompt, or take another device"
                 )
 
@@ -141,7 +150,7 @@ class Memory:
 def attempt(function: Callable[[Tensor], Result], chunk: Tensor) -> tuple[Result] | None:
     """What the function gives, or None if the device ran out of memory; what the attempt took is free again then."""
     try:
-        return (function(chunk),)
+        return (function(chunk.clone()),)
     except (MemoryError, RuntimeError) as error:
         if not ran_out(error):
             raise

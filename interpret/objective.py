@@ -15,6 +15,7 @@ from torch import Tensor
 from interpret.logits import Logits
 from interpret.memory import Memory, Result
 from interpret.quantity import LOG_PROBABILITY, Quantity
+from interpret.workers import available
 from nexttoken import NextTokenLM, Prompt, Target
 
 ROWS_A_CHUNK = 128
@@ -177,7 +178,11 @@ class Objective:
         self, function: Callable[[Tensor], Result], points: Float[Tensor, "point token dim"]
     ) -> Iterator[Result]:
         """A function's results on the points, in chunks that fit the memory (see Memory.in_chunks)."""
-        return self.memory.in_chunks(function, points, self.points_at_once(points.shape[1]), self.divisible)
+        size = self.points_at_once(points.shape[1])
+        workers = available(points.device) if self.lm is not None and self.lm.side_by_side else 1
+        if self.fitting is not None:
+            workers = max(1, min(workers, self.fitting // size))
+        return self.memory.in_chunks(function, points, size, self.divisible, workers)
 
     def points_at_once(self, length: int) -> int:
         """How many points of so many tokens run at once."""

@@ -141,6 +141,16 @@ class NextTokenLM(nn.Module):
         logits = self.language_model_head(read.flatten(0, 1)).unflatten(0, read.shape[:2])
         return contextualized if states else None, logits
 
+    @property
+    def side_by_side(self) -> bool:
+        """Whether several threads may run the network at once, each on rows of its own."""
+        return False
+
+    @property
+    def batches_backward(self) -> bool:
+        """Whether backward passes of several targets may run at once."""
+        return False
+
     def read_before(self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]) -> Any:
         """What the network keeps of tokens that others follow, for `next_tokens`; None where it keeps nothing."""
         return None

@@ -23,7 +23,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from nexttoken.bundled import bundled_folder
 from nexttoken.encoder_decoder import EncoderDecoderLM
 from nexttoken.model import NextTokenLM
-from nexttoken.probe import embedding_rows, keeps, probe
+from nexttoken.probe import batches_backward, embedding_rows, keeps, probe
 from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
 
 
@@ -60,6 +60,7 @@ class PretrainedNextTokenLM(NextTokenLM):
         self.reads_ids = False
         self.uncut = False
         self._keeps: bool | None = None
+        self._batches: bool | None = None
         self.feeding = probe(self)
         if self.reads_ids:
             self.name += " (a part of each token is looked up from its id, and stays)"
@@ -96,6 +97,16 @@ class PretrainedNextTokenLM(NextTokenLM):
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
         """The network's own logits, fed with ids, after each token."""
         return self.language_model_head(input_ids=input_ids, **self._options).logits
+
+    @property
+    def side_by_side(self) -> bool:
+        return self.feeding == "inputs_embeds"  # otherwise a hook carries the embeddings, one chunk's at a time
+
+    @property
+    def batches_backward(self) -> bool:
+        if self._batches is None:
+            self._batches = batches_backward(self)
+        return self._batches
 
     def read_before(self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]) -> Any:
         """The keys and values of the tokens in each layer, where `keeps` proves that they are all that is read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,6 +108,22 @@ def keeps(lm: Any) -> bool:
     tolerance = max(PROBE_TOLERANCE, 4 * torch.finfo(embeddings.dtype).eps)
     pairs = zip(found, (logits, gradient[rest]), strict=True)
     return all(relative(one.float(), other.float()) <= tolerance for one, other in pairs)
+
+
+def batches_backward(lm: Any) -> bool:
+    """Whether two backward passes at once give what each gives alone, without a word about operations that can't."""
+    input_ids = ordinary_ids(lm)[None, :PROBE_LENGTH]
+    with lm.at_rest(), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        moved = lm.embed({"input_ids": input_ids}).detach().clone().requires_grad_(True)
+        try:
+            pair = lm.next_tokens(moved.clone(), input_ids)[1][0, 0, :2].float()
+            (both,) = torch.autograd.grad(pair, moved, torch.eye(2).to(pair), is_grads_batched=True, retain_graph=True)
+            alone = [torch.autograd.grad(each, moved, retain_graph=True)[0] for each in pair]
+        except Exception:
+            return False
+    tolerance = max(PROBE_TOLERANCE, 4 * torch.finfo(moved.dtype).eps)
+    return relative(both.float(), torch.stack(alone).float()) <= tolerance
 
 
 def logits_and_gradient(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.writing import write_whole
+from interpret.saved import Saved
 from nexttoken import Message, Target
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ class Completeness:
 
 
 @dataclass(frozen=True, eq=False)
-class Attribution:
+class Attribution(Saved):
     """One score per piece of the prompt, and all that is needed to say what it means.
 
     Attributes:
@@ -221,36 +219,6 @@ class Attribution:
         values["token_ids"] = tuple(tuple(ids) for ids in values["token_ids"])
         return cls(**values)
 
-    def to_json(self) -> str:
-        """`to_dict` as JSON; numbers keep all their digits."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Attribution:
-        """The inverse of `to_json`."""
-        return cls.from_dict(json.loads(text))
-
-    @classmethod
-    def load(cls, path: str | Path) -> Attribution:
-        """Read an attribution that was saved as JSON."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
-
-    def save(self, path: str | Path) -> Path:
-        """Write it whole or not at all, in the format of the file's ending: .json, .html, .png, .pdf or .svg.
-
-        Raises:
-            ValueError: an ending that is none of these.
-            OSError: the file can't be written.
-        """
-        path = Path(path)
-        if path.suffix == ".json":
-            return write_whole(path, lambda part: part.write_text(self.to_json(), encoding="utf-8"))
-        if path.suffix == ".html":
-            return write_whole(path, lambda part: part.write_text(self.html(), encoding="utf-8"))
-        from interpret.views.heatmap import save_figure
-
-        return save_figure(self.heatmap(), path)
-
     def heatmap(self, width: float = 6.5) -> Figure:
         """The prompt as running text, each piece on its colour, as a matplotlib figure `width` inches wide."""
         from interpret.views.heatmap import heatmap
@@ -262,9 +230,6 @@ class Attribution:
         from interpret.views.html import html
 
         return html(self)
-
-    def _repr_html_(self) -> str:
-        return self.html()
 
     def __repr__(self) -> str:
         width = max(map(len, map(repr, self.labels)))

@@ -154,7 +154,8 @@ def explain(
         encoded = lm.prompt([{"role": "user", "content": text}] if chat else text)
         budget = None if memory_budget is None else int(memory_budget * GIGA)
         result: Attribution | AttributionMatrix
-        with progress(console, chosen.cost(len(encoded)) * (candidates or generate or 1)) as advance:
+        count = candidates or generate or (1 if continuation is None else None)
+        with progress(console, count and count * chosen.cost(len(encoded))) as advance:
             if continuation is not None or generate:
                 result = attribute_continuation(
                     lm, encoded, continuation, chosen, max_new_tokens=generate or 1, span=span, memory_budget=budget,
@@ -233,8 +234,8 @@ def load(model: str | None, console: Console) -> NextTokenLM:
 
 
 @contextmanager
-def progress(console: Console, total: int) -> Iterator[Any]:
-    """A progress bar for `total` gradients, which appears when the work takes more than a second."""
+def progress(console: Console, total: int | None) -> Iterator[Any]:
+    """A progress bar for `total` gradients (None: unknown), which appears when the work takes over a second."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("gradients"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -113,8 +113,7 @@ def attribute(
         MemoryError: the device runs out with one point at a time.
         FloatingPointError: the objective or a gradient is not finite.
     """
-    method = method if method is not None else IntegratedGradients()
-    quantity = quantity if quantity is not None else method.quantity
+    method, quantity = chosen(method, quantity)
     encoded, memory = lm.prompt(prompt), Memory(memory_budget)
     memory.check(lm, encoded)
     positions = None if span is None else positions_in(span, encoded)
@@ -122,6 +121,8 @@ def attribute(
     if candidates is not None:
         if target is not None:
             raise ValueError("give either a target or candidates, not both")
+        if not quantity.of_target:
+            raise ValueError(f"the {quantity.name} is the same for every next token; leave out the candidates")
         targets = candidates_of(lm, encoded, candidates, contrast)
         prompts = [encoded] * len(targets)
         rows = explained(lm, prompts, targets, method, quantity, positions, rough, chunk_size, on_progress, memory)
@@ -174,8 +175,7 @@ def attribute_continuation(
     Raises:
         ValueError: as for `attribute`; an empty continuation; a model that would say nothing.
     """
-    method = method if method is not None else IntegratedGradients()
-    quantity = quantity if quantity is not None else method.quantity
+    method, quantity = chosen(method, quantity)
     encoded, memory = lm.prompt(prompt), Memory(memory_budget)
     memory.check(lm, encoded)
     positions = None if span is None else positions_in(span, encoded)
@@ -192,6 +192,14 @@ def attribute_continuation(
     targets = [replace(target, following=()) for target in span_target(lm, encoded, ids).span]
     rows = explained(lm, prompts, targets, method, quantity, positions, rough, chunk_size, on_progress, memory)
     return AttributionMatrix("continuation", rows)
+
+
+def chosen(method: Method | None, quantity: Quantity | None) -> tuple[Method, Quantity]:
+    """The method and what it explains, each by default. Raises ValueError for what is not a method."""
+    method = method if method is not None else IntegratedGradients()
+    if not isinstance(method, Method):
+        raise ValueError(f"the method is {method!r}; give an instance, such as IntegratedGradients()")
+    return method, quantity if quantity is not None else method.quantity
 
 
 def explained(
@@ -281,17 +289,17 @@ def local(
             return error
 
     points = precise(embeddings)
-    together = Objective(
+    batch = Objective(
         function, points[0], lm, questions[0].prompt, chunk_size=len(questions), on_progress=on_progress,
         memory=memory or Memory(), divisible=False,
     )  # fmt: skip
-    _, gradient = gradients(together, points)
+    _, gradient = gradients(batch, points)
     found: list[Attribution | Exception] = []
     for question, target, point, slope in zip(questions, targets, points, gradient, strict=True):
         if isinstance(target, Exception):
             found.append(target)
             continue
-        objective = Objective(together.function, point, lm, question.prompt, gradients_spent=1)
+        objective = Objective(function, point, lm, question.prompt, gradients_spent=1)
         evidence = Evidence(method.at(objective, point[None], slope[None])[0])
         found.append(result(objective, evidence, target, method, quantity))
     return found

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
 
 from interpret.attribution import Attribution
-from interpret.explain import Question, attribute, local
+from interpret.explain import Question, attribute, chosen, local
 from interpret.memory import Memory
-from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import LocalMethod, Method
 from interpret.objective import ROWS_A_CHUNK
 from interpret.quantity import Quantity
@@ -74,10 +73,10 @@ def attribute_many(
         An Attribution, or a Failure for a prompt that cannot be explained: a ValueError, ArithmeticError or
         MemoryError of `attribute`. Other errors, and fewer or more targets than prompts, end it.
     """
-    method = method if method is not None else IntegratedGradients()
-    quantity = quantity if quantity is not None else method.quantity
-    if isinstance(prompts, str):
-        raise ValueError("prompts is one text; give a list of prompts, or use attribute")
+    method, quantity = chosen(method, quantity)
+    for name, given in (("prompts", prompts), ("targets", targets), ("contrasts", contrasts)):
+        if isinstance(given, str):
+            raise ValueError(f"{name} is one text, {given!r}; give a list, or use attribute for one prompt")
     questions, memory = rows(prompts, targets, contrasts), Memory(memory_budget)
     local_method = method if isinstance(method, LocalMethod) and span is None else None
     done = 0
@@ -98,7 +97,10 @@ def rows(
 ) -> Iterator[Row]:
     """Each prompt with its target and its foils. Raises ValueError unless there are as many of each."""
     given = [prompts, *(each for each in (targets, contrasts) if each is not None)]
-    for prompt, *others in zip(*given, strict=True):
+    missing = object()
+    for number, (prompt, *others) in enumerate(zip_longest(*given, fillvalue=missing)):
+        if any(each is missing for each in (prompt, *others)):
+            raise ValueError(f"from number {number} on there are not as many prompts, targets and contrasts")
         target = others.pop(0) if targets is not None else None
         yield prompt, target, others.pop(0) if contrasts is not None else None
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -14,14 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.attribution import Attribution
-from interpret.writing import write_whole
+from interpret.saved import Saved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
-class AttributionMatrix:
+class AttributionMatrix(Saved):
     """Attributions of several targets, as the rows of a matrix whose columns are the pieces of text.
 
     Attributes:
@@ -91,9 +89,10 @@ class AttributionMatrix:
     def title(self) -> str:
         """What is explained, in words."""
         first = self.attributions[0]
-        text = "".join(self.targets) if first.target else first.quantity
-        what = "next tokens" if self.kind == "candidates" else f"tokens of the continuation {text!r}"
-        foils = first.target.foils if first.target else ()
+        if first.target is None:
+            return f"{first.quantity} at {len(self)} places of a continuation"
+        what = "next tokens" if self.kind == "candidates" else f"tokens of the continuation {''.join(self.targets)!r}"
+        foils = first.target.foils
         rather = " rather than " + ", ".join(repr(foil.text) for foil in foils) if foils else ""
         return f"{len(self)} {what}{rather}"
 
@@ -123,36 +122,6 @@ class AttributionMatrix:
             raise ValueError(f"this is not a saved matrix of attributions: it has {sorted(plain)}")
         return cls(plain["kind"], tuple(Attribution.from_dict(each) for each in plain["attributions"]))
 
-    def to_json(self) -> str:
-        """`to_dict` as JSON; numbers keep all their digits."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> AttributionMatrix:
-        """The inverse of `to_json`."""
-        return cls.from_dict(json.loads(text))
-
-    @classmethod
-    def load(cls, path: str | Path) -> AttributionMatrix:
-        """Read a matrix that was saved as JSON."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
-
-    def save(self, path: str | Path) -> Path:
-        """Write it whole or not at all, in the format of the file's ending: .json, .html, .png, .pdf or .svg.
-
-        Raises:
-            ValueError: an ending that is none of these.
-            OSError: the file can't be written.
-        """
-        path = Path(path)
-        if path.suffix == ".json":
-            return write_whole(path, lambda part: part.write_text(self.to_json(), encoding="utf-8"))
-        if path.suffix == ".html":
-            return write_whole(path, lambda part: part.write_text(self.html(), encoding="utf-8"))
-        from interpret.views.heatmap import save_figure
-
-        return save_figure(self.heatmap(), path)
-
     def heatmap(self, width: float | None = None) -> Figure:
         """The matrix as a matplotlib figure, as wide as its labels need, or `width` inches."""
         from interpret.views.matrix import matrix_heatmap
@@ -164,9 +133,6 @@ class AttributionMatrix:
         from interpret.views.html import matrix_html
 
         return matrix_html(self)
-
-    def _repr_html_(self) -> str:
-        return self.html()
 
     def __repr__(self) -> str:
         width = max(map(len, map(repr, self.targets)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from nexttoken import Prompt
@@ -38,17 +39,21 @@ def positions_in(span: Span, prompt: Prompt) -> tuple[int, ...]:
 def characters_in(span: Span, prompt: Prompt) -> list[tuple[int, int]]:
     """A span as (start, end) pairs of characters. Raises ValueError for an expression or message that is not there."""
     if isinstance(span, str | re.Pattern):
-        matches = [match.span() for match in re.finditer(span, prompt.text) if match[0]]
+        pattern = span if isinstance(span, str) else span.pattern
+        try:
+            matches = [match.span() for match in re.finditer(span, prompt.text) if match[0]]
+        except re.error as error:
+            raise ValueError(f"the span {pattern!r} is not a regular expression: {error}") from None
         if not matches:
-            pattern = span if isinstance(span, str) else span.pattern
             raise ValueError(f"the span's expression {pattern!r} matches nothing in the prompt")
         return matches
-    if isinstance(span, int):
-        count = len(prompt.messages)
-        if not -count <= span < count:
-            raise ValueError(f"the span is message {span}, and the prompt has {count} messages")
-        return [(prompt.messages[span].start, prompt.messages[span].end)]
-    pairs: Sequence[Any] = [span] if all(isinstance(each, int) for each in span) else span
-    if not all(len(pair) == 2 for pair in pairs):
+    given: Any = span
+    if isinstance(given, Integral):
+        number, count = int(given), len(prompt.messages)
+        if not -count <= number < count:
+            raise ValueError(f"the span is message {number}, and the prompt has {count} messages")
+        return [(prompt.messages[number].start, prompt.messages[number].end)]
+    pairs: Sequence[Any] = [given] if all(isinstance(each, Real) for each in given) else given
+    if not all(len(pair) == 2 and all(isinstance(end, Integral) for end in pair) for pair in pairs):
         raise ValueError(f"the span is {span!r}; it must be (start, end), an expression, or the number of a message")
     return [(start, end) for start, end in pairs]

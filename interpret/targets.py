@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, TypeGuard
 
 import torch
@@ -23,8 +24,10 @@ def target_of(
     """A target and its foils, or a span of several tokens, rated by the model. One forward pass."""
     if is_span(target):
         if contrast is not None:
-            raise ValueError("a span of several tokens has no foils; contrast one token with another")
-        return span_target(lm, prompt, continuation_ids(target, prompt, lm.vocab))
+            raise ValueError("a list of tokens has no foils; contrast one token, not in a list, with another")
+        ids = continuation_ids(target, prompt, lm.vocab)
+        lm.prompt(prompt.extended(ids[:-1], lm.vocab))  # raises if it is too long
+        return span_target(lm, prompt, ids)
     token: Any = target
     return Target.of(token, prompt, lm.vocab, next_logits(lm, prompt, [len(prompt) - 1])[0], contrast)
 
@@ -46,11 +49,17 @@ def candidates_of(
     candidates: int | Sequence[TokenLike],
     contrast: TokenLike | Sequence[TokenLike] | None,
 ) -> list[Target]:
-    """The most probable next tokens, or those that are named, each with the foils. One forward pass."""
-    logits = next_logits(lm, prompt, [len(prompt) - 1])[0]
-    chosen = logits.topk(min(candidates, len(logits))).indices.tolist() if isinstance(candidates, int) else candidates
-    if len(chosen) == 0:
+    """The most probable next tokens, or those that are named, each with the foils. One forward pass.
+
+    Raises ValueError for none.
+    """
+    if isinstance(candidates, str):
+        raise ValueError(f"candidates is {candidates!r}; give a number or a list of tokens")
+    asked: Any = candidates
+    if (asked if isinstance(asked, Integral) else len(asked)) < 1:
         raise ValueError(f"candidates is {candidates!r}; it must be at least one")
+    logits = next_logits(lm, prompt, [len(prompt) - 1])[0]
+    chosen = logits.topk(min(int(asked), len(logits))).indices.tolist() if isinstance(asked, Integral) else asked
     return [Target.of(each, prompt, lm.vocab, logits, contrast) for each in chosen]
 
 

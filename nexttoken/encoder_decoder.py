@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -144,6 +145,11 @@ class EncoderDecoderLM(NextTokenLM):
                 )
         return encoded
 
+    def room(self, prompt: Prompt) -> int | None:
+        """How many tokens may follow a prompt: as many as the decoder reads, and one more."""
+        limit = self.max_lengths[1]
+        return None if limit is None else limit - (len(prompt) - prompt.start) + 1
+
     def _joined(self, source: Side, prefix: Side) -> Prompt:
         """Source, decoder's start and prefix as one prompt."""
         first, last = self._source(source), self._prefix(prefix)
@@ -190,11 +196,11 @@ class EncoderDecoderLM(NextTokenLM):
 
 def as_pair(prompt: Any) -> tuple[Side, Side]:
     """Source and target prefix. Raises ValueError for what is neither a pair nor a source."""
-    if isinstance(prompt, tuple) and len(prompt) == 2 and not isinstance(prompt[0], int):
+    if isinstance(prompt, tuple) and len(prompt) == 2 and not isinstance(prompt[0], Integral):
         return prompt
     if isinstance(prompt, str):
         return prompt, ""
-    if len(prompt) > 0 and isinstance(prompt[0], dict):
+    if isinstance(prompt, Sequence) and len(prompt) > 0 and isinstance(prompt[0], Mapping):
         raise ValueError("an encoder-decoder takes no chat; give a source, or a pair (source, target prefix)")
     return prompt, ()
 

@@ -29,7 +29,8 @@ class NextTokenLM(nn.Module):
         text_field_embedder: token ids (batch, token) to embeddings (batch, token, dim).
         language_model_head: states (batch, hidden) to logits (batch, vocab).
         contextualizer: embeddings (batch, token, dim) to states (batch, token, hidden), or a tuple that begins with
-            them, as `nn.LSTM` returns. Without one, the embeddings are the states.
+            them, as `nn.LSTM` returns. Without one, the embeddings are the states. Continuations and targets of
+            several tokens read several states at once; for them, a state must not depend on later tokens.
         target_namespace: the namespace of the predicted ids, for `decode`.
         dropout: probability of dropout on the state before the head, in training mode only; the contextualized
             embeddings that are returned are without it.
@@ -220,6 +221,10 @@ class NextTokenLM(nn.Module):
             )
         return encoded
 
+    def room(self, prompt: Prompt) -> int | None:
+        """How many tokens may follow a prompt, of which the last is not read; None where there is no limit."""
+        return None if self.max_length is None else self.max_length - len(prompt) + 1
+
     def tokens(self, prompt: Prompt, following: Sequence[int] = ()) -> dict[str, Tensor]:
         """A prompt, and ids that follow it, as a batch of one row on the model's device."""
         ids = torch.tensor([[*prompt.ids, *following]], device=self.device)
@@ -247,10 +252,10 @@ class NextTokenLM(nn.Module):
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
-        room = max_new_tokens if self.max_length is None else self.max_length - len(prompt) + 1
-        said: list[int] = []
+        room, said = self.room(prompt), list[int]()
+        most = max_new_tokens if room is None else min(max_new_tokens, room)
         with torch.no_grad(), self.at_rest():
-            while len(said) < min(max_new_tokens, room):
+            while len(said) < most:
                 tokens = self.tokens(prompt, said)
                 chosen = int(self.next_tokens(self.embed(tokens), tokens["input_ids"])[1].argmax())
                 if chosen == self.vocab.eos_id:

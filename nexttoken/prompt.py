@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nexttoken.alignment import decoded, is_mark
 from nexttoken.chat import Message, continues, filled_in
-from nexttoken.vocabulary import Encoding, Vocabulary
+from nexttoken.vocabulary import Encoding, Vocabulary, whole_number
 
 Side = str | Sequence[int]
 """What an encoder-decoder's source or target prefix is given as."""
@@ -88,14 +88,18 @@ class Prompt:
         if isinstance(prompt, str):
             return cls.from_text(prompt, vocab)
         if isinstance(prompt, Tensor):
+            if prompt.numel() > prompt.shape[-1:].numel():
+                raise ValueError(f"the prompt has the shape {tuple(prompt.shape)}; give one row of token ids")
             return cls.from_ids(prompt.flatten().tolist(), vocab)
+        if isinstance(prompt, bytes) or not isinstance(prompt, Sized):
+            raise ValueError(f"the prompt is {prompt!r}; it must be text, token ids or chat messages")
         if isinstance(prompt, tuple) and prompt and isinstance(prompt[0], str):
             raise ValueError(
                 "a pair of source and target prefix is for encoder-decoders; a causal model takes one text"
             )
         if len(prompt) > 0 and isinstance(prompt[0], Mapping):
             return cls.from_messages(prompt, vocab)  # type: ignore[arg-type]
-        return cls.from_ids([int(token_id) for token_id in prompt], vocab)  # type: ignore[arg-type]
+        return cls.from_ids(prompt, vocab)  # type: ignore[arg-type]
 
     @classmethod
     def from_text(cls, text: str, vocab: Vocabulary) -> Prompt:
@@ -124,10 +128,10 @@ class Prompt:
         """A prompt from token ids, decoded for display. Raises ValueError for no ids or an unknown one."""
         if len(ids) == 0:
             raise ValueError("the prompt is empty; give at least one token id")
-        vocab.check(ids)
-        text, spans = decoded(ids, vocab.decode)
-        encoding = Encoding(tuple(ids), spans, (False,) * len(ids))
-        return cls(text, tuple(ids), cut(text, encoding, vocab))
+        whole = tuple(map(whole_number, ids))
+        vocab.check(whole)
+        text, spans = decoded(whole, vocab.decode)
+        return cls(text, whole, cut(text, Encoding(whole, spans, (False,) * len(whole)), vocab))
 
     def first(self, count: int) -> Prompt:
         """The prompt's first tokens. A piece of which some tokens are left out has a sign for half a character."""

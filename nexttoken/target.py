@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from operator import index
 from typing import Any, SupportsIndex
 
 from jaxtyping import Float
@@ -101,8 +100,7 @@ class Target:
 def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilities: Float[Tensor, " vocab"]) -> int:
     """The id of a target that is one token after the prompt; ValueError says what its pieces are if it is not."""
     if not isinstance(target, str):
-        vocab.check([index(target)])
-        return index(target)
+        return vocab.one_id(target)
     if isinstance(vocab, IdVocabulary):
         vocab.encode(target)
     if target == "":
@@ -116,7 +114,7 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
         )
     prompt = prompt.continued
     if target[0].isalnum() and prompt.text and not prompt.text[-1].isspace():
-        spaced = continuation(" " + target, prompt, vocab)
+        spaced = continuation(" " + target, prompt, vocab) if has_spaces(vocab) else ()
         if len(spaced) == 1 and probabilities[spaced[0]] > probabilities[ids[0]]:
             warnings.warn(
                 f"target {target!r} has no leading space and follows {ending(prompt.text)!r} directly "
@@ -125,6 +123,14 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
                 stacklevel=2,
             )
     return ids[0]
+
+
+def has_spaces(vocab: Vocabulary) -> bool:
+    """Whether a space can be written in the vocabulary."""
+    try:
+        return bool(vocab.encode(" ", add_special_tokens=False).ids)
+    except ValueError:
+        return False
 
 
 def continuation_ids(target: str | Sequence[TokenLike], prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:

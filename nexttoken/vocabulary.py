@@ -52,8 +52,9 @@ class Vocabulary(ABC):
     def one_id(self, token: str | SupportsIndex) -> int:
         """The id of a token given as id, or as text on its own. Raises ValueError if it is not one token."""
         if not isinstance(token, str):
-            self.check([index(token)])
-            return index(token)
+            token_id = whole_number(token)
+            self.check([token_id])
+            return token_id
         ids = self.encode(token, add_special_tokens=False).ids
         if len(ids) != 1:
             raise ValueError(f"{token!r} is {len(ids)} tokens in this vocabulary; one is expected")
@@ -67,6 +68,14 @@ class Vocabulary(ABC):
                     f"token id {token_id} at position {position} is not in this vocabulary; "
                     f"its ids run from 0 to {self.size(namespace) - 1}"
                 )
+
+
+def whole_number(token_id: SupportsIndex) -> int:
+    """A token id as a plain integer. Raises ValueError for what is none, such as 1.5."""
+    try:
+        return index(token_id)
+    except TypeError:
+        raise ValueError(f"{token_id!r} is not a token id, which is a whole number") from None
 
 
 class SymbolVocabulary(Vocabulary):

@@ -200,6 +200,7 @@ def test_explain_by_a_part_and_in_a_chat(folder):
         (("--continuation", " a", "--generate", 2), "--continuation and --generate ask"),
         (("--continuation", " a", "--contrast", " the"), "--contrast is for one next token"),
         (("--span", "zebra"), "'zebra' matches nothing"),
+        (("--span", "("), "is not a regular expression"),
         (("--by", "word", "--candidates", 2), "--by adds up the scores of one target"),
         (("--by", "letter"), "by is 'letter'; it must be 'word'"),
     ],

@@ -485,3 +485,14 @@ def test_what_an_encoder_decoder_would_say(lm):
     for pair, each in zip([PAIR, PAIR[::-1], (PAIR[0], ())], found, strict=True):
         alone = attribute(lm, pair, method=GradientTimesInput())
         torch.testing.assert_close(each.scores, alone.scores)
+
+
+def test_a_target_that_the_decoder_has_no_room_for(lm, monkeypatch):
+    """The decoder's start and the prefix are read, and all that follows but the last token."""
+    read = 1 + len(PAIR[1])
+    monkeypatch.setattr(lm, "max_lengths", [None, read + 1])
+    assert len(lm.generate(lm.prompt(PAIR), 9)) <= 2
+    assert lm.room(lm.prompt(PAIR)) == 2
+    assert len(attribute(lm, PAIR, [12, 15], GradientTimesInput()).target.span) == 2
+    with pytest.raises(ValueError, match=f"the target prefix has {read + 2} tokens"):
+        attribute(lm, PAIR, [12, 15, 16], GradientTimesInput())

@@ -39,7 +39,7 @@ def allowed(path, module):
     if module.startswith(("interpret.explain", "interpret.cli")):
         return stem in ("explain", "many", "cli")
     if module.startswith("interpret.views"):
-        return "views" in path.parts or stem in ("cli", "attribution", "matrix")
+        return "views" in path.parts or stem in ("cli", "attribution", "matrix", "saved")
     if module.startswith("interpret.methods"):
         return "methods" in path.parts or stem in ("explain", "many", "result", "cli", "conventions")
     return True

@@ -94,12 +94,14 @@ def test_prompts_may_come_one_by_one(tiny, monkeypatch):
 
 
 def test_as_many_targets_as_prompts(tiny):
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="from number 1 on"):
         list(attribute_many(tiny, PROMPTS, [70], GradientTimesInput()))
-    with pytest.raises(ValueError, match="longer"):
+    with pytest.raises(ValueError, match="from number 1 on"):
         list(attribute_many(tiny, PROMPTS[:1], [70, 71], GradientTimesInput()))
     with pytest.raises(ValueError, match="prompts is one text"):
         list(attribute_many(tiny, "The dog"))
+    with pytest.raises(ValueError, match="targets is one text, ' a'"):
+        list(attribute_many(tiny, PROMPTS, " a"))
     assert list(attribute_many(tiny, [])) == []
 
 

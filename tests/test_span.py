@@ -135,6 +135,11 @@ def test_a_span_that_is_held_anyway(tiny):
         attribute(tiny, [0, 70, 71], 72, IntegratedGradients(hold=[0, 1, 2]), span=(0, 99))
 
 
+def test_an_expression_that_is_none(tiny):
+    with pytest.raises(ValueError, match=r"the span '\(' is not a regular expression: missing \)"):
+        attribute(tiny, TEXT, span="(")
+
+
 def test_many_prompts_take_a_span(tiny):
     found = list(attribute_many(tiny, [TEXT, "no such word"], method=GradientTimesInput(), span="keys"))
     close(found[0].scores, attribute(tiny, TEXT, method=GradientTimesInput(), span="keys").scores)

@@ -49,6 +49,7 @@ METHODS = [
     SmoothGrad(IntegratedGradients(steps=3), samples=2),
     GIM(),
     Captum(captum.attr.IntegratedGradients, n_steps=4),
+    Captum(captum.attr.ShapleyValueSampling, n_samples=2),
     convention("inseq", "gradient"),
 ]
 pytestmark = pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
@@ -230,6 +231,10 @@ def test_texts_in_a_list_are_the_tokens_they_stand_for(tiny):
         (lambda lm: attribute(lm, TEXT, " a", candidates=3), "either a target or candidates"),
         (lambda lm: attribute(lm, TEXT, candidates=0), "candidates is 0; it must be at least one"),
         (lambda lm: attribute(lm, TEXT, candidates=[]), "it must be at least one"),
+        (lambda lm: attribute(lm, TEXT, candidates=-1), "candidates is -1; it must be at least one"),
+        (lambda lm: attribute(lm, TEXT, candidates=" are"), "give a number or a list of tokens"),
+        (lambda lm: attribute(lm, TEXT, candidates=2, quantity=ENTROPY), "the same for every next token"),
+        (lambda lm: attribute(lm, [7] * 64, [70, 71]), "at most 64"),
         (lambda lm: attribute(lm, TEXT, [70, 71], contrast=72), "has no foils"),
         (lambda lm: attribute(lm, TEXT, [70, 71], quantity=PROBABILITY), "not by the probability"),
         (lambda lm: attribute(lm, TEXT, []), "the continuation is empty"),
@@ -294,6 +299,7 @@ def test_rows_may_explain_any_quantity(tiny, quantity):
         at = len(tiny.prompt(TEXT)) + place
         close(row.scores, attribute(tiny, ids[:at], ids[at], GradientTimesInput(), quantity=quantity).scores)
     assert matrix.targets[0] == (" are" if quantity.of_target else quantity.name)
+    assert quantity.of_target or matrix.title == "entropy of the next token at 2 places of a continuation"
 
 
 # The matrix as a result

@@ -78,7 +78,7 @@ class Captum(Method):
             settings.setdefault("baselines", self.baseline(objective, x)[None].clone())
         if self.by_token:
             settings.setdefault(
-                "feature_mask", torch.arange(len(x), device=x.device)[None, :, None].expand(1, *x.shape)
+                "feature_mask", torch.arange(len(x), device=x.device)[None, :, None].repeat(1, 1, x.shape[1])
             )
         explainer = self.attribution(AsModule(objective))
         with objective.at_rest(), seeded(self.seed):

@@ -1,0 +1,48 @@
+"""What the annotations forbid and Python lets through: run without the tests' checks of them, as a user would."""
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import numpy, torch
+from torch import nn
+from interpret import AttributionMatrix, Failure, GradientTimesInput, IntegratedGradients, attribute, attribute_many
+from nexttoken import NextTokenLM, SymbolVocabulary
+
+lm = NextTokenLM(SymbolVocabulary("abcdef"), nn.Embedding(6, 4), nn.Linear(4, 6))
+method = GradientTimesInput()
+
+def says(words, **question):
+    try:
+        attribute(lm, **{"prompt": "abc", "method": method, **question})
+    except ValueError as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError(question)
+
+says("1.5 is not a token id", target=1.5)
+says("is not a token id", target=IntegratedGradients())
+says("give an instance, such as IntegratedGradients()", method=IntegratedGradients)
+says("give an instance", method="integrated-gradients")
+says("it must be (start, end)", span=(0.5, 1.5))
+
+number = attribute(lm, "abc", method=method, candidates=numpy.int64(2), span=(numpy.int64(0), numpy.int64(2)))
+assert AttributionMatrix.from_json(number.to_json()).to_dict() == number.to_dict()
+assert torch.equal(number.scores, attribute(lm, "abc", method=method, candidates=2, span=(0, 2)).scores)
+
+prompts = [None, float("nan"), 5, ["a", "b"], [1.5], b"ab", torch.tensor([[1, 2], [2, 3]]), torch.tensor([[1, 2]])]
+*failures, last = attribute_many(lm, prompts, method=method)
+assert all(isinstance(each, Failure) for each in failures)
+assert "the prompt is None; it must be text" in str(failures[0].error)
+assert "'a' is not a token id" in str(failures[3].error)
+assert "(2, 2); give one row" in str(failures[6].error)
+assert last.token_ids == ((1,), (2,))
+assert attribute(lm, "abc", "d", method).target.text == "d"  # a vocabulary without a space
+"""
+
+
+@pytest.mark.slow
+def test_mistakes_are_named():
+    subprocess.run([sys.executable, "-c", SCRIPT], check=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import torch
 from jaxtyping import Float
@@ -55,6 +56,18 @@ def gradients(
     objective.gradients_spent += len(points)
     refuse_non_finite(objective, value, gradient)
     return values(objective, points) if exact_values and objective.rough else value, gradient
+
+
+def each_gradient(
+    objective: Objective, points: Iterable[Float[Tensor, "token dim"]], exact_values: bool = False
+) -> Iterator[tuple[Float[Tensor, ""], Float[Tensor, "token dim"]]]:
+    """The same point by point, for points that are made when they are needed: only those that run at once are kept.
+
+    Objectives that run together ask for all points at once.
+    """
+    left, length = iter(points), len(objective.embeddings)
+    while batch := list(islice(left, None if objective.together else objective.points_at_once(length))):
+        yield from zip(*gradients(objective, torch.stack(batch), exact_values), strict=True)
 
 
 def take_together(objective: Objective, together: Together, points: Float[Tensor, "point token dim"]) -> None:

@@ -221,9 +221,8 @@ def need(lm: NextTokenLM, prompt: Prompt) -> Need:
     if dtype not in known:
         long = min(PROBE_LENGTHS[1], lm.max_length or PROBE_LENGTHS[1])
         short = min(PROBE_LENGTHS[0], long - 1)
-        (kept_short, _, _), (kept, peak, vocabulary) = (
-            taken(lm, sample(row, prompt.start, length)[None]) for length in (short, long)
-        )
+        kept_short, _, _ = taken(lm, sample(row, prompt.start, short)[None], backward=False)
+        kept, peak, vocabulary = taken(lm, sample(row, prompt.start, long)[None])
         pair = max(0.0, (kept / long - kept_short / short) / (long - short))
         token = kept / long - pair * long
         factor = ALLOCATOR_OVERHEAD * peak / kept
@@ -231,14 +230,18 @@ def need(lm: NextTokenLM, prompt: Prompt) -> Need:
     return known[dtype]
 
 
-def taken(lm: NextTokenLM, input_ids: Int[Tensor, "1 token"]) -> tuple[int, int, int]:
-    """The bytes of one gradient: kept for the backward pass, at the peak, and of one row of logits in float32."""
+def taken(lm: NextTokenLM, input_ids: Int[Tensor, "1 token"], backward: bool = True) -> tuple[int, int, int]:
+    """The bytes of one gradient: kept for the backward pass, at the peak, and of one row of logits in float32.
+
+    Without the backward pass, the peak is that of the forward pass.
+    """
     with lm.at_rest(), torch.enable_grad():
         points = lm.embed({"input_ids": input_ids}).detach().clone().requires_grad_(True)
         with Alive([*lm.parameters(), *lm.buffers()]) as alive:
             _, logits = lm.next_tokens(points.clone(), input_ids)
             kept = alive.bytes - logits.nbytes
-            torch.autograd.grad(logits.sum(), points)
+            if backward:
+                torch.autograd.grad(logits.sum(), points)
         return max(kept, 1), max(alive.peak - logits.nbytes, 1), logits.float().nbytes
 
 

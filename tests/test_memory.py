@@ -178,6 +178,18 @@ def test_a_prompt_that_cannot_fit_is_an_error_before_any_work(tiny, sizes):
     assert [isinstance(each, Failure) for each in found] == [False, True]
 
 
+@pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
+def test_integrated_gradients_take_no_more_for_more_steps(tiny):
+    def peak(steps):
+        method = IntegratedGradients(steps=steps)
+        with Alive([*tiny.parameters(), *tiny.buffers()]) as alive:
+            attribute(tiny, TEXT, 69, method, chunk_size=2)
+        return alive.peak
+
+    points = 80 * tiny.embed(tiny.tokens(tiny.prompt(TEXT))).nbytes
+    assert peak(100) - peak(20) < 0.2 * points
+
+
 # Running out
 
 

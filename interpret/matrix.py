@@ -91,7 +91,10 @@ class AttributionMatrix(Saved):
         first = self.attributions[0]
         if first.target is None:
             return f"{first.quantity} at {len(self)} places of a continuation"
-        what = "next tokens" if self.kind == "candidates" else f"tokens of the continuation {''.join(self.targets)!r}"
+        tokens = "token" if len(self) == 1 else "tokens"
+        what = (
+            f"next {tokens}" if self.kind == "candidates" else f"{tokens} of the continuation {''.join(self.targets)!r}"
+        )
         foils = first.target.foils
         rather = " rather than " + ", ".join(repr(foil.text) for foil in foils) if foils else ""
         return f"{len(self)} {what}{rather}"

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.logits import precise
+from interpret.logits import SAME, precise
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.target import TokenLike, continuation_ids
+from nexttoken.target import TokenLike, continuation_ids, one_token
 
 
 def target_of(
@@ -38,9 +38,20 @@ def is_span(target: TokenLike | Sequence[TokenLike] | None) -> TypeGuard[Sequenc
 
 
 def span_target(lm: NextTokenLM, prompt: Prompt, ids: Sequence[int]) -> Target:
-    """Tokens that follow the prompt in a row, each rated by the model after those before it. One forward pass."""
+    """Tokens that follow the prompt in a row, each rated by the model after those before it. One forward pass.
+
+    Raises ValueError for a model that is found not to be causal; one that is not known to be takes another pass.
+    """
     places = range(len(prompt) - 1, len(prompt) + len(ids) - 1)
-    return Target.of_span(ids, lm.vocab, next_logits(lm, prompt, places, ids[:-1]))
+    logits = next_logits(lm, prompt, places, ids[:-1])
+    if len(ids) > 1 and not lm.causal:
+        alone = next_logits(lm, prompt, places[:1])
+        if bool((logits[0] - alone[0]).abs().max() > SAME * alone.abs().max()):
+            raise ValueError(
+                f"{lm.name} is not causal: what it predicts before a token depends on that token; explain one next "
+                "token at a time"
+            )
+    return Target.of_span(ids, lm.vocab, logits)
 
 
 def candidates_of(
@@ -59,7 +70,13 @@ def candidates_of(
     if (asked if isinstance(asked, Integral) else len(asked)) < 1:
         raise ValueError(f"candidates is {candidates!r}; it must be at least one")
     logits = next_logits(lm, prompt, [len(prompt) - 1])[0]
-    chosen = logits.topk(min(int(asked), len(logits))).indices.tolist() if isinstance(asked, Integral) else asked
+    chosen = asked
+    if isinstance(asked, Integral):  # the likeliest, but for the foils
+        several = isinstance(contrast, Sequence) and not isinstance(contrast, str)
+        foils: Any = contrast if several else () if contrast is None else (contrast,)
+        others = [one_token(foil, prompt, lm.vocab, logits.softmax(-1)) for foil in foils]
+        likely = logits.index_fill(0, torch.tensor(others, dtype=torch.long, device=logits.device), -torch.inf)
+        chosen = likely.topk(min(int(asked), len(logits) - len(others))).indices.tolist()
     return [Target.of(each, prompt, lm.vocab, logits, contrast) for each in chosen]
 
 

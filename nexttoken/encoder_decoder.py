@@ -114,6 +114,10 @@ class EncoderDecoderLM(NextTokenLM):
         both = torch.cat([output.encoder_last_hidden_state, output.decoder_hidden_states[-1]], 1) if states else None
         return both, output.logits[:, read.to(output.logits.device)]
 
+    @property
+    def causal(self) -> bool:
+        return True  # proved by the probe
+
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
         """The network's own logits, fed with ids, after each token from the decoder's start on."""
         split = self.split(input_ids[0])

@@ -142,6 +142,11 @@ class NextTokenLM(nn.Module):
         return contextualized if states else None, logits
 
     @property
+    def causal(self) -> bool:
+        """Whether it is known that a prediction does not depend on later tokens."""
+        return False
+
+    @property
     def side_by_side(self) -> bool:
         """Whether several threads may run the network at once, each on rows of its own."""
         return False

@@ -99,6 +99,10 @@ class PretrainedNextTokenLM(NextTokenLM):
         return self.language_model_head(input_ids=input_ids, **self._options).logits
 
     @property
+    def causal(self) -> bool:
+        return True  # proved by the probe
+
+    @property
     def side_by_side(self) -> bool:
         return self.feeding == "inputs_embeds"  # otherwise a hook carries the embeddings, one chunk's at a time
 

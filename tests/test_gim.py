@@ -93,3 +93,12 @@ def test_what_it_cannot_do_is_an_error(tokenizer, bag_lm):
     assert sum(len(module._forward_hooks) for module in lm.modules()) == 0
     with pytest.raises(ValueError, match="temperature is 0"):
         GIM(temperature=0.0)
+
+
+def test_half_precision(tokenizer):
+    """Rounding is not mistaken for another norm or another attention."""
+    for dtype in (torch.bfloat16, torch.float16):
+        lm = NextTokenLM.from_pretrained(gpt2(dtype), tokenizer)
+        exact = NextTokenLM.from_pretrained(gpt2(torch.float32), tokenizer)
+        rough, fine = (attribute(each, "The keys to the", " a", GIM()).scores for each in (lm, exact))
+        assert float((rough - fine).norm() / fine.norm()) < 0.2

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import captum.attr
 import pytest
 import torch
+from torch import nn
 
 from interpret import (
     ENTROPY,
@@ -32,6 +33,7 @@ from interpret import (
 )
 from interpret.gradients import gradients
 from interpret.methods.method import Evidence, Method
+from tests.conftest import letters_lm
 
 TEXT = "The keys to the cabinet"
 METHODS = [
@@ -249,6 +251,23 @@ def test_texts_in_a_list_are_the_tokens_they_stand_for(tiny):
 def test_errors_say_what_to_do(tiny, call, message):
     with pytest.raises(ValueError, match=message):
         call(tiny)
+
+
+def test_the_likeliest_are_counted_without_the_foils(tiny):
+    first, second, third = tiny.predict(TEXT, 3)
+    matrix = attribute(tiny, TEXT, method=GradientTimesInput(), candidates=2, contrast=second.id)
+    assert [row.target.id for row in matrix] == [first.id, third.id]
+
+
+def test_a_model_that_is_not_causal_has_no_continuation(encoder_lm):
+    """A two-way LSTM reads what comes after; its first place changes with it."""
+    torch.manual_seed(0)
+    both_ways = letters_lm(nn.LSTM(6, 4, batch_first=True, bidirectional=True, dtype=torch.float64), hidden=8)
+    with pytest.raises(ValueError, match="is not causal: what it predicts before a token depends on that token"):
+        attribute_continuation(both_ways, "abc", "de", GradientTimesInput())
+    with pytest.raises(ValueError, match="is not causal"):
+        attribute(both_ways, "abc", ["d", "e"], GradientTimesInput())
+    assert len(attribute_continuation(encoder_lm, "abc", "de", GradientTimesInput())) == 2
 
 
 # Quantities of the caller's own

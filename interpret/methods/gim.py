@@ -50,7 +50,7 @@ class GIM(Method):
         own = values(objective, x[None])
         with lm.attention(self.attend), frozen_norms(lm):
             value, gradient = gradients(objective, x[None])
-        if bool((value - own).abs() > SAME * own.abs().clamp_min(1)):
+        if bool((value - own).abs() > same(next(lm.parameters()).dtype) * own.abs().clamp_min(1)):
             raise ValueError(
                 f"GIM does not know the attention of {lm.name}: with it, the objective is {float(value):.6g} "
                 f"where the model's own is {float(own):.6g}"
@@ -81,6 +81,11 @@ class GIM(Method):
         return scores.softmax(-1).detach() + soft - soft.detach()
 
 
+def same(dtype: torch.dtype) -> float:
+    """How closely values of this precision have to agree, relatively."""
+    return max(SAME, 4 * torch.finfo(dtype).eps)
+
+
 def halved(factor: Tensor) -> Tensor:
     """The factor, with half of its gradient."""
     return factor / 2 + (factor / 2).detach()
@@ -108,6 +113,6 @@ def with_constant_statistics(module: nn.Module, inputs: tuple[Tensor, ...], outp
     for moved, factor in ((x, weight), (x, 1 + weight), (centred, weight)):
         scaled = moved * (moved.detach().square().mean(-1, keepdim=True) + epsilon).rsqrt() * factor
         scaled = scaled if bias is None else scaled + bias
-        if bool((scaled - output).detach().abs().max() <= SAME * output.detach().abs().max()):
+        if bool((scaled - output).detach().abs().max() <= same(output.dtype) * output.detach().abs().max()):
             return scaled
     raise ValueError(f"GIM does not know the norm {type(module).__name__}: it is neither a layer norm nor an RMS norm")

@@ -52,6 +52,7 @@ class Row:
         meaning: what the figure is, such as "ours / peer".
         target: what it should be; None for a row that only informs.
         note: what a reader has to know, such as what is not alike.
+        equal: False where scores that mean the same are not the same: then no time counts.
     """
 
     what: str
@@ -62,11 +63,14 @@ class Row:
     meaning: str = ""
     target: Target | None = None
     note: str = ""
+    equal: bool = True
 
     @property
     def reached(self) -> bool | None:
-        """Whether the target is reached, which it is not where there is no figure; None where there is no target."""
-        return None if self.target is None else self.figure is not None and self.target.met(self.figure)
+        """Whether the target is reached, by equal work and with a figure; None where there is no target."""
+        if self.target is None:
+            return None
+        return self.equal and self.figure is not None and self.target.met(self.figure)
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -88,14 +92,18 @@ def amount(value: float | None, unit: str) -> str:
     return NOTHING if value is None else f"{number(value / SIZES[unit])} {unit}".strip()
 
 
-def share(what: str, ours: float, peer: float, unit: str, target: Target | None = None, note: str = "") -> Row:
+def share(
+    what: str, ours: float, peer: float, unit: str, target: Target | None = None, note: str = "", equal: bool = True
+) -> Row:
     """A row about what part of the other's number ours is."""
-    return Row(what, ours, peer, unit, ours / peer, "ours / peer", target, note)
+    return Row(what, ours, peer, unit, ours / peer, "ours / peer", target, note, equal)
 
 
-def times(what: str, ours: float, peer: float, unit: str, target: Target | None = None, note: str = "") -> Row:
+def times(
+    what: str, ours: float, peer: float, unit: str, target: Target | None = None, note: str = "", equal: bool = True
+) -> Row:
     """A row about how many times ours the other's number is."""
-    return Row(what, ours, peer, unit, peer / ours, "peer / ours", target, note)
+    return Row(what, ours, peer, unit, peer / ours, "peer / ours", target, note, equal)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.measuring import Size, in_turns
 from benchmarks.report import COLUMNS, Line, Row, at_least, at_most, latest, share, table, times, write
-from benchmarks.speed import MEASUREMENTS, Bench, Plan, batches, check_equal, main, measure, rank_correlation
+from benchmarks.speed import MEASUREMENTS, Bench, Plan, batches, equality, main, measure, rank_correlation
 from benchmarks.texts import exactly, mixed
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2
@@ -86,13 +86,15 @@ def test_a_failing_measurement_is_a_missed_target(monkeypatch, tmp_path, capsys)
     assert "there is no measurement 'points'" in capsys.readouterr().err
 
 
-def test_unequal_work_is_refused():
+def test_scores_that_differ_miss_every_target():
     scores = torch.tensor([1.0, -2.0, 0.5])
-    assert check_equal("same", [(scores, scores + 1e-5)]) == "scores equal to 5e-06"
-    with pytest.raises(AssertionError, match="differ by 5"):
-        check_equal("other", [(scores, scores + 1e-3)])
+    same, other = (scores, scores + 1e-5), (scores, scores + 1e-3)
+    assert equality([same, same]) == ("scores equal to 5e-06", True)
+    note, equal = equality([same, other])
+    assert (note, equal) == ("SCORES DIFFER by 5e-04 of the largest; 1 of 2 are equal to 1e-04", False)
+    assert times("faster, but not the same", 1.0, 9.0, "s", at_least(2), note, equal).reached is False
     with pytest.raises(AssertionError, match="2 scores are to equal 3"):
-        check_equal("shorter", [(scores[:2], scores)])
+        equality([(scores[:2], scores)])
 
 
 def test_contenders_take_turns():

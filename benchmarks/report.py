@@ -28,7 +28,7 @@ class Target:
         return figure <= self.bound if self.most else figure >= self.bound
 
     def __str__(self) -> str:
-        return f"{'at most' if self.most else 'at least'} {self.bound:g}"
+        return f"{'at most' if self.most else 'at least'} {number(self.bound)}"
 
 
 def at_most(bound: float) -> Target:

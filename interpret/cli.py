@@ -103,6 +103,7 @@ def explain(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Save all numbers as JSON.")] = None,
     model: ModelOption = None,
+    precision: Annotated[str, typer.Option(help="In which gradients are taken: float32 or bfloat16.")] = "float32",
     memory_budget: Annotated[
         float | None, typer.Option(help="GB to take above the model's weights; by default half of what is free.")
     ] = None,
@@ -156,20 +157,15 @@ def explain(
         result: Attribution | AttributionMatrix
         count = candidates or generate or (1 if continuation is None else None)
         with progress(console, count and count * chosen.cost(len(encoded))) as advance:
+            how: dict[str, Any] = {
+                "span": span, "memory_budget": budget, "precision": precision, "on_progress": advance,
+            }  # fmt: skip
             if continuation is not None or generate:
-                result = attribute_continuation(
-                    lm, encoded, continuation, chosen, max_new_tokens=generate or 1, span=span, memory_budget=budget,
-                    on_progress=advance,
-                )  # fmt: skip
+                result = attribute_continuation(lm, encoded, continuation, chosen, max_new_tokens=generate or 1, **how)
             elif candidates:
-                result = attribute(
-                    lm, encoded, None, chosen, contrast=contrast, candidates=candidates, span=span,
-                    memory_budget=budget, on_progress=advance,
-                )  # fmt: skip
+                result = attribute(lm, encoded, None, chosen, contrast=contrast, candidates=candidates, **how)
             else:
-                result = attribute(
-                    lm, encoded, target, chosen, contrast=contrast, span=span, memory_budget=budget, on_progress=advance
-                )
+                result = attribute(lm, encoded, target, chosen, contrast=contrast, **how)
                 result = result if by is None else result.totals(by)  # type: ignore[arg-type]
         for path in outputs:
             result.save(path)

@@ -239,10 +239,11 @@ def taken(lm: NextTokenLM, input_ids: Int[Tensor, "1 token"], backward: bool = T
         points = lm.embed({"input_ids": input_ids}).detach().clone().requires_grad_(True)
         with Alive([*lm.parameters(), *lm.buffers()]) as alive:
             _, logits = lm.next_tokens(points.clone(), input_ids)
-            kept = alive.bytes - logits.nbytes
+            rows = logits.untyped_storage().nbytes()  # those that were computed, more than were asked for
+            kept = alive.bytes - rows
             if backward:
                 torch.autograd.grad(logits.sum(), points)
-        return max(kept, 1), max(alive.peak - logits.nbytes, 1), logits.float().nbytes
+        return max(kept, 1), max(alive.peak - rows, 1), logits.float().nbytes
 
 
 def sample(row: Int[Tensor, " token"], start: int, length: int) -> Int[Tensor, " length"]:

@@ -26,6 +26,8 @@ from nexttoken.model import NextTokenLM
 from nexttoken.probe import batches_backward, embedding_rows, keeps, probe
 from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
 
+FEWEST_ROWS = 4  # of states before the head: with fewer, a CPU sums over the vocabulary less precisely, going back
+
 
 class PretrainedNextTokenLM(NextTokenLM):
     """A Hugging Face causal language model behind the contract of NextTokenLM.
@@ -78,6 +80,9 @@ class PretrainedNextTokenLM(NextTokenLM):
             options |= {"use_cache": True, "past_key_values": Cache(layers=before)}
         length = input_ids.shape[1]
         read = torch.tensor(places, device=embeddings.device) % length - length  # from the end, -1 being the last
+        asked = len(read)
+        if len(embeddings) * asked < FEWEST_ROWS:  # with places that nobody asked for
+            read = torch.cat([read, torch.arange(-min(FEWEST_ROWS, length), 0, device=read.device)])
         indexed = self._some_rows and not self._spread
         if indexed:  # indices, not a count: the states come out contiguous, so the head is not copied
             options["logits_to_keep"] = read
@@ -92,7 +97,8 @@ class PretrainedNextTokenLM(NextTokenLM):
         hidden = output.hidden_states[-1] if states else None
         if hidden is not None and hidden.ndim == 4:  # Gemma 3n has parallel streams, the active one first
             hidden = hidden[0]
-        return hidden, output.logits if indexed else output.logits[:, read.to(output.logits.device)]
+        logits = output.logits if indexed else output.logits[:, read.to(output.logits.device)]
+        return hidden, logits[:, :asked]
 
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
         """The network's own logits, fed with ids, after each token."""

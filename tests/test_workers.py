@@ -1,5 +1,6 @@
 """Side by side on two threads: the same results, in order, and everything afterwards as it was."""
 
+import math
 import threading
 
 import pytest
@@ -128,5 +129,8 @@ def test_every_architecture(name, two_threads):
     alone = attribute(lm, ids, 25, method, chunk_size=1)
     each = [attribute(lm, ids, target, GradientTimesInput()) for target in (25, 30, 11, 12)]
     torch.set_num_threads(2)
+    rounding = 0.0 if lm.language_model_head.dtype == torch.float64 else 8 * torch.finfo(torch.float32).eps
     for one, other in ((together, alone), *zip(several, each, strict=True)):
-        torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=1e-4 * float(other.scores.abs().max()))
+        log_p = abs(math.log(other.target.probability))  # its rounding is larger than scores of almost nothing
+        atol = 1e-4 * float(other.scores.abs().max()) + rounding * log_p
+        torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=atol)

@@ -61,6 +61,7 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_importing_prints_nothing_asks_no_network_and_loads_no_torch():
     code = (
         "import socket, sys\n"

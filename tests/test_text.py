@@ -348,6 +348,7 @@ def test_special_tokens_that_the_user_writes_are_the_users(vocab):
     assert "".join(shown(Prompt.from_text("</s>", vocab))) == "</s>"
 
 
+@pytest.mark.slow
 def test_long_prompts_take_linear_time(vocab, monkeypatch):
     """Counted in the ids that are decoded, which a busy machine does not change."""
     ids = vocab.encode("".join(TEXTS) * 4).ids[:400]
@@ -414,6 +415,7 @@ def forget():
     fonts.text_width.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_can_be_drawn(some_fonts, script):
     text = SCRIPTS[script]

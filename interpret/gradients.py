@@ -52,7 +52,7 @@ def gradients(
         assert together.values is not None
         value, gradient = together.values[:, objective.member], together.gradients[objective.member]
     else:
-        value, (gradient,) = take(objective, lambda chunk: objective.moved(chunk)[:, None], points)
+        value, (gradient,) = take(objective, lambda chunk: objective.moved(chunk)[:, None], points, 1)
         value = value[:, 0]
     objective.gradients_spent += len(points)
     refuse_non_finite(objective, value, gradient)
@@ -74,23 +74,24 @@ def each_gradient(
 
 def take_together(objective: Objective, together: Together, points: Float[Tensor, "point token dim"]) -> None:
     """Take the gradients of all objectives that run together, at the points that one of them asks for first."""
-    together.values, gradient = take(objective, together.function, points)
+    together.values, gradient = take(objective, together.function, points, len(together.lengths))
     together.gradients = [each[:, :length] for each, length in zip(gradient, together.lengths, strict=True)]
     together.points = points.detach().clone()
 
 
 def take(
-    objective: Objective, function: Callable[[Tensor], Tensor], points: Float[Tensor, "point token dim"]
+    objective: Objective, function: Callable[[Tensor], Tensor], points: Float[Tensor, "point token dim"], targets: int
 ) -> tuple[Float[Tensor, "point target"], list[Float[Tensor, "point token dim"]]]:
     """The values of a function, points to (point, target), and the gradients of each target.
 
     Costs one forward pass a point, and one backward pass a point and target.
     """
+    # Asked before any worker begins: the answer is found once, with the process's warnings set aside.
+    batched = targets > 1 and objective.lm is not None and objective.lm.batches_backward
 
     def of_chunk(chunk: Tensor) -> tuple[Tensor, list[Tensor]]:
         chunk.requires_grad_(True)
         value = function(chunk.clone())
-        batched = value.shape[1] > 1 and objective.lm is not None and objective.lm.batches_backward
         return value.detach(), slopes(value, chunk, batched)
 
     every_value, every_gradient = [], []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import torch
@@ -45,32 +46,35 @@ class Logits:
         with torch.no_grad(), lm.at_rest():
             self.every = lm.embed({"input_ids": self.input_ids}).detach()
         self.embeddings: Float[Tensor, "token dim"] = precise(self.every[0, self.moving])
-        self.begin, self.before = 0, None
-        self.may_keep = min(self.moving) >= FEWEST_KEPT
+        self.kept: tuple[int, Any] = (
+            0,
+            None,
+        )  # how many tokens at the beginning need not run, and what is kept of them
+        self.may_keep, self.deciding = min(self.moving) >= FEWEST_KEPT, Lock()
 
     def __call__(self, points: Float[Tensor, "point token dim"]) -> Float[Tensor, "point place vocab"]:
-        if self.may_keep and len(points) > 1:
-            self.may_keep = False
-            self.keep_beginning()
-        begin, rows = self.begin, points.to(self.every.dtype)
+        with self.deciding:  # several threads may ask at once; all take the same answer, whole
+            if self.may_keep and len(points) > 1:
+                self.may_keep, self.kept = False, self.beginning()
+        (begin, before), rows = self.kept, points.to(self.every.dtype)
         if len(self.moving) < self.every.shape[1] - begin:
             chosen = torch.tensor(self.moving, device=rows.device) - begin
             rows = self.every[:, begin:].expand(len(points), -1, -1).index_copy(1, chosen, rows)
         ids = self.input_ids[:, begin:].expand(len(points), -1)
-        _, found = self.lm.next_tokens(rows, ids, [place - begin for place in self.places], before=self.before)
+        _, found = self.lm.next_tokens(rows, ids, [place - begin for place in self.places], before=before)
         return precise(found)
 
-    def keep_beginning(self) -> None:
-        """Read what stands before the first token that moves, and keep it if the rest is then the same."""
+    def beginning(self) -> tuple[int, Any]:
+        """How many tokens need not run again, and what is kept of them; none unless the rest is then the same."""
         first = self.moving[0]
         with torch.no_grad(), self.lm.at_rest():
             before: Any = self.lm.read_before(self.every[:, :first], self.input_ids[:, :first])
             if before is None:
-                return
+                return 0, None
             _, expected = self.lm.next_tokens(self.every, self.input_ids)
             _, found = self.lm.next_tokens(self.every[:, first:], self.input_ids[:, first:], before=before)
-        if bool((found - expected).abs().max() <= SAME * expected.abs().max()):
-            self.begin, self.before = first, before
+        same = bool((found - expected).abs().max() <= SAME * expected.abs().max())
+        return (first, before) if same else (0, None)
 
 
 def precise(numbers: Tensor) -> Tensor:

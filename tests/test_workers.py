@@ -2,6 +2,8 @@
 
 import math
 import threading
+import time
+import warnings
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from interpret import (
 from interpret.workers import available, side_by_side
 from nexttoken import NextTokenLM
 from tests import tiny_models
+from tests.conftest import gpt2
 
 TEXT = "The keys to the cabinet are"
 pytestmark = pytest.mark.filterwarnings("ignore", "ignore::interpret.ConvergenceWarning")
@@ -112,6 +115,51 @@ def tiny_model(name):
         if model._can_set_experts_implementation():
             model.set_experts_implementation("eager")
     return NextTokenLM.from_pretrained(model)
+
+
+def test_workers_leave_the_warnings_alone(tokenizer, two_threads):
+    """Whether backward passes can be batched is asked in the caller's thread: filters are the whole process's."""
+    here, filters = [], list(warnings.filters)
+
+    class Asked(type(NextTokenLM.from_pretrained(gpt2(), tokenizer))):
+        @property
+        def batches_backward(self):
+            here.append(threading.get_ident())
+            return super().batches_backward
+
+    lm = NextTokenLM.from_pretrained(gpt2(), tokenizer)
+    lm.__class__ = Asked
+    attribute(lm, TEXT, method=IntegratedGradients(steps=8), candidates=3, chunk_size=1)
+    assert here
+    assert set(here) == {threading.get_ident()}
+    assert warnings.filters == filters
+
+
+def test_what_is_kept_is_decided_once_for_all_workers(two_threads, monkeypatch):
+    """While one thread reads what stands before a span, the other waits; neither mixes the two ways to run."""
+    lm = NextTokenLM.from_pretrained(tiny_models.build("LlamaForCausalLM").double())
+    ids = [5, 9, 13, 33, 21, 8, 40, 9, 17, 25, 30, 11, 12, 41]
+    start = sum(len(piece.text) for piece in lm.prompt(ids).pieces[:9])
+    read_before, next_tokens, reads, seen = lm.read_before, lm.next_tokens, [], []
+
+    def slow(*args):
+        reads.append(args)
+        time.sleep(0.3)
+        return read_before(*args)
+
+    def watched(embeddings, *args, **options):
+        seen.append((embeddings.shape[1], options.get("before") is not None, len(embeddings) > 1))
+        return next_tokens(embeddings, *args, **options)
+
+    monkeypatch.setattr(lm, "read_before", slow)
+    monkeypatch.setattr(lm, "next_tokens", watched)
+    together = attribute(lm, ids, 25, IntegratedGradients(steps=8), span=(start, 1000), chunk_size=2)
+    assert len(reads) == 1
+    assert {(length, kept) for length, kept, several in seen if several} == {(len(ids) - 9, True)}
+    assert (len(ids), True) not in {(length, kept) for length, kept, _ in seen}
+    monkeypatch.setattr(lm, "read_before", lambda *args: None)
+    alone = attribute(lm, ids, 25, IntegratedGradients(steps=8), span=(start, 1000), chunk_size=2)
+    torch.testing.assert_close(together.scores, alone.scores, rtol=0, atol=1e-6 * float(alone.scores.abs().max()))
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ from torch import Tensor
 from interpret.objective import Objective, Together
 from interpret.workers import available, side_by_side
 
-CHUNKS_IN_SIGHT = 8  # so that workers seldom wait for each other
 ROWS_A_BACKWARD = 384  # rows of tokens in backward passes that run at once
 
 
@@ -67,7 +66,7 @@ def each_gradient(
     Objectives that run together ask for all points at once.
     """
     left = iter(points)
-    in_sight = CHUNKS_IN_SIGHT * objective.points_at_once(len(objective.embeddings))
+    in_sight = objective.points_at_once(len(objective.embeddings))
     while batch := list(islice(left, None if objective.together else in_sight)):
         yield from zip(*gradients(objective, torch.stack(batch), exact_values), strict=True)
 
@@ -86,7 +85,6 @@ def take(
 
     Costs one forward pass a point, and one backward pass a point and target.
     """
-    # Asked before any worker begins: the answer is found once, with the process's warnings set aside.
     batched = targets > 1 and objective.lm is not None and objective.lm.batches_backward
 
     def of_chunk(chunk: Tensor) -> tuple[Tensor, list[Tensor]]:

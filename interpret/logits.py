@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import Lock
 from typing import Any
 
 import torch
@@ -19,8 +18,8 @@ SAME = 1e-4  # of the largest logit: rounding, where keys and values are read in
 class Logits:
     """Points (point, token, dim) to logits (point, place, vocab), in float32 or better.
 
-    Where several points run, and the model can keep what it made of the tokens before the first that moves, these run
-    once only. That is used only if it gives the model's own logits after this very text.
+    Where more than one point runs, and the model can keep what it made of the tokens before the first that moves, these
+    run once only. That is used only if it gives the model's own logits after this very text.
 
     Args:
         lm: the model.
@@ -50,12 +49,12 @@ class Logits:
             0,
             None,
         )  # how many tokens at the beginning need not run, and what is kept of them
-        self.may_keep, self.deciding = min(self.moving) >= FEWEST_KEPT, Lock()
+        self.may_keep, self.points_seen = min(self.moving) >= FEWEST_KEPT, 0
 
     def __call__(self, points: Float[Tensor, "point token dim"]) -> Float[Tensor, "point place vocab"]:
-        with self.deciding:  # several threads may ask at once; all take the same answer, whole
-            if self.may_keep and len(points) > 1:
-                self.may_keep, self.kept = False, self.beginning()
+        self.points_seen += len(points)
+        if self.may_keep and self.points_seen > 1:
+            self.may_keep, self.kept = False, self.beginning()
         (begin, before), rows = self.kept, points.to(self.every.dtype)
         if len(self.moving) < self.every.shape[1] - begin:
             chosen = torch.tensor(self.moving, device=rows.device) - begin

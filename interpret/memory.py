@@ -8,7 +8,6 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -20,7 +19,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from interpret.workers import side_by_side
 from nexttoken import NextTokenLM, Prompt
 
 FREE_SHARE = 0.5  # of what is free, for the points that run at once
@@ -100,28 +98,22 @@ class Memory:
         points: Float[Tensor, "point token dim"],
         size: int,
         divisible: bool = True,
-        workers: int = 1,
     ) -> Iterator[Result]:
         """The function on the points in order, so many at once; where the device runs out, half as many from there on.
 
-        Each chunk is a copy, so that nothing of the caller's is touched. Several run side by side if there are workers.
+        Each chunk is a copy, so that nothing of the caller's is touched.
 
         Raises:
             MemoryError: a point does not fit even alone, or the points cannot be divided.
         """
         done = 0
         while done < len(points):
-            chunks = points[done:].detach().split(self.at_most(size))
-            count = len(chunks[0])
-            for chunk, result in zip(chunks, side_by_side(partial(attempt, function), chunks, workers), strict=False):
-                if result is None:
-                    break
+            chunk = points[done : done + self.at_most(size)].detach()
+            count = len(chunk)
+            result = attempt(function, chunk)
+            if result is not None:
                 yield result[0]
-                done += len(chunk)
-            else:
-                return
-            if workers > 1:  # first, one at a time
-                workers = 1
+                done += count
                 continue
             if count > 1:
                 self.halve(count)

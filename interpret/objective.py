@@ -15,10 +15,9 @@ from torch import Tensor
 from interpret.logits import Logits
 from interpret.memory import Memory, Result
 from interpret.quantity import LOG_PROBABILITY, Quantity
-from interpret.workers import available
 from nexttoken import NextTokenLM, Prompt, Target
 
-ROWS_A_CHUNK = 128
+ROWS_A_CHUNK = 512  # of tokens; more brings nothing on a CPU, see docs/performance.md
 
 
 @dataclass
@@ -58,7 +57,7 @@ class Objective:
         prompt: the prompt behind the embeddings, likewise.
         positions: the places of these tokens in the prompt; None where they are the whole prompt.
         rough: the function in less precision, of which the gradients are taken; None where they are the function's own.
-        chunk_size: how many points run at once; by default as many as fill about 128 rows of tokens, if they fit.
+        chunk_size: how many points run at once; by default as many as fill 512 rows of tokens, if they fit the memory.
         on_progress: called with the number of gradients just taken.
         together: the objectives it shares forward passes with, until it has asked for gradients once.
         member: its number among them.
@@ -178,11 +177,7 @@ class Objective:
         self, function: Callable[[Tensor], Result], points: Float[Tensor, "point token dim"]
     ) -> Iterator[Result]:
         """A function's results on the points, in chunks that fit the memory (see Memory.in_chunks)."""
-        size = self.points_at_once(points.shape[1])
-        workers = available(points.device) if self.lm is not None and self.lm.side_by_side else 1
-        if self.fitting is not None:
-            workers = max(1, min(workers, self.fitting // size))
-        return self.memory.in_chunks(function, points, size, self.divisible, workers)
+        return self.memory.in_chunks(function, points, self.points_at_once(points.shape[1]), self.divisible)
 
     def points_at_once(self, length: int) -> int:
         """How many points of so many tokens run at once."""

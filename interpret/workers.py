@@ -1,4 +1,4 @@
-"""Work done side by side on a CPU's threads: small matrices leave a second thread idle most of the time."""
+"""Work done side by side on a CPU's threads: what stands between matrix products leaves a second thread idle."""
 
 from __future__ import annotations
 

@@ -147,11 +147,6 @@ class NextTokenLM(nn.Module):
         return False
 
     @property
-    def side_by_side(self) -> bool:
-        """Whether several threads may run the network at once, each on rows of its own."""
-        return False
-
-    @property
     def batches_backward(self) -> bool:
         """Whether backward passes of several targets may run at once."""
         return False

@@ -109,10 +109,6 @@ class PretrainedNextTokenLM(NextTokenLM):
         return True  # proved by the probe
 
     @property
-    def side_by_side(self) -> bool:
-        return self.feeding == "inputs_embeds"  # otherwise a hook carries the embeddings, one chunk's at a time
-
-    @property
     def batches_backward(self) -> bool:
         if self._batches is None:
             self._batches = batches_backward(self)

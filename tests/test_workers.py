@@ -2,7 +2,6 @@
 
 import math
 import threading
-import time
 import warnings
 
 import pytest
@@ -10,10 +9,8 @@ import torch
 
 from interpret import (
     GIM,
-    ExpectedGradients,
     GradientTimesInput,
     IntegratedGradients,
-    SmoothGrad,
     attribute,
     attribute_continuation,
 )
@@ -74,21 +71,6 @@ def test_an_error_ends_it(two_threads):
     assert len(done) < 6  # what had begun, no more
 
 
-@pytest.mark.parametrize(
-    "method",
-    [IntegratedGradients(steps=7), IntegratedGradients(), SmoothGrad(samples=6), ExpectedGradients(samples=7), GIM()],
-    ids=repr,
-)
-def test_chunks_side_by_side(tiny, two_threads, method, untouched):
-    with untouched(tiny):
-        together = attribute(tiny, TEXT, " a", method, chunk_size=1)
-    torch.set_num_threads(1)
-    alone = attribute(tiny, TEXT, " a", method, chunk_size=1)
-    torch.set_num_threads(2)
-    torch.testing.assert_close(together.scores, alone.scores, rtol=0, atol=1e-12)
-    assert together.gradients_spent == alone.gradients_spent
-
-
 @pytest.mark.parametrize("method", [GradientTimesInput(), IntegratedGradients(steps=5), GIM()], ids=repr)
 def test_backward_passes_side_by_side(tiny, two_threads, method, untouched):
     assert tiny.batches_backward
@@ -135,50 +117,21 @@ def test_workers_leave_the_warnings_alone(tokenizer, two_threads):
     assert warnings.filters == filters
 
 
-def test_what_is_kept_is_decided_once_for_all_workers(two_threads, monkeypatch):
-    """While one thread reads what stands before a span, the other waits; neither mixes the two ways to run."""
-    lm = NextTokenLM.from_pretrained(tiny_models.build("LlamaForCausalLM").double())
-    ids = [5, 9, 13, 33, 21, 8, 40, 9, 17, 25, 30, 11, 12, 41]
-    start = sum(len(piece.text) for piece in lm.prompt(ids).pieces[:9])
-    read_before, next_tokens, reads, seen = lm.read_before, lm.next_tokens, [], []
-
-    def slow(*args):
-        reads.append(args)
-        time.sleep(0.3)
-        return read_before(*args)
-
-    def watched(embeddings, *args, **options):
-        seen.append((embeddings.shape[1], options.get("before") is not None, len(embeddings) > 1))
-        return next_tokens(embeddings, *args, **options)
-
-    monkeypatch.setattr(lm, "read_before", slow)
-    monkeypatch.setattr(lm, "next_tokens", watched)
-    together = attribute(lm, ids, 25, IntegratedGradients(steps=8), span=(start, 1000), chunk_size=2)
-    assert len(reads) == 1
-    assert {(length, kept) for length, kept, several in seen if several} == {(len(ids) - 9, True)}
-    assert (len(ids), True) not in {(length, kept) for length, kept, _ in seen}
-    monkeypatch.setattr(lm, "read_before", lambda *args: None)
-    alone = attribute(lm, ids, 25, IntegratedGradients(steps=8), span=(start, 1000), chunk_size=2)
-    torch.testing.assert_close(together.scores, alone.scores, rtol=0, atol=1e-6 * float(alone.scores.abs().max()))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in tiny_models.NAMES if name not in tiny_models.NOT_BUILT])
 def test_every_architecture(name, two_threads):
-    """No network carries anything from one chunk to another, nor from one target to another."""
+    """No network carries anything from one target's backward pass to another's."""
     try:
         lm = tiny_model(name)
     except ValueError:
         return  # refused; the table of architectures says why
-    ids, method = [5, 9, 13, 33, 21, 8, 40, 9, 17], IntegratedGradients(steps=6, hold=None)
-    together = attribute(lm, ids, 25, method, chunk_size=1)
+    ids = [5, 9, 13, 33, 21, 8, 40, 9, 17]
     several = attribute(lm, ids, method=GradientTimesInput(), candidates=[25, 30, 11, 12])
     torch.set_num_threads(1)
-    alone = attribute(lm, ids, 25, method, chunk_size=1)
     each = [attribute(lm, ids, target, GradientTimesInput()) for target in (25, 30, 11, 12)]
     torch.set_num_threads(2)
     rounding = 0.0 if lm.language_model_head.dtype == torch.float64 else 8 * torch.finfo(torch.float32).eps
-    for one, other in ((together, alone), *zip(several, each, strict=True)):
+    for one, other in zip(several, each, strict=True):
         log_p = abs(math.log(other.target.probability))  # its rounding is larger than scores of almost nothing
         atol = 1e-4 * float(other.scores.abs().max()) + rounding * log_p
         torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=atol)

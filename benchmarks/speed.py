@@ -380,11 +380,11 @@ def bfloat16(bench: Bench) -> Line:
                   at_least(2.2))]  # fmt: skip
     numbers: dict[str, Any] = {"seconds": seconds(timings)}
     apart: list[float] = []
-    for method in (GradientTimesInput(), VanillaGradient(), None):
+    for method in (GradientTimesInput(), VanillaGradient(), IntegratedGradients(steps=plan.middle_steps)):
         ranks, errors = [], []
         for kind, prompts in PROMPTS.items():
             for number, prompt in enumerate(prompts[: plan.kinds]):
-                exact = bench.answer(kind, number) if method is None else attribute(lm, prompt, None, method)
+                exact = attribute(lm, prompt, None, method)
                 assert exact.target is not None
                 coarse = attribute(lm, prompt, exact.target.id, method, precision="bfloat16")
                 moved = [place for place, held in enumerate(exact.held) if not held]
@@ -392,14 +392,13 @@ def bfloat16(bench: Bench) -> Line:
                 errors.append(difference(coarse.scores, exact.scores))
                 if exact.completeness is not None and coarse.completeness is not None:
                     apart.append(abs(exact.completeness.value - coarse.completeness.value))
-        name = method or "IntegratedGradients()"
         note = (
             f"rank correlation {statistics.median(ranks):.4f}, worst {min(ranks):.3f}; "
             f"largest error over the largest score {spread(errors)} (median, worst of {len(ranks)} prompts)"
         )
-        rows.append(Row(f"scores in bfloat16, {name!r}".replace("'", ""), note=note))
-        numbers[str(name)] = {"rank correlation": ranks, "largest error": errors}
-    rows.append(Row("F at the prompt in certificates of bfloat16", figure=max(apart), meaning="nats from float32",
+        rows.append(Row(f"scores in bfloat16, {method!r}", note=note))
+        numbers[repr(method)] = {"rank correlation": ranks, "largest error": errors}
+    rows.append(Row("F at the prompt in a completeness of bfloat16", figure=max(apart), meaning="nats from float32",
                     target=at_most(1e-3), note="largest of all prompts: F is computed in float32"))  # fmt: skip
     return Line("bfloat16", tuple(rows), numbers)
 

@@ -80,7 +80,12 @@ class Memory:
         return max(1, int(budget // need(lm, prompt).of_point(len(prompt) + following, places)))
 
     def check(self, lm: NextTokenLM, prompt: Prompt) -> None:
-        """Raise ValueError, naming what would fit, if the gradient of a single point of this prompt does not."""
+        """Raise ValueError, naming what would fit, if the gradient of a single point of this prompt does not.
+
+        Where there is no budget, a prompt as short as those that tell what a point needs is simply run.
+        """
+        if self.budget is None and len(prompt) <= PROBE_LENGTHS[1]:
+            return
         budget = self.budget if self.budget is not None else free_on(lm)
         each = need(lm, prompt)
         if each.of_point(len(prompt)) > budget:

@@ -63,7 +63,7 @@ class Objective:
         member: its number among them.
         gradients_spent: gradients taken so far.
         memory: what the run may take, shared by all objectives of a run.
-        fitting: how many points fit at once, by its estimate; None where there is none.
+        fitting: asked how many points fit at once, it estimates; None where nothing is known.
         divisible: whether the function takes fewer points than are asked for.
         forwards_spent: forward passes without a gradient so far.
     """
@@ -79,7 +79,7 @@ class Objective:
     together: Together | None = None
     member: int = 0
     memory: Memory = field(default_factory=Memory)
-    fitting: int | None = None
+    fitting: Callable[[], int] | None = None
     divisible: bool = True
     gradients_spent: int = 0
     forwards_spent: int = 0
@@ -119,7 +119,7 @@ class Objective:
             of_span(logits), logits.embeddings, lm, prompt, None if positions is None else tuple(positions),
             None if rough is None else of_span(Logits(rough, prompt, moving, places, following)),
             chunk_size, on_progress, memory=memory or Memory(),
-            fitting=memory.points(lm, prompt, len(following), len(places)) if memory else None,
+            fitting=None if memory is None else lambda: memory.points(lm, prompt, len(following), len(places)),
         )  # fmt: skip
 
     @classmethod
@@ -156,7 +156,7 @@ class Objective:
                 memory or Memory(), fitting,
             )  # fmt: skip
 
-        fitting = memory.points(lm, longest, places=len(prompts)) if memory else None
+        fitting = None if memory is None else lambda: memory.points(lm, longest, places=len(prompts))
         own = Logits(lm, longest, moving, [-1]).embeddings
         return [member(number) for number in range(len(targets))]
 
@@ -177,9 +177,10 @@ class Objective:
         self, function: Callable[[Tensor], Result], points: Float[Tensor, "point token dim"]
     ) -> Iterator[Result]:
         """A function's results on the points, in chunks that fit the memory (see Memory.in_chunks)."""
-        return self.memory.in_chunks(function, points, self.points_at_once(points.shape[1]), self.divisible)
+        size = self.points_at_once(points.shape[1]) if len(points) > 1 else 1
+        return self.memory.in_chunks(function, points, size, self.divisible)
 
     def points_at_once(self, length: int) -> int:
         """How many points of so many tokens run at once."""
         fast = max(1, ROWS_A_CHUNK // length)
-        return self.chunk_size or min(fast, self.fitting or fast)
+        return self.chunk_size or (min(fast, self.fitting()) if self.fitting else fast)

@@ -239,6 +239,7 @@ def test_what_stands_before_is_kept_from_the_second_point_on(monkeypatch):
     lm = NextTokenLM.from_pretrained(tiny_models.build("LlamaForCausalLM").double())
     ids = [5, 9, 13, 33, 21, 8, 40, 9, 17, 25, 30, 11, 12, 41]
     start = sum(len(piece.text) for piece in lm.prompt(ids).pieces[:9])
+    attribute(lm, ids, 25, IntegratedGradients(steps=2), span=(start, 1000))  # what is asked of a model once is known
     read_before, next_tokens, reads, seen = lm.read_before, lm.next_tokens, [], []
 
     def read(*args):
@@ -254,7 +255,7 @@ def test_what_stands_before_is_kept_from_the_second_point_on(monkeypatch):
     monkeypatch.setattr(lm, "next_tokens", watched)
     kept = attribute(lm, ids, 25, IntegratedGradients(steps=8), span=(start, 1000), chunk_size=1)
     assert len(reads) == 1
-    assert seen[-8:] == [(len(ids), False)] + [(len(ids) - 9, True)] * 7
+    assert seen == [(len(ids), False)] + [(len(ids) - 9, True)] * 7
     monkeypatch.setattr(lm, "read_before", lambda *args: None)
     alone = attribute(lm, ids, 25, IntegratedGradients(steps=8), span=(start, 1000), chunk_size=1)
     torch.testing.assert_close(kept.scores, alone.scores, rtol=0, atol=1e-6 * float(alone.scores.abs().max()))

@@ -100,11 +100,10 @@ QUICK = Plan(
 
 @dataclass
 class Bench:
-    """What measurements share: the model, a copy of it for the peers, and answers that two of them need."""
+    """What measurements share: the model, and a copy of it for the peers."""
 
     plan: Plan
     threads: int
-    answers: dict[tuple[str, int], Attribution] = field(default_factory=dict)
 
     @cached_property
     def lm(self) -> NextTokenLM:
@@ -115,12 +114,6 @@ class Bench:
     @cached_property
     def peers(self) -> Peers:
         return Peers(self.lm)
-
-    def answer(self, kind: str, number: int) -> Attribution:
-        """Certified integrated gradients of one of the prompts, with all defaults, in float32."""
-        if (kind, number) not in self.answers:
-            self.answers[kind, number] = attribute(self.lm, PROMPTS[kind][number])
-        return self.answers[kind, number]
 
 
 def path(steps: int) -> IntegratedGradients:
@@ -209,8 +202,8 @@ def point(bench: Bench) -> Line:
 def certified(bench: Bench) -> Line:
     """Certified integrated gradients with the defaults, beside captum's 50 fixed steps, on the benchmark's prompts."""
     lm, ours, theirs, missed, gaps = bench.lm, [], [], [], []
-    for kind, prompts in PROMPTS.items():
-        for number, prompt in enumerate(prompts[: bench.plan.kinds]):
+    for prompts in PROMPTS.values():
+        for prompt in prompts[: bench.plan.kinds]:
             ids = lm.prompt(prompt).ids
             target = lm.predict(prompt, 1)[0].id
             settings = (ids, target, bench.plan.steps, batches(len(ids))[0])
@@ -219,7 +212,7 @@ def certified(bench: Bench) -> Line:
                 "captum": lambda settings=settings: bench.peers.captum_path(*settings),
             }
             timings = in_turns(contenders, 1)
-            answer = bench.answers[kind, number] = timings["ours"].result
+            answer = timings["ours"].result
             ours.append(timings["ours"].median)
             theirs.append(timings["captum"].median)
             missed.append(answer.completeness.relative(answer.completeness.largest_gap))
@@ -382,8 +375,8 @@ def bfloat16(bench: Bench) -> Line:
     apart: list[float] = []
     for method in (GradientTimesInput(), VanillaGradient(), IntegratedGradients(steps=plan.middle_steps)):
         ranks, errors = [], []
-        for kind, prompts in PROMPTS.items():
-            for number, prompt in enumerate(prompts[: plan.kinds]):
+        for prompts in PROMPTS.values():
+            for prompt in prompts[: plan.kinds]:
                 exact = attribute(lm, prompt, None, method)
                 assert exact.target is not None
                 coarse = attribute(lm, prompt, exact.target.id, method, precision="bfloat16")

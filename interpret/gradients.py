@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
@@ -109,7 +110,8 @@ def slopes(
     targets = value.shape[1]
     if targets == 1:
         return list(torch.autograd.grad(value.sum(), points))
-    at_once = max(1, ROWS_A_BACKWARD // points[..., 0].numel()) if batched else 1
+    workers, rows = available(points.device), targets * points[..., 0].numel()
+    at_once = math.ceil(targets / (workers * math.ceil(rows / (workers * ROWS_A_BACKWARD)))) if batched else 1
 
     def of_some(begin: int) -> Tensor:
         some = value[:, begin : begin + at_once].sum(0)
@@ -118,7 +120,7 @@ def slopes(
             return torch.autograd.grad(some, points, one_each[0], retain_graph=True)[0][None]
         return torch.autograd.grad(some, points, one_each, is_grads_batched=True, retain_graph=True)[0]
 
-    parts = side_by_side(of_some, range(0, targets, at_once), available(points.device))
+    parts = side_by_side(of_some, range(0, targets, at_once), workers)
     return list(torch.cat(list(parts)))
 
 

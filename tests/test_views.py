@@ -35,7 +35,8 @@ from interpret.views.colour import (
     to_hex,
 )
 from interpret.views.fonts import TEXT_SIZE, text_width
-from interpret.views.html import html, matrix_html
+from interpret.views.html import html
+from interpret.views.html_matrix import matrix_html
 from interpret.views.terminal import headline, matrix_table, running_text, table
 from interpret.views.visible import visible
 from nexttoken import Message, Target

@@ -48,12 +48,16 @@ def label(attribution: Attribution) -> str:
 
 
 def piece(attribution: Attribution, place: int, limit: float) -> str:
-    """A piece on its colour, with all that is known of it as its title."""
+    """A piece on its colour, with all that is known of it as its title; its leading spaces stay without colour."""
     score, held = float(attribution.scores[place]), attribution.held[place]
     style = shades(score, limit, attribution.signed, held, attribution.template[place])
-    text = written(attribution.labels[place]).replace("↵", "↵<br>")
-    classes = kind(score, attribution.signed, held)
-    return f'<span class="piece {classes}" title="{says(attribution, place)}" style="{style}">{text}</span>'
+    text = written(attribution.labels[place])
+    shown = text.lstrip(" ")
+    classes = kind(score, limit, attribution.signed, held)
+    return (
+        f'{text[: len(text) - len(shown)]}<span class="piece {classes}" title="{says(attribution, place)}" '
+        f'style="{style}">{shown.replace("↵", "↵<br>")}</span>'
+    )
 
 
 def table(attribution: Attribution, limit: float) -> str:
@@ -62,8 +66,9 @@ def table(attribution: Attribution, limit: float) -> str:
     errors = {"standard error": attribution.standard_error, "numerical error": attribution.error}
     given = {name: error for name, error in errors.items() if error is not None}
     columns = [
-        attribution.by, *(["role"] if attribution.messages else []), "ids", f"score in {attribution.unit}",
-        *given, "share of all magnitudes", *(["note"] if notes else []),
+        (attribution.by, ""), *([("role", "")] if attribution.messages else []), ("ids", "number"),
+        (f"score in {attribution.unit}", "number"), *((name, "number") for name in given),
+        ("share of all magnitudes", "number"), *([("note", "")] if notes else []),
     ]  # fmt: skip
     rows = []
     for place, (name, role) in enumerate(zip(attribution.labels, attribution.roles, strict=True)):
@@ -91,10 +96,10 @@ def table(attribution: Attribution, limit: float) -> str:
         else f'<tfoot><tr><th scope="row" colspan="{before}">sum</th><td class="number">{total}</td>'
         f"{'<td></td>' * (len(columns) - before - 1)}</tr></tfoot>"
     )
-    heads = "".join(f'<th scope="col">{written(column)}</th>' for column in columns)
+    heads = "".join(f'<th scope="col" class="{side}">{written(column)}</th>' for column, side in columns)
     return (
         '<div class="scroll"><table class="scores">'
-        f"<caption>The score of each {written(attribution.by)} for {written(attribution.title)}</caption>"
+        f"<caption><span>The score of each {written(attribution.by)} for {written(attribution.title)}</span></caption>"
         f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody>{foot}</table></div>"
     )
 

@@ -24,8 +24,8 @@ def matrix_section(matrix: AttributionMatrix, heading: str = "p", name: str = ""
     return (
         f'<section data-name="{written(name)}">{head(matrix.title, matrix.facts, heading)}'
         f'<div class="scroll" tabindex="0" role="region" aria-label="Scores of {len(matrix)} targets">'
-        f'<table class="matrix"><caption>Each row a target, each column a piece: scores in {written(matrix.unit)}'
-        f'</caption><thead><tr><th scope="col">target</th>{columns}</tr></thead>'
+        f'<table class="matrix"><caption><span>Each row a target, each column a piece: scores in {written(matrix.unit)}'
+        f'</span></caption><thead><tr><th scope="col">target</th>{columns}</tr></thead>'
         f"<tbody>{''.join(row(matrix, place, limit) for place in range(len(matrix)))}</tbody></table></div>"
         f"{legend(limit, list(matrix))}</section>"
     )
@@ -39,9 +39,8 @@ def row(matrix: AttributionMatrix, place: int, limit: float) -> str:
         score, held = float(each.scores[own]), each.held[own]
         style = shades(score, limit, each.signed, held, each.template[own])
         text = "" if held else number(score, limit, each.signed)
-        cells[column] = (
-            f'<td class="cell {kind(score, each.signed, held)}" title="{says(each, own)}" style="{style}">{text}</td>'
-        )
+        sign = kind(score, limit, each.signed, held)
+        cells[column] = f'<td class="cell {sign}" title="{says(each, own)}" style="{style}">{text}</td>'
     likely = "" if probability is None else f" <small>{100 * probability:.2g} %</small>"
     target = f'<span class="target" lang="" translate="no">{written(matrix.targets[place])}</span>'
     return f'<tr><th scope="row">{target}{likely}</th>{"".join(cells)}</tr>'

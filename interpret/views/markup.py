@@ -16,6 +16,7 @@ from interpret.views.visible import visible
 DIGITS = 4  # of the largest score, in tables
 MOST_DECIMALS = 9
 STOPS = 8  # of each side of the colour bar
+FAINT = 0.05  # of the largest score: below it, a piece has hardly a colour, and no line
 
 
 def written(text: str) -> str:
@@ -48,9 +49,11 @@ def shades(score: float, limit: float, signed: bool, held: bool = False, templat
     return f"{plain}{slanted};background-color:{both(day, night)};color:{both(reads(day), reads(night))}"
 
 
-def kind(score: float, signed: bool, held: bool) -> str:
+def kind(score: float, limit: float, signed: bool, held: bool) -> str:
     """The class of a piece, by which its sign is seen without colours."""
-    return "held" if held else "" if not signed or score == 0 else "for" if score > 0 else "against"
+    if held:
+        return "held"
+    return "" if not signed or abs(score) <= FAINT * limit else "for" if score > 0 else "against"
 
 
 def number(score: float, limit: float, signed: bool) -> str:
@@ -103,6 +106,7 @@ def legend(limit: float, attributions: list[Attribution]) -> str:
         notes += [
             '<span class="for">solid line</span>: raises it',
             '<span class="against">dotted line</span>: lowers it',
+            f"no line: under {100 * FAINT:.0f} % of the largest",
         ]
     if any(any(each.held) for each in attributions):
         notes.append(f'<span class="held" style="{shades(0, 0, signed, held=True)}">hatched</span>: held, no score')

@@ -10,8 +10,9 @@
   };
 
   // The panel tells what is known of one piece. It keeps its room, so that nothing moves.
-  const panelFor = (parent, hint) => {
-    const panel = make("p", parent, { className: "panel", id: `why-${Math.random().toString(36).slice(2)}` });
+  const panelBefore = (element, hint) => {
+    const panel = make("p", element, { className: "panel", id: `why-${Math.random().toString(36).slice(2)}` });
+    element.before(panel);
     const tell = (name, facts) => {
       panel.replaceChildren();
       if (name === undefined) return void (panel.textContent = hint);
@@ -84,11 +85,12 @@
     return [item, facts];
   }));
 
-  const exploreText = (text, hint) => {
+  // A piece with the spaces before it, which stand outside its colour.
+  const nameOf = (piece) => `'${piece.previousSibling?.nodeType === 3 ? piece.previousSibling.data : ""}${piece.textContent}'`;
+
+  const exploreText = (text, { panel, tell }) => {
     const pieces = [...text.querySelectorAll(".piece")];
     const facts = takeFacts(pieces);
-    const { panel, tell } = panelFor(text.parentElement, hint);
-    text.after(panel);
     text.role = "listbox";
     text.ariaOrientation = "horizontal";
     for (const piece of pieces) {
@@ -96,7 +98,7 @@
       piece.ariaSelected = "false";
       piece.setAttribute("aria-describedby", panel.id);
     }
-    explore(text, pieces, (piece) => (piece ? tell(piece.textContent, facts.get(piece)) : tell()));
+    explore(text, pieces, (piece) => (piece ? tell(nameOf(piece), facts.get(piece)) : tell()));
   };
 
   const exploreMatrix = (section, table) => {
@@ -104,34 +106,35 @@
     const titles = new Map(cells.map((cell) => [cell, cell.title]));
     const facts = takeFacts(cells);
     const columns = [...table.tHead.rows[0].cells];
-    const scroll = table.closest(".scroll");
-    const { panel, tell } = panelFor(section, "Point at a cell, or choose a target to read its text.");
-    scroll.after(panel);
+    const reading = make("div", section, { className: "chosen" });
+    section.querySelector(".legend").before(reading);
+    const { panel, tell } = panelBefore(table.closest(".scroll"), "Choose a target to read its text; point at a cell or a piece.");
     const target = (row) => row.querySelector(".target").textContent;
     table.role = "grid";
     cells.forEach((cell) => cell.setAttribute("aria-describedby", panel.id));
     explore(table, cells, (cell) => (cell
-      ? tell(`${columns[cell.cellIndex].textContent} → ${target(cell.parentElement)}`, facts.get(cell)) : tell()));
+      ? tell(`'${columns[cell.cellIndex].textContent}' → '${target(cell.parentElement)}'`, facts.get(cell)) : tell()));
 
-    const reading = make("div", section, { className: "chosen" });
     const choose = (row) => {
       for (const each of table.tBodies[0].rows) {
         each.cells[0].querySelector("button").ariaPressed = String(each === row);
       }
       reading.replaceChildren();
-      const of = make("p", reading, { className: "reading", textContent: "The text behind " });
-      make("b", of, { textContent: row.cells[0].textContent });
+      const caption = make("p", reading, { className: "reading", textContent: "The text, by its scores for " });
+      make("b", caption, { textContent: `'${target(row)}'` });
       const text = make("div", reading, { className: "text", dir: "auto", lang: "", translate: false });
       text.ariaLabel = `The prompt, each piece with its score for ${target(row)}`;
       for (const cell of row.querySelectorAll("td.cell")) {
+        const name = columns[cell.cellIndex].textContent;
+        text.append(name.match(/^ */)[0]);
         const piece = make("span", text, { className: cell.className.replace("cell", "piece"), title: titles.get(cell) });
         piece.style.cssText = cell.style.cssText;
-        for (const part of columns[cell.cellIndex].textContent.split(/(?<=↵)/)) {
+        for (const part of name.replace(/^ */, "").split(/(?<=↵)/)) {
           piece.append(part);
           if (part.endsWith("↵")) make("br", piece);
         }
       }
-      exploreText(text, HINT);
+      exploreText(text, { panel, tell });
     };
     for (const row of table.tBodies[0].rows) {
       const head = row.cells[0];
@@ -141,7 +144,6 @@
       button.addEventListener("click", () => choose(row));
       head.append(button);
     }
-    section.querySelector(".legend").before(reading);
     choose(table.tBodies[0].rows[0]);
   };
 
@@ -196,7 +198,7 @@
       offerCopy(section);
       const matrix = section.querySelector("table.matrix");
       if (matrix) exploreMatrix(section, matrix);
-      else exploreText(section.querySelector(".text"), HINT);
+      else exploreText(section.querySelector(".text"), panelBefore(section.querySelector(".text"), HINT));
     }
     if (sections.length > 1) offerChoice(root, sections);
   }

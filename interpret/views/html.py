@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from interpret.attribution import Attribution
-from interpret.views.markup import asset, kind, legend, limit_of, number, says, shades, share, written
-from interpret.views.visible import visible
+from interpret.views.markup import asset, escaped, kind, legend, limit_of, number, says, shades, share, written
 
 
 def html(attribution: Attribution) -> str:
@@ -24,7 +21,7 @@ def section(attribution: Attribution, heading: str = "p", name: str = "") -> str
     """Heading, running text, legend and table; `heading` is the element of the title, `name` what to choose it by."""
     limit = limit_of([attribution])
     return (
-        f'<section data-name="{written(name)}">{head(attribution.title, attribution.facts, heading)}'
+        f'<section data-name="{escaped(name)}">{head(attribution.title, attribution.facts, heading)}'
         f'<div class="text" dir="auto" lang="" translate="no" role="group" aria-label="{label(attribution)}">'
         f"{''.join(piece(attribution, place, limit) for place in range(len(attribution)))}</div>"
         f"{legend(limit, [attribution])}"
@@ -34,17 +31,14 @@ def section(attribution: Attribution, heading: str = "p", name: str = "") -> str
 
 def head(title: str, facts: str, heading: str) -> str:
     """The title and how the scores were made."""
-    return (
-        f'<{heading} class="title" dir="auto">{escape(visible(title))}</{heading}>'
-        f'<p class="facts">{escape(visible(facts))}</p>'
-    )
+    return f'<{heading} class="title" dir="auto">{escaped(title)}</{heading}><p class="facts">{escaped(facts)}</p>'
 
 
 def label(attribution: Attribution) -> str:
     """What the running text is, for those who do not see it."""
     count = len(attribution)
     pieces = f"{count} {attribution.by}{'' if count == 1 else 's'}"
-    return written(f"The prompt in {pieces}, each with its score in {attribution.unit}")
+    return escaped(f"The prompt in {pieces}, each with its score in {attribution.unit}")
 
 
 def piece(attribution: Attribution, place: int, limit: float) -> str:
@@ -81,7 +75,7 @@ def table(attribution: Attribution, limit: float) -> str:
             share(attribution, place),
         ]
         style = shades(score, limit, attribution.signed, held, template)
-        speaker = f"<td>{written(role or 'template')}</td>" if attribution.messages else ""
+        speaker = f"<td>{escaped(role or 'template')}</td>" if attribution.messages else ""
         remark = f"<td>{note(held, template)}</td>" if notes else ""
         figures = "".join(f'<td class="number">{text}</td>' for text in numbers)
         rows.append(
@@ -96,10 +90,10 @@ def table(attribution: Attribution, limit: float) -> str:
         else f'<tfoot><tr><th scope="row" colspan="{before}">sum</th><td class="number">{total}</td>'
         f"{'<td></td>' * (len(columns) - before - 1)}</tr></tfoot>"
     )
-    heads = "".join(f'<th scope="col" class="{side}">{written(column)}</th>' for column, side in columns)
+    heads = "".join(f'<th scope="col" class="{side}">{escaped(column)}</th>' for column, side in columns)
     return (
         '<div class="scroll"><table class="scores">'
-        f"<caption><span>The score of each {written(attribution.by)} for {written(attribution.title)}</span></caption>"
+        f"<caption><span>The score of each {escaped(attribution.by)} for {escaped(attribution.title)}</span></caption>"
         f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody>{foot}</table></div>"
     )
 

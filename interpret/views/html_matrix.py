@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from interpret.matrix import AttributionMatrix
 from interpret.views.html import fragment, head
-from interpret.views.markup import kind, legend, limit_of, number, says, shades, written
+from interpret.views.markup import escaped, kind, legend, limit_of, number, says, shades, written
 
 UNSEEN = '<td class="unseen"></td>'
 
@@ -22,9 +22,9 @@ def matrix_section(matrix: AttributionMatrix, heading: str = "p", name: str = ""
         for label, template in zip(matrix.labels, matrix[-1].template, strict=True)
     )
     return (
-        f'<section data-name="{written(name)}">{head(matrix.title, matrix.facts, heading)}'
+        f'<section data-name="{escaped(name)}">{head(matrix.title, matrix.facts, heading)}'
         f'<div class="scroll" tabindex="0" role="region" aria-label="Scores of {len(matrix)} targets">'
-        f'<table class="matrix"><caption><span>Each row a target, each column a piece: scores in {written(matrix.unit)}'
+        f'<table class="matrix"><caption><span>Each row a target, each column a piece: scores in {escaped(matrix.unit)}'
         f'</span></caption><thead><tr><th scope="col">target</th>{columns}</tr></thead>'
         f"<tbody>{''.join(row(matrix, place, limit) for place in range(len(matrix)))}</tbody></table></div>"
         f"{legend(limit, list(matrix))}</section>"

@@ -19,9 +19,14 @@ STOPS = 8  # of each side of the colour bar
 FAINT = 0.05  # of the largest score: below it, a piece has hardly a colour, and no line
 
 
-def written(text: str) -> str:
-    """A text from outside, escaped for an element or a quoted attribute, with signs for what cannot be seen."""
-    return escape(visible(text, edge_spaces=True))
+def escaped(text: str) -> str:
+    """A text from outside for an element or a quoted attribute, with signs for what is no visible character."""
+    return escape(visible(text))
+
+
+def written(label: str) -> str:
+    """The same of a piece, which is seen even if it is of spaces only."""
+    return escape(visible(label, edge_spaces=True))
 
 
 @lru_cache
@@ -86,7 +91,7 @@ def says(attribution: Attribution, place: int) -> str:
         f"standard error {float(error[place]):.2g}" if error is not None and not attribution.held[place] else "",
         f"{'id' if len(ids) == 1 else 'ids'} {' '.join(map(str, ids))}" if ids else "",
     ]  # fmt: skip
-    return escape("; ".join(filter(None, known)))
+    return escaped("; ".join(filter(None, known)))
 
 
 def legend(limit: float, attributions: list[Attribution]) -> str:
@@ -101,7 +106,7 @@ def legend(limit: float, attributions: list[Attribution]) -> str:
         f'background-image:linear-gradient(to right,{nights})"></span>'
     )
     scale_ends = [f"−{ends}" if signed else "0", f"+{ends}" if signed else ends]
-    notes = [f"{escape(visible(first.quantity))}"]
+    notes = [escaped(first.quantity)]
     if signed:
         notes += [
             '<span class="for">solid line</span>: raises it',
@@ -113,7 +118,7 @@ def legend(limit: float, attributions: list[Attribution]) -> str:
     if any(any(each.template) for each in attributions):
         notes.append(f"<i>pale italics</i>: {TEMPLATE_NOTE}")
     return (
-        f'<p class="legend"><span class="scale">{scale_ends[0]} {bar} {scale_ends[1]} {escape(first.unit)}</span> '
+        f'<p class="legend"><span class="scale">{scale_ends[0]} {bar} {scale_ends[1]} {escaped(first.unit)}</span> '
         f"{'; '.join(notes)}</p>"
     )
 

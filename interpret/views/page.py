@@ -6,15 +6,13 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 from interpret.attribution import Attribution
 from interpret.matrix import AttributionMatrix
 from interpret.views.html import section
 from interpret.views.html_matrix import matrix_section
-from interpret.views.markup import asset
-from interpret.views.visible import visible
+from interpret.views.markup import asset, escaped
 from interpret.writing import write_whole
 
 Result = Attribution | AttributionMatrix
@@ -61,12 +59,12 @@ def document(results: Sequence[Result]) -> str:
         section(each, heading, name) if isinstance(each, Attribution) else matrix_section(each, heading, name)
         for each, name in zip(results, names(results), strict=True)
     )
-    title = f"Why {visible(results[0].title)}"
+    title = f"Why {results[0].title}"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{PAGE_STYLE}{asset('why.css')}</style></head>\n"
+        f"<title>{escaped(title)}</title><style>{PAGE_STYLE}{asset('why.css')}</style></head>\n"
         f'<body><main class="nexttoken-why">{"<h1>Why the model said that</h1>" if several else ""}{sections}</main>\n'
         f'<script type="application/json" id="results">{data(results)}</script>\n'
         f"<script>{script}</script></body></html>\n"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from rich.cells import cell_len
 from rich.color import Color
 from rich.style import Style
 from rich.table import Table
@@ -13,6 +16,8 @@ from interpret.views.colour import HELD, Colour, colour, ink, pale_ink, scale
 from interpret.views.visible import visible
 
 COLUMNS = 8  # more targets than these are listed with their strongest pieces
+GAP = 1  # between columns
+SIGNS = 10  # plus or minus signs of the largest score
 
 
 def style(background: Colour, template: bool) -> Style:
@@ -46,8 +51,17 @@ def running_text(attribution: Attribution) -> Text:
     return text
 
 
-def table(attribution: Attribution) -> Table:
-    """One row per piece: its text, its role in a chat, its score and, where there is one, its standard error."""
+def signs(score: float, limit: float, signed: bool) -> str:
+    """A score as a row of plus or minus signs, up to ten of them, and of # where there is no sign; none for 0."""
+    count = math.ceil(SIGNS * abs(score) / limit) if limit > 0 else 0
+    return ("#" if not signed else "+" if score > 0 else "-") * count
+
+
+def table(attribution: Attribution, plain: bool = False) -> Table:
+    """One row per piece: its text, its role in a chat, its score and, where there is one, its standard error.
+
+    Where there are no colours (`plain`), each score is also drawn in plus or minus signs.
+    """
     rows = Table(box=None, pad_edge=False)
     rows.add_column(attribution.by)
     if attribution.messages:
@@ -56,21 +70,28 @@ def table(attribution: Attribution) -> Table:
     errors = attribution.standard_error
     if errors is not None:
         rows.add_column("± standard error", justify="right")
+    if plain:
+        rows.add_column("")
+    limit = scale(attribution.scores.tolist())
     shown = zip(attribution.labels, styles(attribution), attribution.roles, strict=True)
     for place, (label, piece_style, role) in enumerate(shown):
         score = float(attribution.scores[place])
         number = "held" if attribution.held[place] else format(score, "+.4f" if attribution.signed else ".4f")
         error = [] if errors is None else [f"{float(errors[place]):.4f}"]
         speaker = [Text(visible(role or "template"), "" if role else "italic")] if attribution.messages else []
-        rows.add_row(Text(visible(label, edge_spaces=True), piece_style), *speaker, number, *error)
+        drawn = [signs(score, limit, attribution.signed)] if plain else []
+        rows.add_row(Text(visible(label, edge_spaces=True), piece_style), *speaker, number, *error, *drawn)
     return rows
 
 
-def matrix_table(matrix: AttributionMatrix) -> Table:
-    """One row per piece and one column per target; of many targets, one row each with its three strongest pieces."""
+def matrix_table(matrix: AttributionMatrix, width: int | None = None) -> Table:
+    """One row per piece and one column per target; of many targets, one row each with its three strongest pieces.
+
+    Many are more than eight, or than fit into `width` characters.
+    """
     rows = Table(box=None, pad_edge=False)
     sign = "+" if matrix.signed else ""
-    if len(matrix) > COLUMNS:
+    if len(matrix) > COLUMNS or (width is not None and natural_width(matrix) > width):
         for column in ("target", "probability", f"strongest pieces, {matrix.unit}"):
             rows.add_column(column)
         for target, probability, each in zip(matrix.targets, matrix.probabilities, matrix, strict=True):
@@ -91,3 +112,11 @@ def matrix_table(matrix: AttributionMatrix) -> Table:
     for label, line in zip(matrix.labels, cells, strict=True):
         rows.add_row(Text(visible(label, edge_spaces=True)), *line)
     return rows
+
+
+def natural_width(matrix: AttributionMatrix) -> int:
+    """The characters that a column per target takes."""
+    first = max(cell_len(visible(label, edge_spaces=True)) for label in (*matrix.labels, "piece"))
+    numbers = [f"{score:+.3f}" for each in matrix for score in each.scores.tolist()]
+    number = max(map(len, numbers))
+    return first + sum(GAP + max(number, cell_len(repr(visible(target)))) for target in matrix.targets)

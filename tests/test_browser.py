@@ -114,7 +114,9 @@ def test_everything_can_be_read_with_and_without_a_script(show, script):
     assert table.get_by_role("columnheader").all_inner_texts() == [
         "piece", "role", "ids", "score in nats", "standard error", "share of all magnitudes", "note",
     ]  # fmt: skip
-    rows = [[cell.strip() for cell in row.locator("th, td").all_inner_texts()] for row in table.locator("tbody tr").all()]
+    rows = [
+        [cell.strip() for cell in row.locator("th, td").all_inner_texts()] for row in table.locator("tbody tr").all()
+    ]
     assert rows == [
         ["<s>", "template", "0", "", "", "", "held, template"],
         ["The", "user", "1", "+0.500", "0.1", "28.2 %", ""],
@@ -225,7 +227,11 @@ def test_one_of_several_methods_is_chosen(show):
     window = show(one, other)
     shown = window.locator("section:visible .facts")
     select = window.get_by_label("Show")
-    assert select.locator("option").all_inner_texts() == ["Method()", "VanillaGradient(norm=2)", "all, below each other"]
+    assert select.locator("option").all_inner_texts() == [
+        "Method()",
+        "VanillaGradient(norm=2)",
+        "all, below each other",
+    ]
     assert shown.all_inner_texts() == ["Method(), model"]
     select.select_option("VanillaGradient(norm=2)")
     assert shown.all_inner_texts() == ["VanillaGradient(norm=2), model"]
@@ -326,7 +332,9 @@ def test_the_policy_refuses_what_is_brought_in_later(browser, tmp_path):
               const script = document.createElement("script");
               script.textContent = "window.attacked = 1";
               document.body.append(script);
-              document.body.insertAdjacentHTML("beforeend", "<img src='https://example.org/x.png' onerror='window.attacked = 2'>");
+              const image = Object.assign(new Image(), { src: 'https://example.org/x.png' });
+              image.setAttribute('onerror', 'window.attacked = 2');
+              document.body.append(image);
             }"""
         )
         failed = window.evaluate("() => fetch('https://example.org/').then(() => false, () => true)")
@@ -375,7 +383,9 @@ def test_it_prints_by_day_and_without_controls(show):
     shades_shown = computed(window.locator("section:visible .piece"), "backgroundColor")
     assert shades_shown == [rgb(colour(score, 1, True)) for score in (0.5, -1)]
     assert set(computed(window.locator("section:visible .piece"), "printColorAdjust")) == {"exact"}
-    assert window.locator("section:visible .title").evaluate("(each) => getComputedStyle(each).color") == "rgb(27, 27, 29)"
+    assert (
+        window.locator("section:visible .title").evaluate("(each) => getComputedStyle(each).color") == "rgb(27, 27, 29)"
+    )
     assert window.pdf(format="A4").startswith(b"%PDF")
 
 

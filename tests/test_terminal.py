@@ -52,7 +52,14 @@ def test_without_colours_nothing_is_coloured_and_signs_are_seen(settings):
 
 
 def test_signs_are_as_many_as_the_score_is_strong():
-    assert [signs(score, 1, True) for score in (1, 0.5, 0.01, 0, -0.01, -1)] == ["+" * 10, "+" * 5, "+", "", "-", "-" * 10]
+    assert [signs(score, 1, True) for score in (1, 0.5, 0.01, 0, -0.01, -1)] == [
+        "+" * 10,
+        "+" * 5,
+        "+",
+        "",
+        "-",
+        "-" * 10,
+    ]
     assert signs(0.3, 0.6, False) == "#####"
     assert signs(0, 0, True) == ""
 

@@ -48,8 +48,9 @@ def lines_of(rows: Sequence[Sequence[str]]) -> str:
 
 
 def field(text: str) -> str:
-    r"""A text in one field: tabs, line ends and backslashes as \t, \n, \r and \\, other controls as \u and their code."""
+    r"""A text in one field: with tabs, line ends and backslashes as \t, \n, \r and \\, other controls as \u001b."""
     return "".join(
-        ESCAPES.get(character) or (f"\\u{ord(character):04x}" if unicodedata.category(character) in UNSEEN else character)
+        ESCAPES.get(character)
+        or (f"\\u{ord(character):04x}" if unicodedata.category(character) in UNSEEN else character)
         for character in text
     )

@@ -15,6 +15,7 @@ from interpret.views.terminal import headline, matrix_table, natural_width, runn
 from interpret.views.tsv import field, tsv
 from tests.test_views import UGLY, grid, made
 
+SYSTEMS = {"truecolor": ColorSystem.TRUECOLOR, "256": ColorSystem.EIGHT_BIT, "standard": ColorSystem.STANDARD}
 AA = 4.5  # WCAG 2.1, level AA: the least contrast of text
 
 
@@ -32,7 +33,7 @@ def result():
     ("system", "foreground", "background"), [("truecolor", "38;2;", "48;2;"), ("256", "38;5;", "48;5;")]
 )
 def test_every_piece_has_its_colours(system, foreground, background):
-    text = shown(running_text(result()), color_system=system)
+    text = shown(running_text(result(), system), color_system=system)
     assert text.count(background) == 5
     assert foreground in text or "97;" in text or "30;" in text
 
@@ -42,7 +43,7 @@ def test_every_piece_has_its_colours(system, foreground, background):
     {"_environ": {"NO_COLOR": "1", "TERM": "xterm-256color"}},
 ], ids=["none", "no_color", "dumb", "NO_COLOR"])  # fmt: skip
 def test_without_colours_nothing_is_coloured_and_signs_are_seen(settings):
-    text = shown(headline(result()), running_text(result()), table(result(), plain=True), **settings)
+    text = shown(headline(result()), running_text(result()), table(result(), None), **settings)
     assert not any(code in text for code in ("38;", "48;", "[3"[:2] + "31m"))
     lines = [line.split() for line in text.splitlines()]
     assert ["keys", "-1.0000", "----------"] in lines
@@ -64,16 +65,15 @@ def test_signs_are_as_many_as_the_score_is_strong():
     assert signs(0, 0, True) == ""
 
 
-@pytest.mark.parametrize("system", [ColorSystem.TRUECOLOR, ColorSystem.EIGHT_BIT])
+@pytest.mark.parametrize("system", ["truecolor", "256", "standard"])
 @pytest.mark.parametrize("template", [False, True])
 def test_text_is_readable_in_every_colour_system(system, template):
     backgrounds = [colour(step / 100, 1, signed) for signed in (True, False) for step in range(-100, 101)]
     for background in [*backgrounds, HELD]:
-        chosen = style(background, template)
-        ink, paper = (
-            tuple(part / 255 for part in each.downgrade(system).get_truecolor())
-            for each in (chosen.color, chosen.bgcolor)
-        )
+        chosen = style(background, template, system)
+        for each in (chosen.color, chosen.bgcolor):  # as the terminal shows it: nothing is left for rich to change
+            assert each == each.downgrade(SYSTEMS[system])
+        ink, paper = (tuple(part / 255 for part in each.get_truecolor()) for each in (chosen.color, chosen.bgcolor))
         assert contrast(ink, paper) >= AA, (background, ink, paper)
 
 
@@ -135,5 +135,5 @@ def test_no_text_breaks_a_line_or_steers_the_terminal():
 
 def test_unsigned_scores_have_no_sign():
     unsigned = made(["a", " b"], [0.5, 1], signed=False)
-    lines = [line.split() for line in shown(table(unsigned, plain=True), color_system=None).splitlines()]
+    lines = [line.split() for line in shown(table(unsigned, None), color_system=None).splitlines()]
     assert lines[1:] == [["a", "0.5000", "#####"], ["b", "1.0000", "##########"]]

@@ -25,13 +25,13 @@ def print_result(result: Attribution | AttributionMatrix, printed: str) -> None:
         print(result.to_json())
     elif printed == "tsv":
         print(tsv(result), end="")
-    elif isinstance(result, AttributionMatrix):
-        console = Console()
-        console.print(headline(result), matrix_table(result, console.width), sep="\n\n")
     else:
         console = Console()
-        plain = console.color_system is None or console.no_color
-        console.print(headline(result), running_text(result), table(result, plain), sep="\n\n")
+        system = None if console.no_color else console.color_system
+        if isinstance(result, AttributionMatrix):
+            console.print(headline(result), matrix_table(result, console.width, system), sep="\n\n")
+        else:
+            console.print(headline(result), running_text(result, system), table(result, system), sep="\n\n")
 
 
 def print_predictions(targets: Sequence[Target], printed: str) -> None:

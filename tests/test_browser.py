@@ -324,8 +324,8 @@ def test_the_policy_refuses_what_is_brought_in_later(browser, tmp_path):
     """Even if something did come through: no script of its own, no style from elsewhere, no request."""
     with browser.new_context() as context:
         window = context.new_page()
-        requests = []
-        window.on("request", lambda request: requests.append(request.url))
+        answered = []
+        window.on("response", lambda response: answered.append(response.url))
         window.goto(page([made(["a"])], tmp_path / "why.html").as_uri())
         window.evaluate(
             """() => {
@@ -340,14 +340,14 @@ def test_the_policy_refuses_what_is_brought_in_later(browser, tmp_path):
         failed = window.evaluate("() => fetch('https://example.org/').then(() => false, () => true)")
         assert failed
         assert window.evaluate("window.attacked") is None
-        assert len(requests) == 1
+        assert answered == [window.url]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("signed", [True, False])
 def test_every_text_is_readable_on_every_colour(show, scheme, signed):
     """WCAG AA: for the whole scale, for pieces of the template and held ones, and for all that stands around them."""
-    scores = [step / 100 for step in range(-100 if signed else 0, 101)] * 2 + [0.0, 0.0]
+    scores = [step / 50 for step in range(-50 if signed else 0, 51)] * 2 + [0.0, 0.0]
     half = len(scores) // 2 - 1
     template = [False] * half + [True] * half + [False, True]
     held = [False] * 2 * half + [True, True]

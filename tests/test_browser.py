@@ -277,7 +277,7 @@ def test_a_target_is_chosen_in_a_matrix(show):
 
 
 def test_labels_of_a_large_matrix_stay_in_sight(show):
-    window = show(grid(40, 60), viewport=PHONE)
+    window = show(grid(30, 40), viewport=PHONE)
     scroll = window.locator(".scroll")
     scroll.evaluate("(each) => each.scrollTo(900, 500)")
     frame = scroll.bounding_box()

@@ -1,6 +1,7 @@
 """The command: what it prints and saves, and one line for every mistake."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -261,7 +262,8 @@ def test_in_a_shell(folder):
     command = f"{Path(sys.executable).parent}/nexttoken explain 'The keys to' --model {folder} {' '.join(QUICK)}"
 
     def shell(line):
-        return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, env=environment)
 
     cut = shell(f"set -o pipefail; {command} --format tsv | cut -f3")
     header, *scores = cut.stdout.splitlines()

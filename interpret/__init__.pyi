@@ -43,3 +43,4 @@ from .quantity import log_odds as log_odds
 from .views.aligned import aligned as aligned
 from .views.heatmap import compare as compare
 from .views.heatmap import heatmap as heatmap
+from .views.page import page as page

@@ -226,7 +226,7 @@ class Attribution(Saved):
         return heatmap(self, width)
 
     def html(self) -> str:
-        """The prompt as running text, each piece on its colour, as a fragment of HTML without scripts."""
+        """The prompt as running text, each piece on its colour: a fragment of HTML that needs no script to be read."""
         from interpret.views.html import html
 
         return html(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -40,6 +41,7 @@ METHODS = {
     "smoothgrad-squared": "SmoothGradSquared",
     "vargrad": "VarGrad",
 }
+FORMATS = ("table", "json", "tsv")
 BASELINES = {"line-break": "LineBreak", "mean": "MeanEmbedding", "eos": "Token", "zero": "Zero"}
 
 PromptArgument = Annotated[
@@ -48,6 +50,9 @@ PromptArgument = Annotated[
 ModelOption = Annotated[
     str | None, typer.Option(help="A Hugging Face id, a folder or a GGUF file; by default the bundled model.")
 ]
+FormatOption = Annotated[
+    str, typer.Option("--format", help="What to print: table, json (all numbers) or tsv (a line for each row).")
+]
 
 
 @app.command()
@@ -55,23 +60,15 @@ def predict(
     prompt: PromptArgument,
     top: Annotated[int, typer.Option(min=1, help="How many next tokens to show.")] = 5,
     model: ModelOption = None,
+    printed: FormatOption = "table",
 ) -> None:
     """Show the most probable next tokens."""
     with errors_in_one_line() as console:
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        from interpret.views.visible import visible
-
+        check_printed(printed)
         lm = load(model, console)
-        table = Table(box=None, pad_edge=False)
-        for column, side in (("rank", "right"), ("token", "left"), ("id", "right"), ("probability", "right")):
-            table.add_column(column, justify=side)  # type: ignore[arg-type]
-        for target in lm.predict(read(prompt), top):
-            shown = Text(repr(visible(target.text)))
-            table.add_row(str(target.rank), shown, str(target.id), f"{target.probability:.4f}")
-        Console().print(table)
+        from interpret.views.printed import print_predictions
+
+        print_predictions(lm.predict(read(prompt), top), printed)
 
 
 @app.command()
@@ -102,6 +99,7 @@ def explain(
         list[Path] | None, typer.Option(help="Save the heatmap as .png, .pdf, .svg or .html; may be repeated.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Save all numbers as JSON.")] = None,
+    printed: FormatOption = "table",
     model: ModelOption = None,
     precision: Annotated[str, typer.Option(help="In which gradients are taken: float32 or bfloat16.")] = "float32",
     memory_budget: Annotated[
@@ -122,6 +120,7 @@ def explain(
 ) -> None:
     """Show which parts of the prompt speak for the next token."""
     with errors_in_one_line() as console:
+        check_printed(printed)
         outputs = [*(save or []), *([json] if json else [])]
         for path in outputs:
             check_output(path)
@@ -145,11 +144,9 @@ def explain(
             raise ValueError(f"--contrast is for one next token; leave it out beside {given[0]}")
         lm = load(model, console)
 
-        from rich.console import Console
-
-        from interpret import AttributionMatrix, attribute, attribute_continuation
+        from interpret import attribute, attribute_continuation
         from interpret.memory import GIGA
-        from interpret.views.terminal import headline, matrix_table, running_text, table
+        from interpret.views.printed import print_result
 
         text = read(prompt)
         encoded = lm.prompt([{"role": "user", "content": text}] if chat else text)
@@ -169,13 +166,15 @@ def explain(
                 result = result if by is None else result.totals(by)  # type: ignore[arg-type]
         for path in outputs:
             result.save(path)
-        output = Console()
-        if isinstance(result, AttributionMatrix):
-            output.print(headline(result), matrix_table(result), sep="\n\n")
-        else:
-            output.print(headline(result), running_text(result), table(result), sep="\n\n")
+        print_result(result, printed)
         for path in outputs:
             console.print(f"saved {path}", highlight=False, markup=False)
+
+
+def check_printed(printed: str) -> None:
+    """Raise ValueError unless it is one of the formats."""
+    if printed not in FORMATS:
+        raise ValueError(f"there is no format {printed!r}; the formats are {', '.join(FORMATS)}")
 
 
 def build_method(name: str, settings: dict[str, Any]) -> Method:
@@ -269,6 +268,10 @@ def errors_in_one_line() -> Iterator[Console]:
         warnings.showwarning = lambda message, *_, **__: say("warning", message)  # type: ignore[assignment]
         try:
             yield console
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever reads has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
         except (ValueError, OSError, ArithmeticError, ImportError, MemoryError) as error:
             say("error", error)
             raise typer.Exit(1) from None

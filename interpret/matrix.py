@@ -132,8 +132,8 @@ class AttributionMatrix(Saved):
         return matrix_heatmap(self, width)
 
     def html(self) -> str:
-        """The matrix as a table, a fragment of HTML without scripts."""
-        from interpret.views.html import matrix_html
+        """The matrix as a table, a fragment of HTML that can be read without its script."""
+        from interpret.views.html_matrix import matrix_html
 
         return matrix_html(self)
 

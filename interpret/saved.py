@@ -34,7 +34,7 @@ class Saved(ABC):
 
     @abstractmethod
     def html(self) -> str:
-        """A fragment of HTML without scripts."""
+        """A fragment of HTML that can be read without its script."""
 
     def to_json(self) -> str:
         """`to_dict` as JSON; numbers keep all their digits."""
@@ -61,7 +61,9 @@ class Saved(ABC):
         if path.suffix == ".json":
             return write_whole(path, lambda part: part.write_text(self.to_json(), encoding="utf-8"))
         if path.suffix == ".html":
-            return write_whole(path, lambda part: part.write_text(self.html(), encoding="utf-8"))
+            from interpret.views.page import page
+
+            return page([self], path)  # type: ignore[list-item]
         from interpret.views.heatmap import save_figure
 
         return save_figure(self.heatmap(), path)

@@ -1,6 +1,7 @@
 """The command: what it prints and saves, and one line for every mistake."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -207,3 +208,69 @@ def test_explain_by_a_part_and_in_a_chat(folder):
 )
 def test_questions_that_do_not_go_together(folder, words, message):
     assert message in run("explain", "The keys", *words, "--model", folder, status=1).stderr
+
+
+QUICK = ("--method", "gradient-times-input")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_formats_for_other_programs(folder, tmp_path):
+    saved = tmp_path / "why.json"
+    words = ("explain", "The keys\tto", *QUICK, "--model", folder)
+    printed = run(*words, "--format", "json", "--json", saved)
+    assert json.loads(printed.stdout) == json.loads(saved.read_text())
+    assert "saved" in printed.stderr
+    why = json.loads(printed.stdout)
+    lines = [line.split("\t") for line in run(*words, "--format", "tsv").stdout.splitlines()]
+    assert lines[0] == ["piece", "ids", "score", "standard_error", "held", "template"]
+    assert "".join(line[0] for line in lines[1:]) == "The keys\\tto"
+    assert [float(line[2]) for line in lines[1:]] == why["scores"]
+    lines = run(*words, "--candidates", 2, "--format", "tsv").stdout.splitlines()
+    assert len(lines) == 1 + 2 * len(why["tokens"])
+    assert lines[0].endswith("\ttarget")
+    matrix = json.loads(run(*words, "--candidates", 2, "--format", "json").stdout)
+    assert len(matrix["attributions"]) == 2
+
+
+def test_predictions_for_other_programs(folder):
+    lm = NextTokenLM.from_pretrained(folder)
+    targets = lm.predict("The keys", 3)
+    rows = json.loads(run("predict", "The keys", "--top", 3, "--model", folder, "--format", "json").stdout)
+    assert [(row["rank"], row["text"], row["id"]) for row in rows] == [(t.rank, t.text, t.id) for t in targets]
+    assert [row["probability"] for row in rows] == [target.probability for target in targets]
+    lines = run("predict", "The keys", "--top", 3, "--model", folder, "--format", "tsv").stdout.splitlines()
+    assert lines[0] == "rank\ttext\tid\tprobability"
+    assert [int(line.split("\t")[2]) for line in lines[1:]] == [target.id for target in targets]
+
+
+@pytest.mark.parametrize("words", [("predict", "The keys"), ("explain", "The keys")])
+def test_an_unknown_format_is_found_before_the_model_is_loaded(words):
+    result = run(*words, "--format", "xml", "--model", "/no/such/model", status=1)
+    assert result.stderr.strip() == "error: there is no format 'xml'; the formats are table, json, tsv"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_signs_where_there_are_no_colours_and_a_page(folder, tmp_path):
+    result = run("explain", "The keys", *QUICK, "--model", folder, "--save", tmp_path / "why.html")
+    assert "++++++++++" in result.stdout or "----------" in result.stdout
+    assert (tmp_path / "why.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.slow
+def test_in_a_shell(folder):
+    """Columns can be cut, nothing but lines is printed, and a reader that stops early is no error."""
+    command = f"{Path(sys.executable).parent}/nexttoken explain 'The keys to' --model {folder} {' '.join(QUICK)}"
+
+    def shell(line):
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, env=environment)
+
+    cut = shell(f"set -o pipefail; {command} --format tsv | cut -f3")
+    header, *scores = cut.stdout.splitlines()
+    assert header == "score"
+    assert len(scores) > 2
+    assert all(float(score) == float(score) for score in scores)
+    stopped = shell(f"{command} --format tsv | true")
+    assert "error" not in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert "Broken" not in stopped.stderr

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import re
 from itertools import pairwise
 
 import pytest
@@ -35,7 +34,8 @@ from interpret.views.colour import (
     to_hex,
 )
 from interpret.views.fonts import TEXT_SIZE, text_width
-from interpret.views.html import html, matrix_html
+from interpret.views.html import html
+from interpret.views.html_matrix import matrix_html
 from interpret.views.terminal import headline, matrix_table, running_text, table
 from interpret.views.visible import visible
 from nexttoken import Message, Target
@@ -106,7 +106,7 @@ def test_the_template_is_pale_and_in_italics_in_every_view():
     assert drawn["hi"].get_color() == ink(backgrounds[1])
     assert f"pale italics: {TEMPLATE_NOTE}" in words(result.heatmap())
     page = html(result)
-    assert page.count("font-style:italic") == 2
+    assert page.split("<details>")[0].count("font-style:italic") == 2
     assert f"color:{to_hex(pale_ink(HELD))};font-style:italic" in page
     assert f"held: context, no score; {TEMPLATE_NOTE}" in page
     pieces = running_text(result).spans
@@ -114,7 +114,7 @@ def test_the_template_is_pale_and_in_italics_in_every_view():
     columns = {text.get_text(): text for text in aligned([result]).axes[0].texts}
     assert [columns[word].get_fontstyle() for word in ("<u>", "hi", "<e>")] == ["italic", "normal", "italic"]
     plain = made(["hi"])
-    assert "italic" not in html(plain)
+    assert "font-style:italic" not in html(plain)
     assert not any("italics" in text for text in words(plain.heatmap()))
 
 
@@ -222,17 +222,17 @@ def test_compare_puts_panels_below_each_other():
 
 def test_html_escapes_what_comes_from_outside():
     page = html(made(["<script>alert(1)</script>", '" onmouseover="x', " &amp;", "\n"]))
-    assert "<script" not in page
+    assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert '" onmouseover' not in page
     assert "&amp;amp;" in page
-    assert re.findall(r"<(\w+)", page).count("span") == 5
+    assert page.count('<span class="piece') == 4
 
 
 def test_html_shows_scores_unit_and_held():
     page = html(made(["a", "b"], [0.25, -0.5], held=[True, False]))
     assert "held: context, no score" in page
-    assert "-0.5 nats" in page
+    assert "−0.5 nats" in page
 
 
 def test_terminal_shows_the_text_and_the_scores():
@@ -371,7 +371,7 @@ def test_ugly_labels_in_a_matrix(tmp_path):
         assert matrix.save(tmp_path / f"m.{ending}").stat().st_size > 500
     page = matrix_html(matrix)
     assert "<b>&" not in page
-    assert page.count("<td") == 2 * len(UGLY) + 1
+    assert page.count("<td") == 2 * len(UGLY)
     console = Console(file=io.StringIO(), width=200)
     console.print(headline(matrix), matrix_table(matrix))
     assert "[red]" in console.file.getvalue()

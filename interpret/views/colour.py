@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 Colour = tuple[float, float, float]
@@ -21,7 +22,11 @@ DARK_INK: Colour = (0.0, 0.0, 0.0)
 def colour(score: float, limit: float, signed: bool) -> Colour:
     """The colour (red, green, blue in 0 to 1) of a score on a scale that ends at `limit`; white where all are zero."""
     share = min(1.0, abs(score) / limit) if limit > 0 else 0.0
-    anchors = STRENGTH if not signed else FOR if score >= 0 else AGAINST
+    return along(STRENGTH if not signed else FOR if score >= 0 else AGAINST, share)
+
+
+def along(anchors: Sequence[Colour], share: float) -> Colour:
+    """The colour at a share, from 0 to 1, of the way along evenly spaced anchors."""
     place = share * (len(anchors) - 1)
     low, high = list(pairwise(anchors))[min(int(place), len(anchors) - 2)]
     part = place - min(int(place), len(anchors) - 2)

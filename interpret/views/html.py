@@ -1,84 +1,103 @@
-"""An attribution as HTML: running text on colours, in its own direction, without scripts, all from outside escaped."""
+"""An attribution as HTML: running text on its colours, in its own direction, and the same as a table."""
 
 from __future__ import annotations
 
-from html import escape
-from typing import TYPE_CHECKING
-
-from interpret.views.colour import HELD, TEMPLATE_NOTE, Colour, colour, ink, pale_ink, scale, to_hex
-from interpret.views.visible import visible
-
-if TYPE_CHECKING:
-    from interpret.attribution import Attribution
-    from interpret.matrix import AttributionMatrix
+from interpret.attribution import Attribution
+from interpret.views.markup import asset, escaped, kind, legend, limit_of, number, says, shades, share, written
 
 
 def html(attribution: Attribution) -> str:
-    """A self-contained fragment: heading, the prompt with every piece on its colour, and what the colours mean."""
-    limit = scale(attribution.scores.tolist())
-    cells = []
-    for label, score, held, template in zip(
-        attribution.labels, attribution.scores.tolist(), attribution.held, attribution.template, strict=True
-    ):
-        background = HELD if held else colour(score, limit, attribution.signed)
-        text = escape(visible(label, edge_spaces=True)).replace("↵", "↵<br>")
-        number = "held: context, no score" if held else f"{score:+.4g} {attribution.unit}"
-        number, shade = (f"{number}; {TEMPLATE_NOTE}", pale_ink) if template else (number, ink)
-        cells.append(
-            f'<span title="{escape(number)}" style="background:{to_hex(background)};color:{to_hex(shade(background))};'
-            f'{"font-style:italic;" if template else ""}padding:.15em 0;border-radius:.2em;white-space:pre-wrap">'
-            f"{text}</span>"
-        )
-    legend = escape(f"{attribution.unit} ({attribution.quantity})")
-    legend += f"; <i>pale italics: {TEMPLATE_NOTE}</i>" if any(attribution.template) else ""
-    ends = (f"−{limit:.3g}", f"+{limit:.3g}") if attribution.signed else ("0", f"{limit:.3g}")
-    stops = [-limit, -limit / 2, 0, limit / 2, limit] if attribution.signed else [0, limit / 2, limit]
-    gradient = ",".join(to_hex(colour(stop, limit, attribution.signed)) for stop in stops)
+    """A self-contained fragment: all can be read without its script, and its styles touch nothing around it."""
+    return fragment(section(attribution))
+
+
+def fragment(section: str) -> str:
+    """A section with its style and script, to stand in any page, several times if need be."""
+    style, script = asset("why.css"), asset("why.js")
+    return f'<div class="nexttoken-why"><style>{style}</style>{section}<script>{script}</script></div>'
+
+
+def section(attribution: Attribution, heading: str = "p", name: str = "") -> str:
+    """Heading, running text, legend and table; `heading` is the element of the title, `name` what to choose it by."""
+    limit = limit_of([attribution])
     return (
-        '<div style="font-family:sans-serif;line-height:1.9;max-width:50em">'
-        f'<div dir="auto"><b>{escape(visible(attribution.title))}</b></div>'
-        f'<div style="font-size:.8em;opacity:.8;line-height:1.3">{escape(attribution.facts)}</div>'
-        f'<div dir="auto" style="font-size:1.1em;margin:.4em 0">{"".join(cells)}</div>'
-        f'<div style="font-size:.8em">{ends[0]} <span style="display:inline-block;width:10em;height:.7em;'
-        f'border:1px solid #888;background:linear-gradient(to right,{gradient})"></span> {ends[1]} '
-        f"{legend}</div></div>"
+        f'<section data-name="{escaped(name)}">{head(attribution.title, attribution.facts, heading)}'
+        f'<div class="text" dir="auto" lang="" translate="no" role="group" aria-label="{label(attribution)}">'
+        f"{''.join(piece(attribution, place, limit) for place in range(len(attribution)))}</div>"
+        f"{legend(limit, [attribution])}"
+        f"<details><summary>Scores as a table</summary>{table(attribution, limit)}</details></section>"
     )
 
 
-def matrix_html(matrix: AttributionMatrix) -> str:
-    """A self-contained fragment: a table with a row for each target and a column for each piece, on one scale."""
-    limit = scale([score for each in matrix for score in each.scores.tolist()])
+def head(title: str, facts: str, heading: str) -> str:
+    """The title and how the scores were made."""
+    return f'<{heading} class="title" dir="auto">{escaped(title)}</{heading}><p class="facts">{escaped(facts)}</p>'
 
-    def cell(text: str, background: Colour, number: str) -> str:
-        shades = f"background:{to_hex(background)};color:{to_hex(ink(background))}"
-        return f'<td title="{escape(number)}" style="{shades};text-align:right;padding:.1em .3em">{text}</td>'
 
+def label(attribution: Attribution) -> str:
+    """What the running text is, for those who do not see it."""
+    count = len(attribution)
+    pieces = f"{count} {attribution.by}{'' if count == 1 else 's'}"
+    return escaped(f"The prompt in {pieces}, each with its score in {attribution.unit}")
+
+
+def piece(attribution: Attribution, place: int, limit: float) -> str:
+    """A piece on its colour, with all that is known of it as its title; its leading spaces stay without colour."""
+    score, held = float(attribution.scores[place]), attribution.held[place]
+    style = shades(score, limit, attribution.signed, held, attribution.template[place])
+    text = written(attribution.labels[place])
+    shown = text.lstrip(" ")
+    classes = kind(score, limit, attribution.signed, held)
+    return (
+        f'{text[: len(text) - len(shown)]}<span class="piece {classes}" title="{says(attribution, place)}" '
+        f'style="{style}">{shown.replace("↵", "↵<br>")}</span>'
+    )
+
+
+def table(attribution: Attribution, limit: float) -> str:
+    """One row for each piece, with all that its colour stands for; their sum, if it has a meaning, at the foot."""
+    notes = any(attribution.held) or any(attribution.template)
+    errors = {"standard error": attribution.standard_error, "numerical error": attribution.error}
+    given = {name: error for name, error in errors.items() if error is not None}
+    columns = [
+        (attribution.by, ""), *([("role", "")] if attribution.messages else []), ("ids", "number"),
+        (f"score in {attribution.unit}", "number"), *((name, "number") for name in given),
+        ("share of all magnitudes", "number"), *([("note", "")] if notes else []),
+    ]  # fmt: skip
     rows = []
-    for number, (target, each) in enumerate(zip(matrix.targets, matrix, strict=True)):
-        cells = ["<td></td>"] * len(matrix.labels)
-        for column, score, held in zip(matrix.columns(number), each.scores.tolist(), each.held, strict=True):
-            cells[column] = (
-                cell("", HELD, "held: context, no score")
-                if held
-                else cell(
-                    f"{score:{'+' if each.signed else ''}.2g}", colour(score, limit, each.signed),
-                    f"{score:+.4g} {each.unit}",
-                )
-            )  # fmt: skip
-        rows.append(f'<tr><th scope="row" style="text-align:right">{shown(target)}</th>{"".join(cells)}</tr>')
-    head = "".join(f'<th scope="col">{shown(label)}</th>' for label in matrix.labels)
-    first = matrix.attributions[0]
+    for place, (name, role) in enumerate(zip(attribution.labels, attribution.roles, strict=True)):
+        held, template = attribution.held[place], attribution.template[place]
+        score = float(attribution.scores[place])
+        numbers = [
+            " ".join(map(str, attribution.token_ids[place])),
+            "" if held else number(score, limit, attribution.signed),
+            *("" if held else f"{float(error[place]):.2g}" for error in given.values()),
+            share(attribution, place),
+        ]
+        style = shades(score, limit, attribution.signed, held, template)
+        speaker = f"<td>{escaped(role or 'template')}</td>" if attribution.messages else ""
+        remark = f"<td>{note(held, template)}</td>" if notes else ""
+        figures = "".join(f'<td class="number">{text}</td>' for text in numbers)
+        rows.append(
+            f'<tr><th scope="row" dir="auto" lang="" translate="no"><span class="cell" style="{style}">{written(name)}'
+            f"</span></th>{speaker}{figures}{remark}</tr>"
+        )
+    total = number(float(attribution.scores.sum()), limit, attribution.signed)
+    before = 3 if attribution.messages else 2
+    foot = (
+        ""
+        if not attribution.signed
+        else f'<tfoot><tr><th scope="row" colspan="{before}">sum</th><td class="number">{total}</td>'
+        f"{'<td></td>' * (len(columns) - before - 1)}</tr></tfoot>"
+    )
+    heads = "".join(f'<th scope="col" class="{side}">{escaped(column)}</th>' for column, side in columns)
     return (
-        '<div style="font-family:sans-serif;overflow-x:auto">'
-        f"<div><b>{escape(visible(matrix.title))}</b></div>"
-        f'<div style="font-size:.8em;opacity:.8">{escape(matrix.facts)}</div>'
-        '<table style="border-collapse:collapse;font-size:.8em;white-space:pre">'
-        f"<thead><tr><td></td>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>"
-        f'<div style="font-size:.8em">{escape(first.unit)} ({escape(first.quantity)})</div></div>'
+        '<div class="scroll"><table class="scores">'
+        f"<caption><span>The score of each {escaped(attribution.by)} for {escaped(attribution.title)}</span></caption>"
+        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody>{foot}</table></div>"
     )
 
 
-def shown(label: str) -> str:
-    """A label of a row or column, escaped, with signs for what cannot be seen."""
-    return escape(visible(label, edge_spaces=True))
+def note(held: bool, template: bool) -> str:
+    """What is special about a piece."""
+    return ", ".join(["held"] * held + ["template"] * template)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import unicodedata
 
-SIGNS = {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
+BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they reorder the text around them
+SIGNS = {character: f"[U+{ord(character):04X}]" for character in BIDI_CONTROLS}
+SIGNS |= {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
 
 
 def visible(text: str, edge_spaces: bool = False) -> str:
-    """The text with line ends, tabs and control characters as signs; with `edge_spaces`, one of spaces only as well."""
+    """The text with line ends, tabs, control and direction characters as signs.
+
+    With `edge_spaces`, a text of spaces only, or of characters that leave no mark, is shown by signs as well.
+    """
     shown = "".join(SIGNS.get(character) or control_picture(character) for character in text)
     if edge_spaces and shown.strip(" ") == "":
         return "␣" * len(shown)
+    if edge_spaces and all(unicodedata.category(character) == "Cf" for character in shown):
+        return "".join(f"[U+{ord(character):04X}]" for character in shown)
     return shown
 
 

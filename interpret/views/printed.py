@@ -1,0 +1,52 @@
+"""What the command prints: a table in as many colours as the terminal has, or JSON or tab-separated values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from interpret.attribution import Attribution
+from interpret.matrix import AttributionMatrix
+from interpret.views.terminal import headline, matrix_table, running_text, table
+from interpret.views.tsv import field, lines_of, tsv
+from interpret.views.visible import visible
+from nexttoken import Target
+
+FACTS = ("rank", "text", "id", "probability")  # of a predicted token
+
+
+def print_result(result: Attribution | AttributionMatrix, printed: str) -> None:
+    """Print a result as "table", "json" or "tsv"; where there are no colours, plus and minus signs stand for them."""
+    if printed == "json":
+        print(result.to_json())
+    elif printed == "tsv":
+        print(tsv(result), end="")
+    else:
+        console = Console()
+        system = None if console.no_color else console.color_system
+        if isinstance(result, AttributionMatrix):
+            console.print(headline(result), matrix_table(result, console.width, system), sep="\n\n")
+        else:
+            console.print(headline(result), running_text(result, system), table(result, system), sep="\n\n")
+
+
+def print_predictions(targets: Sequence[Target], printed: str) -> None:
+    """Print next tokens with their rank, id and probability as "table", "json" or "tsv"."""
+    facts = [{name: getattr(target, name) for name in FACTS} for target in targets]
+    if printed == "json":
+        print(json.dumps(facts, ensure_ascii=False, indent=1))
+        return
+    if printed == "tsv":
+        print(lines_of([FACTS, *([field(str(value)) for value in fact.values()] for fact in facts)]), end="")
+        return
+    rows = Table(box=None, pad_edge=False)
+    for column, side in (("rank", "right"), ("token", "left"), ("id", "right"), ("probability", "right")):
+        rows.add_column(column, justify=side)  # type: ignore[arg-type]
+    for target in targets:
+        shown = Text(repr(visible(target.text)))
+        rows.add_row(str(target.rank), shown, str(target.id), f"{target.probability:.4f}")
+    Console().print(rows)

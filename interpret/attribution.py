@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpret.path import StraightPath
 from interpret.saved import Saved
 from nexttoken import Message, Target
 
@@ -86,6 +87,7 @@ class Attribution(Saved):
         versions: of the packages that made it.
         messages: of a chat, with their roles and the characters of the prompt they cover; none for other prompts.
         by: what has one score each: a piece of the prompt, or what the pieces' scores were totalled by.
+        path: the objective along the path that was integrated, for methods that follow a straight one; otherwise None.
     """
 
     tokens: tuple[str, ...]
@@ -109,6 +111,7 @@ class Attribution(Saved):
     versions: dict[str, str] = field(default_factory=dict)
     messages: tuple[Message, ...] = ()
     by: str = "piece"
+    path: StraightPath | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -204,17 +207,21 @@ class Attribution(Saved):
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Attribution:
-        """The inverse of `to_dict`. Raises ValueError if a name is missing or unknown."""
+        """The inverse of `to_dict`; one that was saved before there were paths has none.
+
+        Raises ValueError if another name is missing or one is unknown.
+        """
         names = set(cls.__dataclass_fields__)
-        if set(plain) != names:
-            raise ValueError(f"this is not a saved attribution: missing or unknown are {sorted(names ^ set(plain))}")
-        values = dict(plain)
+        values = {"path": None, **plain}
+        if set(values) != names:
+            raise ValueError(f"this is not a saved attribution: missing or unknown are {sorted(names ^ set(values))}")
         values["target"] = values["target"] and target_from_dict(values["target"])
         values["completeness"] = Completeness(**values["completeness"]) if values["completeness"] else None
         for name in ("scores", "standard_error", "error"):
             values[name] = None if values[name] is None else torch.tensor(values[name], dtype=torch.float64)
         for name in ("tokens", "held", "template", "labels"):
             values[name] = tuple(values[name])
+        values["path"] = values["path"] and StraightPath.from_dict(values["path"])
         values["messages"] = tuple(Message(**message) for message in values["messages"])
         values["token_ids"] = tuple(tuple(ids) for ids in values["token_ids"])
         return cls(**values)

@@ -16,6 +16,7 @@ from interpret.saved import Saved
 from nexttoken import Message, Target
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CLOSE_TO_ZERO = 1e-12
@@ -226,11 +227,52 @@ class Attribution(Saved):
         values["token_ids"] = tuple(tuple(ids) for ids in values["token_ids"])
         return cls(**values)
 
-    def heatmap(self, width: float = 6.5) -> Figure:
-        """The prompt as running text, each piece on its colour, as a matplotlib figure `width` inches wide."""
+    def provenance(self) -> dict[str, Any]:
+        """What was explained, how and with which versions, without the scores: plain values, for a file's metadata."""
+        target = self.target
+        return {
+            "prompt": self.prompt,
+            "target": target and "".join(each.text for each in target.span),
+            "foils": [foil.text for foil in target.foils] if target else [],
+            "quantity": self.quantity,
+            "unit": self.unit,
+            "model": self.model,
+            "method": self.method,
+            "reduction": self.reduction,
+            "by": self.by,
+            "gap": self.gap_text,
+            "completeness": self.completeness and asdict(self.completeness),
+            "gradients_spent": self.gradients_spent,
+            "versions": self.versions,
+        }
+
+    def heatmap(self, width: float | None = None, ax: Axes | None = None) -> Figure:
+        """The prompt as running text, each piece on its colour: a figure `width` inches wide (6.5), or drawn on `ax`.
+
+        Returns a matplotlib figure, that of `ax` if it is given.
+        """
         from interpret.views.heatmap import heatmap
 
-        return heatmap(self, width)
+        return heatmap(self, width, ax)
+
+    def bars(self, top: int = 30, width: float | None = None, ax: Axes | None = None) -> Figure:
+        """The scores as bars with their errors, in the order of the text, of the `top` strongest pieces if there are more.
+
+        Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given.
+        """
+        from interpret.views.bars import bars
+
+        return bars(self, top, width, ax)
+
+    def path_plot(self, width: float | None = None, ax: Axes | None = None) -> Figure:
+        """The objective along the path from the baseline to the prompt, with the points that were spent on it.
+
+        Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given. Raises ValueError if the
+        method followed no straight path.
+        """
+        from interpret.views.path import path_plot
+
+        return path_plot(self, width, ax)
 
     def html(self) -> str:
         """The prompt as running text, each piece on its colour, as a fragment of HTML without scripts."""

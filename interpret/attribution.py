@@ -256,7 +256,7 @@ class Attribution(Saved):
         return heatmap(self, width, ax)
 
     def bars(self, top: int = 30, width: float | None = None, ax: Axes | None = None) -> Figure:
-        """The scores as bars with their errors, in the order of the text, of the `top` strongest pieces if there are more.
+        """The scores as bars with their errors, in the order of the text; of more than `top` pieces, the strongest.
 
         Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -101,14 +102,12 @@ class Cells:
         self.words = [drawable(visible(column.label, edge_spaces=True)).strip() or "␣" for column in cut]
         self.widths = [max(text_width(word, SIZE) + GAP, NARROWEST) for word in self.words]
 
-    def draw(
-        self, canvas: Canvas, block: Sequence[int], left: float, top: float, heights: Sequence[float]
-    ) -> None:
+    def draw(self, canvas: Canvas, block: Sequence[int], left: float, top: float, heights: Sequence[float]) -> None:
         """Draw some of the columns, from `left` and `top` on."""
         page, slits, x = canvas.page, [], left
         for place in block:
             column, width = self.cut[place], self.widths[place]
-            how = {"shade": page.muted, "fontstyle": "italic"} if column.template else {}
+            how: dict[str, Any] = {"shade": page.muted, "fontstyle": "italic"} if column.template else {}
             canvas.write(x + width / 2, top + WORDS - 4.5, self.words[place], SIZE, ha="center", **how)
             y = top + WORDS
             for each, score, height in zip(self.attributions, column.scores, heights, strict=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -65,7 +67,7 @@ def bars(attribution: Attribution, top: int = MOST, width: float | None = None, 
         error = 0.0 if errors is None else errors[place]
         axes.barh(row, scores[place], THICK, color=bar_colour(page, scores[place], attribution.signed), linewidth=0)
         if errors is not None:
-            look = {"color": page.ink, "capsize": CAP * page.unit, "capthick": WHISKER, "elinewidth": WHISKER}
+            look: Any = {"color": page.ink, "capsize": CAP * page.unit, "capthick": WHISKER, "elinewidth": WHISKER}
             axes.errorbar(scores[place], row, xerr=error, fmt="none", **look)
     reach = [(scores[place], 0.0 if errors is None or attribution.held[place] else errors[place]) for place in places]
     number_ends(chart, attribution, places, reach, NUMBER * size)
@@ -139,7 +141,9 @@ def label_lines(label: str, room: float, size: float) -> list[str]:
 
 def bar_colour(page: Page, score: float, signed: bool) -> Colour:
     """One colour for each direction, strong enough to be seen on short bars."""
-    light, dark = (STRENGTH, STRENGTH_DARK) if not signed else (FOR, FOR_DARK) if score >= 0 else (AGAINST, AGAINST_DARK)
+    light, dark = (
+        (STRENGTH, STRENGTH_DARK) if not signed else (FOR, FOR_DARK) if score >= 0 else (AGAINST, AGAINST_DARK)
+    )
     return (dark if is_dark(page.background) else light)[2]
 
 

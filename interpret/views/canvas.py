@@ -42,9 +42,10 @@ class Page:
     def of(cls, axes: Axes | None) -> Page:
         """The page that an axes stands on, or that a new figure would be."""
         text = to_rgb(rcParams["text.color"])
-        *background, opacity = to_rgba(rcParams["figure.facecolor"] if axes is None else axes.figure.get_facecolor())
-        seen = tuple(background) if opacity > 0.5 else ink(text)  # what is behind glass has the opposite of the ink
-        return cls(seen, text, rcParams["font.size"] / FONT_SIZE)
+        behind = rcParams["figure.facecolor"] if axes is None else axes.figure.get_facecolor()
+        if to_rgba(behind)[3] < 0.5:
+            behind = ink(text)  # behind glass, there must be what the ink can be read on
+        return cls(to_rgb(behind), text, rcParams["font.size"] / FONT_SIZE)
 
     @property
     def muted(self) -> Colour:
@@ -141,7 +142,7 @@ class Canvas:
         self.axes.add_patch(Rectangle((x, y), width, height, facecolor=shade, edgecolor=edge, linewidth=0.5))
 
     def slits(self, lines: Sequence[tuple[float, float, float]], thick: float) -> None:
-        """Cut slits into what was filled, at (start, end, y): the mark of negative scores, which grey leaves in sight."""
+        """Cut slits into what was filled, at (start, end, y): the mark of negative scores, seen in grey as well."""
         ends = [((start, y), (end, y)) for start, end, y in lines]
         width = thick * self.page.unit
         cut = LineCollection(ends, colors=[self.page.neutral], linewidths=width, capstyle="butt", zorder=1.5)

@@ -49,7 +49,9 @@ class Chart:
                     f"{(full - self.width + LEAST) / POINTS_PER_INCH:.1f}"
                 )
         words = wrapped(label, self.width, label_size)
-        self.heading = Heading(attribution.title, ", ".join(filter(None, [attribution.facts, note])), (self.width + left) / unit)
+        self.heading = Heading(
+            attribution.title, ", ".join(filter(None, [attribution.facts, note])), (self.width + left) / unit
+        )
         if ax is None:
             below = TICKS * unit + AXIS_LINE * label_size * len(words)
             tall = height + self.heading.height * unit + below + 2 * margin

@@ -54,7 +54,9 @@ class ColourBar:
         axes.imshow([list(span)], cmap=map, aspect="auto", extent=(*ends, 0, 1))
         if self.signed:
             foot = SLIT / BAR_HEIGHT * 2.5
-            axes.plot([self.low, 0], [foot, foot], color=page.neutral, linewidth=SLIT * page.unit, solid_capstyle="butt")
+            axes.plot(
+                [self.low, 0], [foot, foot], color=page.neutral, linewidth=SLIT * page.unit, solid_capstyle="butt"
+            )
         axes.set(yticks=[], xlim=ends, facecolor=page.neutral)
         axes.grid(False)
         axes.set_xticks(self.ticks, labels=self.numbers, **page.font("0", NOTE_SIZE), color=page.ink)

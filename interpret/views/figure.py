@@ -19,7 +19,7 @@ FORMATS = ("png", "pdf", "svg")
 SCREEN, PRINT = 144, 300  # dots per inch of pixels
 CREATOR = "nexttoken-interpret"
 # Text as text: in SVG it stays text, in PDF fonts are embedded as TrueType (Type 3 mixes up glyphs without a name).
-SETTINGS = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": CREATOR}
+SETTINGS: Any = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": CREATOR}
 
 
 class ResultFigure(Figure):

@@ -126,13 +126,13 @@ class Panel:
             wide = sum(text_width(part) for part, *_ in word)
             if x > 0 and (cells[-1].text.endswith("↵") or x + wide > self.room):
                 x, line = 0.0, line + 1
-            for part, *look in word:
+            for part, background, negative, template in word:
                 rest = part.lstrip(" ") if x == 0 and line > 0 and part.strip(" ") else part
                 while rest:
                     fitting = fit(rest, self.room - x, at_least_one=x == 0)
                     if fitting:
                         width = text_width(rest[:fitting])
-                        cells.append(Cell(rest[:fitting], *look, x, width, line))
+                        cells.append(Cell(rest[:fitting], background, negative, template, x, width, line))
                         x, rest = x + width, rest[fitting:]
                     if rest:
                         x, line = 0.0, line + 1

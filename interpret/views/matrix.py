@@ -114,9 +114,7 @@ def lowered(grid: Grid, rows: int, room: float) -> Grid:
     return Grid(grid.left, grid.head, grid.cell, height, grid.upright, grid.size, grid.every)
 
 
-def draw_cells(
-    canvas: Canvas, grid: Grid, top: float, shades: numpy.ndarray, numbers: list[list[str]]
-) -> None:
+def draw_cells(canvas: Canvas, grid: Grid, top: float, shades: numpy.ndarray, numbers: list[list[str]]) -> None:
     """Colours, slits under negative scores, and numbers where there is room for them."""
     rows, columns = shades.shape[:2]
     extent = (grid.left, grid.left + grid.cell * columns, top + grid.height * rows, top)

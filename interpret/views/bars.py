@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interpret.attribution import Attribution
-from interpret.views.canvas import Page, root
+from interpret.views.canvas import POINTS_PER_INCH, Page, root
 from interpret.views.caption import meaning
-from interpret.views.chart import Chart, points
+from interpret.views.chart import WIDTH, Chart, points
 from interpret.views.colour import AGAINST, AGAINST_DARK, FOR, FOR_DARK, STRENGTH, STRENGTH_DARK, Colour, is_dark
 from interpret.views.fonts import drawable, font, shortened, text_width, wrapped
 from interpret.views.visible import visible
@@ -20,6 +20,7 @@ MOST = 30  # bars by default
 LINE, APART = 1.2, 0.45  # of a label, and between rows, in sizes of the labels
 THICK = 0.72  # a bar's share of its row
 LONGEST, MOST_LINES = 160.0, 3  # of a label: points at the default font size, and lines
+LABELS_SHARE = 0.4  # of a figure's width, at most
 LABEL_GAP, NUMBER_GAP = 7.0, 3.0  # in points
 NUMBER = 0.85  # the size of numbers, in sizes of the labels
 SMALLEST = 4.5  # the size of a label in low axes, in points
@@ -48,7 +49,10 @@ def bars(attribution: Attribution, top: int = MOST, width: float | None = None, 
         raise ValueError(f"top is {top}; at least one bar must be shown")
     page, size = Page.of(ax), points(rcParams["ytick.labelsize"])
     places, note = chosen(attribution, top)
-    labels = [label_lines(attribution.labels[place], LONGEST * page.unit, size) for place in places]
+    longest = LONGEST * page.unit
+    if ax is None:
+        longest = min(longest, LABELS_SHARE * (width or WIDTH) * POINTS_PER_INCH)
+    labels = [label_lines(attribution.labels[place], longest, size) for place in places]
     left = max(text_width(line, size) for lines in labels for line in lines) + LABEL_GAP
     tall = max(map(len, labels)) * LINE + APART
     errors, source = whiskers(attribution)

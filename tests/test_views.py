@@ -292,7 +292,7 @@ def test_aligned_needs_one_prompt_and_a_label_for_each():
         aligned([made(["a"]), made(["b"])])
     with pytest.raises(ValueError, match="1 labels for 2 attributions"):
         aligned([made(["a"]), made(["a"])], ["one"])
-    assert "Method()" in words(aligned([made(["a"])]))
+    assert "Method" in words(aligned([made(["a"])]))
 
 
 # Matrices
@@ -396,4 +396,4 @@ def test_a_matrix_labels_the_template_pale():
         text.get_text(): text for axes in AttributionMatrix("candidates", (row,)).heatmap().axes for text in axes.texts
     }
     assert (labels["<s>"].get_fontstyle(), labels["a"].get_fontstyle()) == ("italic", "normal")
-    assert labels["<s>"].get_color() != labels["a"].get_color() == "black"
+    assert labels["<s>"].get_color() != labels["a"].get_color() == (0, 0, 0)

@@ -10,7 +10,7 @@ TEMPLATE_NOTE = "written by the template or tokenizer"
 # Blue against, white neutral, orange-red for: told apart with every common colour blindness. The two are equally light
 # at equal strength (CIE L* 100, 81, 56, 33), so neither looks stronger in grey; the sign needs a mark there.
 AGAINST: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.66, 0.80, 0.93), (0.29, 0.54, 0.80), (0.09, 0.30, 0.58))
-FOR: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.96, 0.75, 0.61), (0.85, 0.39, 0.21), (0.60, 0.10, 0.06))
+FOR: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.96, 0.75, 0.61), (0.85, 0.39, 0.21), (0.60, 0.11, 0.06))
 STRENGTH: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.78, 0.89, 0.80), (0.36, 0.67, 0.53), (0.04, 0.37, 0.31))
 HELD: Colour = (0.93, 0.93, 0.93)
 # The same on a dark page, where strong is light (L* 0, 21, 48, 80).

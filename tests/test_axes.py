@@ -50,7 +50,7 @@ def test_a_view_draws_into_the_axes_and_returns_their_figure(view, axes):
 def test_text_stays_within_the_axes_and_has_its_size(view, size, axes):
     with plt.rc_context({"font.size": size}):
         figure = VIEWS[view](ax=axes)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     box = axes.get_window_extent()
     assert len(axes.texts) > 20
     for text in axes.texts:
@@ -93,7 +93,7 @@ def test_a_layout_engine_is_asked_before_measuring():
     plt.close(figure)
     for each in axes:
         LONG.heatmap(ax=each)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     for each in axes:
         unit = abs(each.transData.transform((0, 0)) - each.transData.transform((1, 1)))
         assert unit == pytest.approx([100 / 72, 100 / 72], rel=0.02)
@@ -230,7 +230,7 @@ def test_nothing_of_a_chart_is_cut_off(width, size):
     with plt.rc_context({"font.size": size}):
         figures = [made([text, "b", "\n"], [1.0, -2.0, 0.5]).bars(width=width), WALK.path_plot(width=width)]
     for figure in figures:
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         assert figure.get_size_inches()[0] == pytest.approx(width)
         (axes,) = figure.axes
         everything = [*axes.texts, axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels(), *axes.get_yticklabels()]

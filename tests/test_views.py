@@ -347,7 +347,7 @@ def test_a_large_matrix_can_be_read():
     columns = [text for text in labels if text.get_rotation() == 90]
     rows = [text for text in labels if text.get_text().endswith("50 %")]
     assert (len(rows), len(columns)) == (100, 200)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     for group, side in ((columns, "x"), (rows, "y")):
         boxes = [text.get_window_extent() for text in group]
         edges = sorted((getattr(box, side + "0"), getattr(box, side + "1")) for box in boxes)
@@ -359,7 +359,7 @@ def test_a_large_matrix_can_be_read():
 def test_a_matrix_of_a_given_width(width):
     figure = grid(20, 60).heatmap(width)
     assert figure.get_size_inches()[0] == pytest.approx(width)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     boxes = [t.get_window_extent() for axes in figure.axes for t in axes.texts if t.get_rotation() == 90]
     assert len(boxes) > 5
     assert all(one.x1 <= other.x0 + 0.5 for one, other in pairwise(boxes))

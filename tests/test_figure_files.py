@@ -141,6 +141,7 @@ def test_a_figure_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
         save_figure(figure, tmp_path / "why.gif")
 
 
+@pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 def test_json_keeps_the_path_and_reads_what_had_none(tiny):
     for method in (IntegratedGradients(), IntegratedGradients(steps=40), IntegratedGradients(steps=9, rule="left"), IDGI()):
         result = attribute(tiny, "The keys", 69, method)

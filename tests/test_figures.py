@@ -115,6 +115,8 @@ def test_path_with_a_jump():
 def test_views_side_by_side():
     figure, axes = plt.subplots(2, 2, figsize=(8, 6), layout="constrained", height_ratios=(1, 1.2))
     plt.close(figure)
+    for each in axes[:, 0]:
+        each.axis("off")
     with plt.rc_context({"font.size": 7}):
         INTEGRATED.heatmap(ax=axes[0, 0])
         SAMPLED.bars(top=6, ax=axes[0, 1])

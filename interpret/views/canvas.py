@@ -160,7 +160,7 @@ def size_of(axes: Axes) -> tuple[float, float]:
     figure = root(axes)
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
-    return axes.bbox.width / figure.dpi, axes.bbox.height / figure.dpi
+    return float(axes.bbox.width / figure.dpi), float(axes.bbox.height / figure.dpi)
 
 
 def root(axes: Axes) -> Figure:

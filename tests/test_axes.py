@@ -159,7 +159,12 @@ def test_tokenizers_are_aligned_by_the_borders_they_share():
     other = made(["unhapp", "iness ", "is ", "he", "re"], [3.0, -1.0, 0.25, 1.0, 1.5])
     figure = aligned([one, other], ["one", "other"])
     shown = words(figure)
-    assert [word for word in shown if word in ("<s>", "unhappiness", "is", "here")] == ["<s>", "unhappiness", "is", "here"]
+    assert [word for word in shown if word in ("<s>", "unhappiness", "is", "here")] == [
+        "<s>",
+        "unhappiness",
+        "is",
+        "here",
+    ]
     assert numbers(figure) == ["+9", "+7", "+2", "+0.5", "+0.25", "−1", "+2.5"]
 
 

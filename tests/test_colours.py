@@ -108,7 +108,9 @@ def test_the_slit_can_be_seen_in_grey(style):
         for cell, runs in ((axes.patches[0], 2), (axes.patches[2], 1)):
             corner, width = cell.get_xy(), cell.get_width()
             left, top = axes.transData.transform(corner) / figure.dpi * 200
-            right, bottom = axes.transData.transform((corner[0] + width, corner[1] + cell.get_height())) / figure.dpi * 200
+            right, bottom = (
+                axes.transData.transform((corner[0] + width, corner[1] + cell.get_height())) / figure.dpi * 200
+            )
             height = picture.shape[0]
             column = picture[round(height - top) : round(height - bottom), round((left + right) / 2)]
             strong = numpy.abs(column - page) > 0.4

@@ -143,7 +143,12 @@ def test_a_figure_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 def test_json_keeps_the_path_and_reads_what_had_none(tiny):
-    for method in (IntegratedGradients(), IntegratedGradients(steps=40), IntegratedGradients(steps=9, rule="left"), IDGI()):
+    for method in (
+        IntegratedGradients(),
+        IntegratedGradients(steps=40),
+        IntegratedGradients(steps=9, rule="left"),
+        IDGI(),
+    ):
         result = attribute(tiny, "The keys", 69, method)
         path = result.path
         assert Attribution.from_json(result.to_json()).path == path
@@ -166,7 +171,11 @@ def test_the_certificate_follows_from_the_path(tiny):
     result = attribute(tiny, "The keys to the cabinet", 69, IntegratedGradients())
     alphas, values, slopes = result.path.alphas, result.path.values, result.path.slopes
     gap = sum(
-        abs(values[a + 2] - values[a] - (alphas[a + 2] - alphas[a]) * (slopes[a] + 4 * slopes[a + 1] + slopes[a + 2]) / 6)
+        abs(
+            values[a + 2]
+            - values[a]
+            - (alphas[a + 2] - alphas[a]) * (slopes[a] + 4 * slopes[a + 1] + slopes[a + 2]) / 6
+        )
         for a in range(0, len(alphas) - 1, 2)
     )
     assert gap == pytest.approx(result.completeness.certified_gap, rel=1e-9)

@@ -62,7 +62,7 @@ def test_heatmap_on_a_dark_page():
         return INTEGRATED.heatmap(width=5)
 
 
-@compared
+@compared(savefig_kwargs={"dpi": 72})
 def test_compared_panels():
     return compare([INTEGRATED, SAMPLED, NORMS], width=5)
 
@@ -91,7 +91,7 @@ def test_aligned_on_one_scale():
     return aligned([INTEGRATED, SAMPLED], width=6.5)
 
 
-@compared(savefig_kwargs={"dpi": 150})
+@compared(savefig_kwargs={"dpi": 80})
 def test_aligned_in_a_column():
     return aligned([INTEGRATED, SAMPLED, NORMS], ["IG", "SmoothGrad", "gradient"], width=3.3)
 
@@ -109,20 +109,6 @@ def test_large_matrix_in_a_column():
 @compared
 def test_path_with_a_jump():
     return dataclasses.replace(INTEGRATED, path=PATH).path_plot()
-
-
-@compared
-def test_views_side_by_side():
-    figure, axes = plt.subplots(2, 2, figsize=(8, 6), layout="constrained", height_ratios=(1, 1.2))
-    plt.close(figure)
-    for each in axes[:, 0]:
-        each.axis("off")
-    with plt.rc_context({"font.size": 7}):
-        INTEGRATED.heatmap(ax=axes[0, 0])
-        SAMPLED.bars(top=6, ax=axes[0, 1])
-        continuation(6, 8).heatmap(ax=axes[1, 0])
-        dataclasses.replace(INTEGRATED, path=PATH).path_plot(ax=axes[1, 1])
-    return figure
 
 
 def test_a_chat_by_message():

@@ -51,14 +51,14 @@ def made(tokens, scores=None, signed=True, held=None, unit="nats", template=None
         if scores is None
         else torch.tensor(scores, dtype=torch.float64)
     )
-    usual = dict(
+    usual = Attribution(
         tokens=tuple(tokens), scores=scores, unit=unit, target=Target(" $t_", 1, 0.5, 1), quantity="log-probability",
         method="Method()", reduction="sum", signed=signed, model="model", gradients_spent=1, forwards_spent=1,
         completeness=None, standard_error=None, error=None, held=tuple(held or [False] * count),
         template=tuple(template or [False] * count),
         labels=tuple(tokens), token_ids=tuple((n,) for n in range(count)),
     )  # fmt: skip
-    return Attribution(**(usual | more))
+    return dataclasses.replace(usual, **more)
 
 
 def cells(figure):

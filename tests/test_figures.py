@@ -10,7 +10,7 @@ from interpret import AttributionMatrix, Completeness, StraightPath, aligned, co
 from nexttoken import Message, Target
 from tests.test_views import made
 
-PIECES = "<s>|The| keys| to| the| cab|inet|,| which| he| had| not| found|,".split("|")
+PIECES = ["<s>", "The", " keys", " to", " the", " cab", "inet", ",", " which", " he", " had", " not", " found", ","]
 SCORES = [0.0, 0.12, 1.9, -0.3, 0.05, -1.7, -0.62, -0.15, 0.02, -0.9, 0.1, 0.3, 0.9, -0.02]
 FIRST = [True] + [False] * (len(PIECES) - 1)
 INTEGRATED = made(PIECES, SCORES, held=FIRST, template=FIRST, completeness=Completeness(-0.7, -0.4, 0.01, 0.03, 0.02))

@@ -16,8 +16,8 @@ from interpret import (
     aligned,
     attribute,
     compare,
+    save_figure,
 )
-from interpret.views.heatmap import save_figure
 from interpret.views.terminal import headline, running_text, table
 from nexttoken import NextTokenLM
 

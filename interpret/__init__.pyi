@@ -33,6 +33,7 @@ from .methods.smoothgrad import SmoothGradSquared as SmoothGradSquared
 from .methods.smoothgrad import VarGrad as VarGrad
 from .methods.vanilla_gradient import VanillaGradient as VanillaGradient
 from .objective import Objective as Objective
+from .path import StraightPath as StraightPath
 from .quantity import ENTROPY as ENTROPY
 from .quantity import LOG_PROBABILITY as LOG_PROBABILITY
 from .quantity import LOGIT as LOGIT
@@ -41,6 +42,9 @@ from .quantity import PROBABILITY as PROBABILITY
 from .quantity import Quantity as Quantity
 from .quantity import log_odds as log_odds
 from .views.aligned import aligned as aligned
+from .views.bars import bars as bars
+from .views.figure import save_figure as save_figure
 from .views.heatmap import compare as compare
 from .views.heatmap import heatmap as heatmap
 from .views.page import page as page
+from .views.path import path_plot as path_plot

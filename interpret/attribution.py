@@ -11,10 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpret.path import StraightPath
 from interpret.saved import Saved
 from nexttoken import Message, Target
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CLOSE_TO_ZERO = 1e-12
@@ -86,6 +88,7 @@ class Attribution(Saved):
         versions: of the packages that made it.
         messages: of a chat, with their roles and the characters of the prompt they cover; none for other prompts.
         by: what has one score each: a piece of the prompt, or what the pieces' scores were totalled by.
+        path: the objective along the path that was integrated, for methods that follow a straight one; otherwise None.
     """
 
     tokens: tuple[str, ...]
@@ -109,6 +112,7 @@ class Attribution(Saved):
     versions: dict[str, str] = field(default_factory=dict)
     messages: tuple[Message, ...] = ()
     by: str = "piece"
+    path: StraightPath | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -204,26 +208,71 @@ class Attribution(Saved):
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Attribution:
-        """The inverse of `to_dict`. Raises ValueError if a name is missing or unknown."""
+        """The inverse of `to_dict`; one that was saved before there were paths has none.
+
+        Raises ValueError if another name is missing or one is unknown.
+        """
         names = set(cls.__dataclass_fields__)
-        if set(plain) != names:
-            raise ValueError(f"this is not a saved attribution: missing or unknown are {sorted(names ^ set(plain))}")
-        values = dict(plain)
+        values = {"path": None, **plain}
+        if set(values) != names:
+            raise ValueError(f"this is not a saved attribution: missing or unknown are {sorted(names ^ set(values))}")
         values["target"] = values["target"] and target_from_dict(values["target"])
         values["completeness"] = Completeness(**values["completeness"]) if values["completeness"] else None
         for name in ("scores", "standard_error", "error"):
             values[name] = None if values[name] is None else torch.tensor(values[name], dtype=torch.float64)
         for name in ("tokens", "held", "template", "labels"):
             values[name] = tuple(values[name])
+        values["path"] = values["path"] and StraightPath.from_dict(values["path"])
         values["messages"] = tuple(Message(**message) for message in values["messages"])
         values["token_ids"] = tuple(tuple(ids) for ids in values["token_ids"])
         return cls(**values)
 
-    def heatmap(self, width: float = 6.5) -> Figure:
-        """The prompt as running text, each piece on its colour, as a matplotlib figure `width` inches wide."""
+    def provenance(self) -> dict[str, Any]:
+        """What was explained, how and with which versions, without the scores: plain values, for a file's metadata."""
+        target = self.target
+        return {
+            "prompt": self.prompt,
+            "target": target and "".join(each.text for each in target.span),
+            "foils": [foil.text for foil in target.foils] if target else [],
+            "quantity": self.quantity,
+            "unit": self.unit,
+            "model": self.model,
+            "method": self.method,
+            "reduction": self.reduction,
+            "by": self.by,
+            "gap": self.gap_text,
+            "completeness": self.completeness and asdict(self.completeness),
+            "gradients_spent": self.gradients_spent,
+            "versions": self.versions,
+        }
+
+    def heatmap(self, width: float | None = None, ax: Axes | None = None) -> Figure:
+        """The prompt as running text, each piece on its colour: a figure `width` inches wide (6.5), or drawn on `ax`.
+
+        Returns a matplotlib figure, that of `ax` if it is given.
+        """
         from interpret.views.heatmap import heatmap
 
-        return heatmap(self, width)
+        return heatmap(self, width, ax)
+
+    def bars(self, top: int = 30, width: float | None = None, ax: Axes | None = None) -> Figure:
+        """The scores as bars with their errors, in the order of the text; of more than `top` pieces, the strongest.
+
+        Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given.
+        """
+        from interpret.views.bars import bars
+
+        return bars(self, top, width, ax)
+
+    def path_plot(self, width: float | None = None, ax: Axes | None = None) -> Figure:
+        """The objective along the path from the baseline to the prompt, with the points that were spent on it.
+
+        Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given. Raises ValueError if the
+        method followed no straight path.
+        """
+        from interpret.views.path import path_plot
+
+        return path_plot(self, width, ax)
 
     def html(self) -> str:
         """The prompt as running text, each piece on its colour: a fragment of HTML that needs no script to be read."""

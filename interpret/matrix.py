@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ from interpret.attribution import Attribution
 from interpret.saved import Saved
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -125,11 +126,23 @@ class AttributionMatrix(Saved):
             raise ValueError(f"this is not a saved matrix of attributions: it has {sorted(plain)}")
         return cls(plain["kind"], tuple(Attribution.from_dict(each) for each in plain["attributions"]))
 
-    def heatmap(self, width: float | None = None) -> Figure:
-        """The matrix as a matplotlib figure, as wide as its labels need, or `width` inches."""
+    def provenance(self) -> dict[str, Any]:
+        """What was explained, how and with which versions, without the scores: plain values, for a file's metadata."""
+        own = {"kind": self.kind, "prompt": self.attributions[-1].prompt, "target": list(self.targets)}
+        return {
+            **self.attributions[0].provenance(), **own, "gap": self.gap_text,
+            "completeness": [each.completeness and asdict(each.completeness) for each in self],
+            "gradients_spent": self.gradients_spent,
+        }  # fmt: skip
+
+    def heatmap(self, width: float | None = None, ax: Axes | None = None) -> Figure:
+        """The matrix on one scale: a figure as wide as its labels need, or `width` inches, or drawn on `ax`.
+
+        Returns a matplotlib figure, that of `ax` if it is given.
+        """
         from interpret.views.matrix import matrix_heatmap
 
-        return matrix_heatmap(self, width)
+        return matrix_heatmap(self, width, ax)
 
     def html(self) -> str:
         """The matrix as a table, a fragment of HTML that can be read without its script."""

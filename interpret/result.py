@@ -48,6 +48,7 @@ def result(objective: Objective, evidence: Evidence, target: Target, method: Met
         token_ids=tuple(tuple(prompt.ids[position] for position in piece) for piece in positions),
         versions=versions(),
         messages=prompt.messages,
+        path=evidence.path,
     )
 
 

@@ -28,6 +28,15 @@ class Saved(ABC):
     def from_dict(cls: type[Own], plain: Mapping[str, Any]) -> Own:
         """The inverse of `to_dict`. Raises ValueError if it is something else."""
 
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What is explained, in words."""
+
+    @abstractmethod
+    def provenance(self) -> dict[str, Any]:
+        """What was explained, how and with which versions, without the scores: plain values, for a file's metadata."""
+
     @abstractmethod
     def heatmap(self) -> Figure:
         """A matplotlib figure of it."""
@@ -53,6 +62,8 @@ class Saved(ABC):
     def save(self, path: str | Path) -> Path:
         """Write it whole or not at all, in the format of the file's ending: .json, .html, .png, .pdf or .svg.
 
+        Figures are the `heatmap()`, with the `provenance()` in their metadata.
+
         Raises:
             ValueError: an ending that is none of these.
             OSError: the file can't be written.
@@ -64,7 +75,7 @@ class Saved(ABC):
             from interpret.views.page import page
 
             return page([self], path)  # type: ignore[list-item]
-        from interpret.views.heatmap import save_figure
+        from interpret.views.figure import save_figure
 
         return save_figure(self.heatmap(), path)
 

@@ -412,8 +412,8 @@ def some_fonts(request, monkeypatch):
 
 
 def forget():
-    fonts.fallback_family.cache_clear()
-    fonts.text_width.cache_clear()
+    fonts.fallback_beside.cache_clear()
+    fonts.measured.cache_clear()
 
 
 @pytest.mark.slow

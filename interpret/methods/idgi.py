@@ -15,6 +15,7 @@ from interpret.methods.holding import Hold, held_tokens
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import quadrature
 from interpret.objective import Objective
+from interpret.path import StraightPath
 
 
 @dataclass(frozen=True)
@@ -50,4 +51,10 @@ class IDGI(Method):
         share = squared / length.where(length > 0, torch.ones_like(length))[:, None, None]
         attributions = (share * steps[:, None, None]).sum(0)
         total = float(attributions.double().sum())
-        return Evidence(attributions, Completeness.of(float(ends[1]), float(ends[0]), total), held)
+        slopes = (gradient * (x - start)).double().sum((1, 2))
+        path = StraightPath(
+            (*alphas.flatten().tolist(), 1.0),
+            (*value.tolist(), float(ends[1])),
+            (*slopes.tolist(), None),
+        )
+        return Evidence(attributions, Completeness.of(float(ends[1]), float(ends[0]), total), held, path=path)

@@ -18,6 +18,7 @@ from interpret.methods.holding import Hold, held_tokens
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import Rule, quadrature
 from interpret.objective import Objective
+from interpret.path import StraightPath
 
 FIRST_SEGMENTS = 8
 
@@ -110,7 +111,13 @@ class IntegratedGradients(Method):
             more = f"more than max_gradients={self.max_gradients}, " if gap - jumps > enough else ""
             why = f" (jumps of the network on this path make {jumps:.2g} of it)" if jumps > SMALLEST_GAP else ""
             warn(completeness, f"{more}another baseline, or hold more tokens{why}")
-        return Evidence(scores[:, None], completeness, held, error=error)
+        points = [point for segment in segments for point in (segment.start, segment.middle)] + [segments[-1].end]
+        path = StraightPath(
+            tuple(point.alpha for point in points),
+            tuple(point.value for point in points),
+            tuple(float(point.slope.sum()) for point in points),
+        )
+        return Evidence(scores[:, None], completeness, held, error=error, path=path)
 
     def fixed(
         self,
@@ -123,9 +130,15 @@ class IntegratedGradients(Method):
         alphas, weights = (each.to(x) for each in quadrature(self.rule, self.steps or 0))
         found = each_gradient(objective, (start + alpha * (x - start) for alpha in alphas))
         attributions = torch.zeros_like(x)
-        for weight, (_, gradient) in zip(weights, found, strict=True):
-            attributions += weight * gradient * (x - start)
+        points: list[tuple[float, float, float | None]] = []
+        for alpha, weight, (point_value, gradient) in zip(alphas, weights, found, strict=True):
+            slopes = gradient * (x - start)
+            attributions += weight * slopes
+            points.append((float(alpha), float(point_value), float(slopes.double().sum())))
         value, baseline_value = values(objective, torch.stack([x, start])).tolist()
         completeness = Completeness.of(value, baseline_value, float(attributions.double().sum()))
         warn_of_gap(completeness, f"more steps than {self.steps}, another baseline, or leave out steps")
-        return Evidence(attributions, completeness, held)
+        ends = [(0.0, baseline_value, None), (1.0, value, None)]
+        points += [end for end in ends if all(alpha != end[0] for alpha, *_ in points)]
+        path = StraightPath(*zip(*sorted(points, key=lambda point: point[0]), strict=True))
+        return Evidence(attributions, completeness, held, path=path)

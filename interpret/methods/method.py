@@ -11,6 +11,7 @@ from torch import Tensor
 from interpret.attribution import Completeness
 from interpret.gradients import gradients
 from interpret.objective import Objective
+from interpret.path import StraightPath
 from interpret.quantity import LOG_PROBABILITY, Quantity
 from interpret.reduction import SUM, Reduction
 
@@ -26,6 +27,7 @@ class Evidence:
         held: (token,) True where a token was not moved and so has no score.
         error: (token,) how far off each token's sum over dimensions may be, where the method can tell.
         samples: (sample, token, dim) independent estimates whose mean is `attributions`, for the standard error.
+        path: for methods that follow the straight path from a baseline, what they saw on it.
     """
 
     attributions: Float[Tensor, "token dim"]
@@ -33,6 +35,7 @@ class Evidence:
     held: Bool[Tensor, " token"] | None = None
     error: Float[Tensor, " token"] | None = None
     samples: Float[Tensor, "sample token dim"] | None = None
+    path: StraightPath | None = None
 
 
 class Method(ABC):

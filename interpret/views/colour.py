@@ -1,37 +1,66 @@
-"""The colours of scores, the same in every view: diverging about zero if signed, otherwise from white to dark."""
+"""The colours of scores, the same in every view: diverging about zero if signed, otherwise from the page to strong."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 Colour = tuple[float, float, float]
 TEMPLATE_NOTE = "written by the template or tokenizer"
 
-# Blue against, white neutral, orange-red for: told apart with every common colour blindness.
+# Blue against, white neutral, orange-red for: told apart with every common colour blindness. The two are equally light
+# at equal strength (CIE L* 100, 81, 56, 33), so neither looks stronger in grey; the sign needs a mark there.
 AGAINST: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.66, 0.80, 0.93), (0.29, 0.54, 0.80), (0.09, 0.30, 0.58))
-FOR: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.99, 0.80, 0.67), (0.92, 0.47, 0.28), (0.68, 0.16, 0.09))
+FOR: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.96, 0.75, 0.61), (0.85, 0.39, 0.21), (0.60, 0.11, 0.06))
 STRENGTH: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.78, 0.89, 0.80), (0.36, 0.67, 0.53), (0.04, 0.37, 0.31))
 HELD: Colour = (0.93, 0.93, 0.93)
+# The same on a dark page, where strong is light (L* 0, 21, 48, 80).
+AGAINST_DARK: tuple[Colour, ...] = ((0.0, 0.0, 0.0), (0.06, 0.20, 0.38), (0.20, 0.45, 0.74), (0.60, 0.80, 0.98))
+FOR_DARK: tuple[Colour, ...] = ((0.0, 0.0, 0.0), (0.34, 0.13, 0.05), (0.74, 0.32, 0.13), (1.0, 0.72, 0.52))
+STRENGTH_DARK: tuple[Colour, ...] = ((0.0, 0.0, 0.0), (0.04, 0.25, 0.20), (0.13, 0.52, 0.41), (0.58, 0.88, 0.74))
+HELD_DARK: Colour = (0.22, 0.22, 0.22)
 READABLE = 4.6  # WCAG 2.1, level AA, asks for a contrast of 4.5; the rest is for rounding to bytes
 PALEST, STEPS = 0.6, 60  # how far pale ink may go towards the background, and the steps it is sought in
 LIGHT_INK: Colour = (1.0, 1.0, 1.0)
 DARK_INK: Colour = (0.0, 0.0, 0.0)
+WHITE: Colour = (1.0, 1.0, 1.0)
+NIGHT: Colour = (0.086, 0.098, 0.118)  # a page in the dark
+MIDDLE = 0.18  # the luminance of middle grey: below it, a page is dark
+LIGHT_PAGE, DARK_PAGE = 0.8, 0.01  # a page this light or dark is itself what no score looks like
 
 
-def colour(score: float, limit: float, signed: bool) -> Colour:
-    """The colour (red, green, blue in 0 to 1) of a score on a scale that ends at `limit`; white where all are zero."""
+def colour(score: float, limit: float, signed: bool, page: Colour = WHITE) -> Colour:
+    """The colour (red, green, blue in 0 to 1) of a score on a scale that ends at `limit`; neutral where all are zero.
+
+    Neutral is the page's own colour, or white or black where that is neither light nor dark.
+    """
     share = min(1.0, abs(score) / limit) if limit > 0 else 0.0
-    return along(STRENGTH if not signed else FOR if score >= 0 else AGAINST, share)
-
-
-def along(anchors: Sequence[Colour], share: float) -> Colour:
-    """The colour at a share, from 0 to 1, of the way along evenly spaced anchors."""
+    if is_dark(page):
+        anchors = STRENGTH_DARK if not signed else FOR_DARK if score >= 0 else AGAINST_DARK
+    else:
+        anchors = STRENGTH if not signed else FOR if score >= 0 else AGAINST
+    anchors = (neutral(page), *anchors[1:])
     place = share * (len(anchors) - 1)
     low, high = list(pairwise(anchors))[min(int(place), len(anchors) - 2)]
     part = place - min(int(place), len(anchors) - 2)
     red, green, blue = (a + part * (b - a) for a, b in zip(low, high, strict=True))
     return red, green, blue
+
+
+def is_dark(page: Colour) -> bool:
+    """Whether strong scores are lighter than the page, not darker."""
+    return luminance(page) < MIDDLE
+
+
+def neutral(page: Colour) -> Colour:
+    """The colour of a score of zero."""
+    if is_dark(page):
+        return page if luminance(page) <= DARK_PAGE else DARK_INK
+    return page if luminance(page) >= LIGHT_PAGE else WHITE
+
+
+def held_colour(page: Colour) -> Colour:
+    """The grey of pieces without a score."""
+    return HELD_DARK if is_dark(page) else HELD
 
 
 def luminance(rgb: Colour) -> float:

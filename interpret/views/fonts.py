@@ -1,4 +1,4 @@
-"""Fonts for any text: what is drawn in which font, how wide it is, and a box where no font has a character."""
+"""Fonts for any text: what is drawn in which font, how wide it is, where it wraps, and a box for what no font has."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def font_properties(text: str, size: float, weight: str) -> FontProperties:
     return FontProperties(family=[*rcParams["font.family"], *others], size=size, weight=weight)
 
 
+def usual_fonts() -> tuple[str, ...]:
+    """The files of the fonts that matplotlib's settings ask for, as they are now."""
+    return tuple(fontManager.findfont(FontProperties(family=[family])) for family in rcParams["font.family"])
+
+
 @lru_cache
 def characters_of(path: str) -> frozenset[int]:
     """The code points that a font file has glyphs for; none if it can't be read."""
@@ -37,10 +42,14 @@ def characters_of(path: str) -> frozenset[int]:
         return frozenset()
 
 
-@lru_cache(maxsize=4096)
 def fallback_family(character: str) -> str | None:
     """An installed font that has a character which the usual fonts lack: None if they have it, "" if no font does."""
-    usual = [fontManager.findfont(FontProperties(family=[family])) for family in FontProperties().get_family()]
+    return fallback_beside(character, usual_fonts())
+
+
+@lru_cache(maxsize=4096)
+def fallback_beside(character: str, usual: tuple[str, ...]) -> str | None:
+    """The same, beside given font files."""
     if any(ord(character) in characters_of(path) for path in usual):
         return None
     fonts = sorted(fontManager.ttflist, key=preference)
@@ -65,8 +74,46 @@ def drawable(text: str) -> str:
     )
 
 
-@lru_cache(maxsize=4096)
 def text_width(text: str, size: float = TEXT_SIZE, weight: str = "normal") -> float:
     """The width of a text in points, leading and trailing spaces included."""
+    return measured(text, size, weight, usual_fonts())
+
+
+@lru_cache(maxsize=4096)
+def measured(text: str, size: float, weight: str, usual: tuple[str, ...]) -> float:
+    """The width of a text in points, in given font files where they have its characters."""
     prop, measure = font_properties(text, size, weight), TextToPath().get_text_width_height_descent
     return float(measure(f"|{text}|", prop, False)[0] - measure("||", prop, False)[0])
+
+
+def fit(text: str, room: float, at_least_one: bool) -> int:
+    """How many of the text's characters fit; all, if they all do."""
+    if text_width(text) <= room:
+        return len(text)
+    count = 0
+    while count < len(text) and text_width(text[: count + 1]) <= room:
+        count += 1
+    return max(count, int(at_least_one))
+
+
+def wrapped(text: str, room: float, size: float, weight: str = "normal") -> list[str]:
+    """A text in lines that fit the room, broken at spaces."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and text_width(f"{lines[-1]} {word}", size, weight) <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def shortened(text: str, room: float, size: float, weight: str = "normal") -> str:
+    """A text that fits the room, with … in place of its end where it is too long."""
+    if text_width(text, size, weight) <= room:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = text_width(text[:middle].rstrip() + "…", size, weight) <= room
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return text[:low].rstrip() + "…"

@@ -2,216 +2,156 @@
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from interpret.attribution import Attribution
-from interpret.views.bar import BAR_HEIGHT, BAR_INDENT, BAR_WIDTH, LEGEND_LINE, NOTE_SIZE, draw_bar
-from interpret.views.colour import HELD, TEMPLATE_NOTE, Colour, colour, ink, pale_ink, scale
-from interpret.views.fonts import TEXT_SIZE, drawable, font, text_width
+from interpret.views.canvas import POINTS_PER_INCH, Canvas, Page, Sheet
+from interpret.views.caption import Heading, kind_of, legend, scales, sharing
+from interpret.views.colour import Colour, ink, pale_ink, scale
+from interpret.views.colour_bar import SLIT, ColourBar
+from interpret.views.fonts import TEXT_SIZE, drawable, fit, text_width
 from interpret.views.visible import visible
-from interpret.writing import write_whole
 
-POINTS_PER_INCH = 72
-TITLE_SIZE = 10.5
-LINE, CELL = 20.0, 17.0  # height of a line and of the colour behind it, in points
-MARGIN = 10.0
-FORMATS = ("png", "pdf", "svg")
-
-
-class HeatmapFigure(Figure):
-    """A matplotlib figure that a notebook shows by itself, whether or not pyplot was imported."""
-
-    def savefig(self, *arguments: Any, **options: Any) -> None:
-        """As in matplotlib, with TrueType fonts in PDF: Type 3 ones mix up glyphs that have no name, as in Symbola."""
-        with rc_context({"pdf.fonttype": 42}):
-            super().savefig(*arguments, **options)
-
-    def _repr_png_(self) -> bytes:
-        image = io.BytesIO()
-        self.savefig(image, format="png", dpi=144)
-        return image.getvalue()
+WIDTH = 6.5  # of a figure in inches
+NARROWEST_TEXT = 72.0  # in units
+LINE, CELL = 20.5, 18.0  # height of a line and of the colour behind it, in units
+BASELINE = 12.5  # of the text in its cell
+FOOT = 2.4  # the slit's distance from the lower edge
+BETWEEN = 18.0  # the space between panels
+AFTER_TEXT = 5.0
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A run of text on one colour, placed on its line; x and width in points."""
+    """A run of text on one colour, placed on its line; x and width in units."""
 
     text: str
     background: Colour
+    negative: bool
     template: bool
     x: float
     width: float
     line: int
 
 
-def heatmap(attribution: Attribution, width: float = 6.5) -> Figure:
+def heatmap(attribution: Attribution, width: float | None = None, ax: Axes | None = None) -> Figure:
     """The prompt as running text, each piece on its colour.
 
-    Signed scores diverge about zero, unsigned ones run from white to dark; the colour bar carries the unit, and pieces
-    that were held are grey.
+    Signed scores diverge about zero, unsigned ones run from the page's colour to a strong one; the colour bar carries
+    the unit. A slit along the foot marks negative scores, so that grey shows them too. Pieces that were held are grey.
 
     Args:
         attribution: what to show.
-        width: of the figure in inches; the height follows from the text.
+        width: of the figure in inches (6.5 by default); the height follows from the text.
+        ax: draw here instead, at the real size of these axes, whose own axis is switched off.
+
+    Returns:
+        The figure: a new one, or that of `ax`.
 
     Raises:
-        ValueError: a width that leaves no room for text.
+        ValueError: a width or axes without room for the text, or both of them.
     """
-    return compare([attribution], width)
+    sheet = Sheet(WIDTH if width is None and ax is None else width, ax)
+    panel = Panel(attribution, room(sheet), sheet.page, scale(attribution.scores.tolist()))
+    canvas = sheet.open(panel.room, panel.height, [attribution])
+    panel.draw(canvas, 0.0)
+    return canvas.figure
 
 
-def compare(attributions: Sequence[Attribution], width: float = 6.5) -> Figure:
+def compare(attributions: Sequence[Attribution], width: float = WIDTH) -> Figure:
     """Several attributions below each other in one figure, each with its own title and colour bar.
+
+    Those with the same unit are on one scale, and the figure says so; others can't be compared by their colours.
 
     Raises:
         ValueError: no attributions, or a width that leaves no room for text.
     """
     if not attributions:
         raise ValueError("there is nothing to show: give at least one attribution")
-    room = width * POINTS_PER_INCH - 2 * MARGIN
-    if room < BAR_WIDTH:
-        raise ValueError(
-            f"width is {width} inches; it must be at least {(BAR_WIDTH + 2 * MARGIN) / POINTS_PER_INCH:.1f}"
-        )
-    panels = [Panel(attribution, room) for attribution in attributions]
-    heights = [panel.height for panel in panels]
-    total = sum(heights)
-    figure = HeatmapFigure(figsize=(width, total / POINTS_PER_INCH), facecolor="white")
-    top = total
-    for panel, height in zip(panels, heights, strict=True):
-        top -= height
-        panel.draw(figure, top / total, height / total)
-    return figure
+    sheet, limits = Sheet(width, None), scales(attributions)
+    panels = [
+        Panel(each, room(sheet), sheet.page, limits[kind_of(each)], sharing(each, attributions))
+        for each in attributions
+    ]
+    height = sum(panel.height for panel in panels) + BETWEEN * (len(panels) - 1)
+    canvas, top = sheet.open(panels[0].room, height, attributions), 0.0
+    for panel in panels:
+        panel.draw(canvas, top)
+        top += panel.height + BETWEEN
+    return canvas.figure
+
+
+def room(sheet: Sheet) -> float:
+    """The width for text, in units. Raises ValueError if it is too little."""
+    assert sheet.width is not None
+    if sheet.width < NARROWEST_TEXT:
+        needed = (NARROWEST_TEXT + 2 * sheet.margin) * sheet.page.unit / POINTS_PER_INCH
+        raise ValueError(f"the width is {sheet.inches:.3g} inches; it must be at least {needed:.1f}")
+    return sheet.width
 
 
 class Panel:
-    """One attribution laid out in a given width: title, text and colour bar, all in points."""
+    """One attribution laid out in a given width: title, text and colour bar, all in units."""
 
-    def __init__(self, attribution: Attribution, room: float):
-        self.attribution, self.room = attribution, room
-        self.limit = scale(attribution.scores.tolist())
-        self.title = wrapped(drawable(visible(attribution.title)), room, TITLE_SIZE, "bold")
-        self.note = wrapped(attribution.facts, room, NOTE_SIZE)
+    def __init__(self, attribution: Attribution, room: float, page: Page, limit: float, note: str = ""):
+        self.attribution, self.room, self.page, self.limit = attribution, room, page, limit
+        self.heading = Heading(attribution.title, attribution.facts, room)
         self.cells = self.lay_out()
-        self.title_height = 14.0 * len(self.title) + 11.0 * len(self.note) + 6
         self.text_height = LINE * (1 + max(cell.line for cell in self.cells))
-        self.legend = [line for text in legend(attribution) for line in wrapped(text, room - BAR_INDENT, NOTE_SIZE)]
-        self.height = 2 * MARGIN + self.title_height + self.text_height + 26 + LEGEND_LINE * len(self.legend)
+        lines = [*legend([attribution]), *filter(None, [note])]
+        self.bar = ColourBar(limit, attribution.signed, lines, room)
+        self.height = self.heading.height + self.text_height + AFTER_TEXT + self.bar.height
 
     def lay_out(self) -> list[Cell]:
         """Place every piece: lines break at spaces, inside a long word only where they must, and after line ends."""
         attribution, x, line = self.attribution, 0.0, 0
         cells: list[Cell] = []
-        words: list[list[tuple[str, Colour, bool]]] = []
+        words: list[list[tuple[str, Colour, bool, bool]]] = []
         for label, score, held, template in zip(
             attribution.labels, attribution.scores.tolist(), attribution.held, attribution.template, strict=True
         ):
-            background = HELD if held else colour(score, self.limit, attribution.signed)
+            background = self.page.colour(score, self.limit, attribution.signed, held)
+            negative = attribution.signed and score < 0 and not held
             shown = drawable(visible(label, edge_spaces=not attribution.prompt.strip(" ")))
             for part in re.split(r"(?<=[^ ])(?= )|(?<=↵)(?=.)", shown):
                 if not words or part.startswith(" ") or words[-1][-1][0].endswith("↵"):
                     words.append([])
-                words[-1].append((part, background, template))
+                words[-1].append((part, background, negative, template))
         for word in words:
-            if x > 0 and (cells[-1].text.endswith("↵") or x + sum(text_width(part) for part, _, _ in word) > self.room):
+            wide = sum(text_width(part) for part, *_ in word)
+            if x > 0 and (cells[-1].text.endswith("↵") or x + wide > self.room):
                 x, line = 0.0, line + 1
-            for part, background, template in word:
+            for part, background, negative, template in word:
                 rest = part.lstrip(" ") if x == 0 and line > 0 and part.strip(" ") else part
                 while rest:
                     fitting = fit(rest, self.room - x, at_least_one=x == 0)
                     if fitting:
                         width = text_width(rest[:fitting])
-                        cells.append(Cell(rest[:fitting], background, template, x, width, line))
+                        cells.append(Cell(rest[:fitting], background, negative, template, x, width, line))
                         x, rest = x + width, rest[fitting:]
                     if rest:
                         x, line = 0.0, line + 1
         return cells
 
-    def draw(self, figure: Figure, bottom: float, height: float) -> None:
-        """Draw into the band of the figure from `bottom`, `height` high, both as fractions of the figure."""
-        axes = figure.add_axes((0, bottom, 1, height))
-        axes.set(xlim=(-MARGIN, self.room + MARGIN), ylim=(self.height, 0))
-        axes.axis("off")
-        y = MARGIN + 10
-        for text in self.title:
-            axes.text(0, y, text, **font(text, TITLE_SIZE, "bold"), color="black", va="baseline")
-            y += 14
-        for text in self.note:
-            axes.text(0, y, text, **font(text, NOTE_SIZE), color="0.35", va="baseline")
-            y += 11
-        top = MARGIN + self.title_height + 2
+    def draw(self, canvas: Canvas, top: float) -> None:
+        """Draw it from `top` on."""
+        self.heading.draw(canvas, top)
+        top += self.heading.height
         for cell in self.cells:
-            line_top = top + cell.line * LINE
-            axes.add_patch(Rectangle((cell.x, line_top), cell.width, CELL, facecolor=cell.background, edgecolor="none"))
+            y = top + cell.line * LINE
+            canvas.block(cell.x, y, cell.width, CELL, cell.background)
             shown = cell.text.lstrip(" ")
             indent = text_width(cell.text[: len(cell.text) - len(shown)]) if shown else 0.0
-            axes.text(
-                cell.x + indent, line_top + 0.72 * CELL, shown, **font(shown, TEXT_SIZE), va="baseline",
-                color=(pale_ink if cell.template else ink)(cell.background),
-                fontstyle="italic" if cell.template else "normal",
-            )  # fmt: skip
-        full = self.room + 2 * MARGIN
-        place = (
-            (MARGIN + BAR_INDENT) / full, bottom + height * (MARGIN + 12) / self.height,
-            BAR_WIDTH / full, height * BAR_HEIGHT / self.height,
-        )  # fmt: skip
-        draw_bar(figure, place, self.limit, self.attribution.signed, self.legend)
-
-
-def legend(attribution: Attribution) -> list[str]:
-    """What the numbers on the colour bar mean, and the signs for held pieces and for the template's."""
-    lines = [f"{attribution.unit}, {attribution.quantity}" + (" (positive raises it)" if attribution.signed else "")]
-    if any(attribution.held):
-        lines.append("grey: held, no score")
-    if any(attribution.template):
-        lines.append(f"pale italics: {TEMPLATE_NOTE}")
-    return lines
-
-
-def save_figure(figure: Figure, path: str | Path, formats: Sequence[str] = FORMATS) -> Path:
-    """Save a figure in the format of the file's ending, whole or not at all.
-
-    Raises:
-        ValueError: an ending that is not one of the formats.
-        OSError: the file can't be written.
-    """
-    path = Path(path)
-    check_format(path)
-    write: Callable[[Path], Any] = lambda part: figure.savefig(part, format=path.suffix[1:].lower(), dpi=200)  # noqa: E731
-    return write_whole(path, write)
-
-
-def check_format(path: Path) -> None:
-    """Raise ValueError unless the file's ending is that of a figure."""
-    if path.suffix[1:].lower() not in FORMATS:
-        raise ValueError(f"cannot save a figure as {path.name!r}: the ending must be one of .png, .pdf, .svg")
-
-
-def fit(text: str, room: float, at_least_one: bool) -> int:
-    """How many of the text's characters fit; all, if they all do."""
-    if text_width(text) <= room:
-        return len(text)
-    count = 0
-    while count < len(text) and text_width(text[: count + 1]) <= room:
-        count += 1
-    return max(count, int(at_least_one))
-
-
-def wrapped(text: str, room: float, size: float, weight: str = "normal") -> list[str]:
-    """A text in lines that fit the room, broken at spaces."""
-    lines: list[str] = []
-    for word in text.split(" "):
-        if lines and text_width(f"{lines[-1]} {word}", size, weight) <= room:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return lines
+            shade = (pale_ink if cell.template else ink)(cell.background)
+            style = "italic" if cell.template else "normal"
+            canvas.write(cell.x + indent, y + BASELINE, shown, TEXT_SIZE, shade=shade, fontstyle=style)
+        slits = [
+            (cell.x, cell.x + cell.width, top + cell.line * LINE + CELL - FOOT) for cell in self.cells if cell.negative
+        ]
+        canvas.slits(slits, SLIT)
+        self.bar.draw(canvas, top + self.text_height + AFTER_TEXT)

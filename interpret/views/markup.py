@@ -8,9 +8,18 @@ from html import escape
 from importlib.resources import files
 
 from interpret.attribution import Attribution
-from interpret.views.colour import HELD, TEMPLATE_NOTE, Colour, colour, ink, pale_ink, scale, to_hex
-from interpret.views.night import HELD as NIGHT_HELD
-from interpret.views.night import night_colour
+from interpret.views.colour import (
+    NIGHT,
+    TEMPLATE_NOTE,
+    WHITE,
+    Colour,
+    colour,
+    held_colour,
+    ink,
+    pale_ink,
+    scale,
+    to_hex,
+)
 from interpret.views.visible import visible
 
 DIGITS = 4  # of the largest score, in tables
@@ -46,7 +55,7 @@ def shades(score: float, limit: float, signed: bool, held: bool = False, templat
     The colours of the day come first and alone, for browsers and notebooks that know no others.
     """
     day, night = (
-        (HELD, NIGHT_HELD) if held else (colour(score, limit, signed), night_colour(score, limit, signed))
+        (held_colour(WHITE), held_colour(NIGHT)) if held else (colour(score, limit, signed), colour(score, limit, signed, NIGHT))
     )  # fmt: skip
     reads = pale_ink if template else ink
     plain = f"background-color:{to_hex(day)};color:{to_hex(reads(day))}"
@@ -100,7 +109,7 @@ def legend(limit: float, attributions: list[Attribution]) -> str:
     signed, low = first.signed, -limit if first.signed else 0.0
     marks = [low + (limit - low) * step / (2 * STOPS) for step in range(2 * STOPS + 1)]
     stops = ",".join(to_hex(colour(mark, limit, signed)) for mark in marks)
-    nights = ",".join(both(colour(mark, limit, signed), night_colour(mark, limit, signed)) for mark in marks)
+    nights = ",".join(both(colour(mark, limit, signed), colour(mark, limit, signed, NIGHT)) for mark in marks)
     bar = (
         f'<span class="bar" style="background-image:linear-gradient(to right,{stops});'
         f'background-image:linear-gradient(to right,{nights})"></span>'

@@ -3,114 +3,172 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
 
-from interpret.views.bar import BAR_HEIGHT, BAR_INDENT, BAR_WIDTH, LEGEND_LINE, NOTE_SIZE, draw_bar
-from interpret.views.colour import HELD, Colour, colour, ink, scale
-from interpret.views.fonts import drawable, font, text_width
-from interpret.views.heatmap import MARGIN, POINTS_PER_INCH, TITLE_SIZE, HeatmapFigure, legend, wrapped
+from interpret.views.canvas import Canvas, Page, Sheet
+from interpret.views.caption import Heading, legend
+from interpret.views.colour import ink, scale
+from interpret.views.colour_bar import SLIT, ColourBar
+from interpret.views.fonts import drawable, shortened, text_width
 from interpret.views.visible import visible
 
 if TYPE_CHECKING:
     from interpret.matrix import AttributionMatrix
 
-LABEL_SIZE, NUMBER_SIZE = 8.5, 7.5
-WIDE, NARROW = 30.0, 8.0  # a column with numbers in its cells, and the narrowest with a label of its own, in points
+LABEL_SIZE, NUMBER_SIZE = 8.5, 7.5  # lengths are in units: points at matplotlib's default font size
+WIDE, WIDEST, NARROW = 30.0, 60.0, 10.0  # a column with numbers in its cells, and one with an upright label only
+HIGH, LOW = 16.0, 8.0  # a row with numbers in its cells, and the lowest with a label
 MANY = 24  # so many columns are narrow
-LONGEST_LABEL = 90.0
+THINNEST = 0.5  # a column that can still be seen
+LONGEST_LABEL, LABELS_SHARE = 90.0, 0.4  # of a row or column; of the width, for the labels of rows
 TINY_LABEL = 4.5
-BAR_ROOM = 32.0
-PALE = "0.4"
-UNSEEN: Colour = (1.0, 1.0, 1.0)
+LEAST_WIDTH = 280.0
+HEAD = 16.0  # the labels of columns, where they lie
+BELOW = 8.0
+OUTLINE = 0.4
 
 
-def matrix_heatmap(matrix: AttributionMatrix, width: float | None = None) -> Figure:
+@dataclass(frozen=True)
+class Grid:
+    """Where everything is, in units: the rows' labels on the left, the columns' above, the cells' width and height."""
+
+    left: float
+    head: float
+    cell: float
+    height: float
+    upright: bool
+    size: float
+    every: int
+
+
+def matrix_heatmap(matrix: AttributionMatrix, width: float | None = None, ax: Axes | None = None) -> Figure:
     """The scores of several targets on one scale.
 
     Up to 24 columns are wide enough for numbers; more are narrow, with upright labels. What a target does not see is
-    left white.
+    left blank. A slit along the foot of a cell marks a negative score, so that grey shows it too.
 
     Args:
         matrix: what to show.
         width: of the figure in inches; by default what its columns need. In a narrow figure, columns without room for
             their label have none.
+        ax: draw here instead, at the real size of these axes, whose own axis is switched off; rows become lower, down
+            to what a label needs.
+
+    Returns:
+        The figure: a new one, or that of `ax`.
 
     Raises:
-        ValueError: a width that leaves no room for the columns.
+        ValueError: a width or axes that leave no room.
     """
-    columns = [shown(label) for label in matrix.labels]
+    sheet = Sheet(width, ax)
+    columns = [label_of(label, LONGEST_LABEL) for label in matrix.labels]
+    most = LONGEST_LABEL if sheet.width is None else min(LONGEST_LABEL, LABELS_SHARE * sheet.width)
     rows = [
-        shown(target) if probability is None else f"{shown(target)}  {percent(probability)}"
+        label_of(target, most) + ("" if probability is None else f"  {percent(probability)}")
         for target, probability in zip(matrix.targets, matrix.probabilities, strict=True)
     ]
+    grid = grid_of(columns, rows, sheet)
+    full = max(grid.left + grid.cell * len(columns), LEAST_WIDTH) if sheet.width is None else sheet.width
+    heading = Heading(matrix.title, matrix.facts, full)
+    shades, numbers, limit = shades_of(matrix, sheet.page)
+    ends = [max(matrix.columns(row)) + 1 for row in range(len(matrix))]
+    bar = ColourBar(limit, matrix.signed, legend([matrix.attributions[0]]), full)
+    around = heading.height + grid.head + BELOW + bar.height
+    if sheet.ax is not None:
+        grid = lowered(grid, len(rows), (sheet.height_in_units - around) / len(rows))
+    canvas = sheet.open(full, around + grid.height * len(rows), [matrix])
+    heading.draw(canvas)
+    top = heading.height + grid.head
+    draw_cells(canvas, grid, top, shades, numbers)
+    draw_outline(canvas, grid, top, ends)
+    draw_labels(canvas, grid, top, columns, rows, matrix.attributions[-1].template)
+    bar.draw(canvas, top + grid.height * len(rows) + BELOW)
+    return canvas.figure
+
+
+def grid_of(columns: list[str], rows: list[str], sheet: Sheet) -> Grid:
+    """The places for labels and cells. Raises ValueError where there is no room for the columns."""
     left = max(text_width(row, LABEL_SIZE) for row in rows) + 8
     few = len(columns) <= MANY
-    natural = max(WIDE, *(min(text_width(label, LABEL_SIZE) + 6, 60.0) for label in columns)) if few else NARROW + 2
-    full = natural * len(columns) + left + 2 * MARGIN if width is None else width * POINTS_PER_INCH
-    full = max(full, 300.0) if width is None else full
-    cell = natural if width is None else (full - left - 2 * MARGIN) / len(columns)
-    if cell < 0.5:
-        raise ValueError(f"width is {width} inches, which leaves no room for {len(columns)} columns")
-    upright = any(text_width(label, LABEL_SIZE) > cell - 2 for label in columns)
+    longest = max(text_width(label, LABEL_SIZE) for label in columns)
+    natural = min(max(WIDE, longest + 6), WIDEST) if few else NARROW
+    cell = natural if sheet.width is None else min((sheet.width - left) / len(columns), WIDEST)
+    if cell < THINNEST:
+        raise ValueError(f"the width is {sheet.inches:.3g} inches, which leaves no room for {len(columns)} columns")
+    upright = longest > cell - 2
     size = LABEL_SIZE if not upright else max(TINY_LABEL, min(LABEL_SIZE, cell * 0.8))
     every = max(1, math.ceil(size * 1.15 / cell)) if upright else 1
-    head = max(text_width(label, size) for label in columns) + 6 if upright else 16.0
-    height = min(16.0, max(8.0, cell)) if not few else 16.0
-    title = wrapped(drawable(visible(matrix.title)), full - 2 * MARGIN, TITLE_SIZE, "bold")
-    first = matrix.attributions[0]
-    note = wrapped(matrix.facts, full - 2 * MARGIN, NOTE_SIZE)
-    top = 14.0 * len(title) + 11.0 * len(note) + 6 + head
-    lines = [line for text in legend(first) for line in wrapped(text, full - 2 * MARGIN - BAR_INDENT, NOTE_SIZE)]
-    tall = 2 * MARGIN + top + height * len(rows) + BAR_ROOM + LEGEND_LINE * len(lines)
-    figure = HeatmapFigure(figsize=(full / POINTS_PER_INCH, tall / POINTS_PER_INCH), facecolor="white")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-MARGIN, full - MARGIN), ylim=(tall - MARGIN, -MARGIN))
-    axes.axis("off")
-    y = 10.0
-    for text in title:
-        axes.text(0, y, text, **font(text, TITLE_SIZE, "bold"), color="black", va="baseline")
-        y += 14
-    for text in note:
-        axes.text(0, y, text, **font(text, NOTE_SIZE), color="0.35", va="baseline")
-        y += 11
-    shades, numbers, limit = shades_of(matrix)
-    extent = (left, left + cell * len(columns), top + height * len(rows), top)
-    axes.imshow(shades, extent=extent, aspect="auto", interpolation="nearest", zorder=1)
-    axes.set(xlim=(-MARGIN, full - MARGIN), ylim=(tall - MARGIN, -MARGIN))
-    template = matrix[-1].template
+    head = max(text_width(label, size) for label in columns) + 6 if upright else HEAD
+    return Grid(left, head, cell, HIGH if few else min(HIGH, max(LOW, cell)), upright, size, every)
+
+
+def lowered(grid: Grid, rows: int, room: float) -> Grid:
+    """The same in axes with so much room for each row: as high as they would be, or lower, while labels have room."""
+    height = min(grid.height, max(room, TINY_LABEL / 0.8))
+    return Grid(grid.left, grid.head, grid.cell, height, grid.upright, grid.size, grid.every)
+
+
+def draw_cells(canvas: Canvas, grid: Grid, top: float, shades: numpy.ndarray, numbers: list[list[str]]) -> None:
+    """Colours, slits under negative scores, and numbers where there is room for them."""
+    rows, columns = shades.shape[:2]
+    extent = (grid.left, grid.left + grid.cell * columns, top + grid.height * rows, top)
+    canvas.axes.imshow(shades, extent=extent, aspect="auto", interpolation="nearest", zorder=1)
+    canvas.measure()
+    thick = min(SLIT, grid.height / 10)
+    foot = grid.height / 7
+    slits = [
+        (grid.left + column * grid.cell, grid.left + (column + 1) * grid.cell, top + (row + 1) * grid.height - foot)
+        for row, line in enumerate(numbers)
+        for column, text in enumerate(line)
+        if text.startswith("−")
+    ]
+    canvas.slits(slits, thick)
+    widest = max((text_width(text, NUMBER_SIZE) for line in numbers for text in line), default=0.0)
+    if widest > grid.cell - 2 or grid.height < NUMBER_SIZE * 1.5:
+        return
+    for row, line in enumerate(numbers):
+        for column, text in enumerate(line):
+            x, y = grid.left + (column + 0.5) * grid.cell, top + (row + 0.5) * grid.height
+            shade = ink(tuple(shades[row, column]))
+            canvas.write(x, y + NUMBER_SIZE * 0.36, text, NUMBER_SIZE, shade=shade, ha="center")
+
+
+def draw_outline(canvas: Canvas, grid: Grid, top: float, ends: list[int]) -> None:
+    """A line around what the targets see: scores near zero look like the page as well."""
+    corners = [(grid.left, top)]
+    for row, end in enumerate(ends):
+        x = grid.left + end * grid.cell
+        corners += [(x, top + row * grid.height), (x, top + (row + 1) * grid.height)]
+    corners.append((grid.left, top + len(ends) * grid.height))
+    canvas.axes.add_patch(Polygon(corners, fill=False, edgecolor=canvas.page.muted, linewidth=OUTLINE, zorder=2))
+
+
+def draw_labels(
+    canvas: Canvas, grid: Grid, top: float, columns: list[str], rows: list[str], template: tuple[bool, ...]
+) -> None:
+    """What the columns and rows are."""
     for number, label in enumerate(columns):
-        how: dict[str, Any] = {"color": PALE, "fontstyle": "italic"} if template[number] else {"color": "black"}
-        x = left + (number + 0.5) * cell
-        if upright and number % every == 0:
-            axes.text(x, top - 4, label, **font(label, size), rotation=90, ha="center", va="bottom", **how)
-        elif not upright:
-            axes.text(x, top - 4, label, **font(label, size), ha="center", va="baseline", **how)
-    row_size = min(LABEL_SIZE, height * 0.8)
+        how: dict[str, Any] = {"shade": canvas.page.muted, "fontstyle": "italic"} if template[number] else {}
+        x = grid.left + (number + 0.5) * grid.cell
+        if grid.upright and number % grid.every == 0:
+            canvas.write(x, top - 4, label, grid.size, rotation=90, ha="center", va="bottom", **how)
+        elif not grid.upright:
+            canvas.write(x, top - 4, label, grid.size, ha="center", **how)
+    size = min(LABEL_SIZE, grid.height * 0.8)
     for number, label in enumerate(rows):
-        y = top + (number + 0.5) * height
-        axes.text(left - 5, y, label, **font(label, row_size), ha="right", va="center_baseline", color="black")
-    if cell >= WIDE - 4 and height >= 12:
-        for row, line in enumerate(numbers):
-            for column, text in enumerate(line):
-                x, y = left + (column + 0.5) * cell, top + (row + 0.5) * height
-                shade = ink(tuple(shades[row, column]))
-                axes.text(x, y, text, fontsize=NUMBER_SIZE, ha="center", va="center_baseline", color=shade)
-    place = ((MARGIN + BAR_INDENT) / full, (MARGIN + 12) / tall, BAR_WIDTH / full, BAR_HEIGHT / tall)
-    draw_bar(figure, place, limit, first.signed, lines)
-    return figure
+        y = top + (number + 0.5) * grid.height
+        canvas.write(grid.left - 5, y + size * 0.36, label, size, ha="right")
 
 
-def shown(label: str) -> str:
+def label_of(label: str, room: float) -> str:
     """A label that is seen, without the spaces at its edges, and not longer than fits."""
-    text = drawable(visible(label, edge_spaces=True)).strip() or "␣"
-    if text_width(text, LABEL_SIZE) <= LONGEST_LABEL:
-        return text
-    while text and text_width(text + "…", LABEL_SIZE) > LONGEST_LABEL:
-        text = text[:-1]
-    return text + "…"
+    return shortened(drawable(visible(label, edge_spaces=True)).strip() or "␣", room, LABEL_SIZE)
 
 
 def percent(probability: float) -> str:
@@ -118,15 +176,15 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.2g} %"
 
 
-def shades_of(matrix: AttributionMatrix) -> tuple[numpy.ndarray, list[list[str]], float]:
+def shades_of(matrix: AttributionMatrix, page: Page) -> tuple[numpy.ndarray, list[list[str]], float]:
     """The colour of each cell (target, piece, 3), its number as text, and the end of the common scale."""
     limit = scale([score for each in matrix for score in each.scores.tolist()])
     decimals = max(0, 2 - math.floor(math.log10(limit))) if limit > 0 else 0
-    shades = numpy.full((len(matrix), len(matrix.labels), 3), UNSEEN)
+    shades = numpy.full((len(matrix), len(matrix.labels), 3), page.neutral)
     numbers = [["" for _ in matrix.labels] for _ in matrix]
     for row, each in enumerate(matrix):
         for column, score, held in zip(matrix.columns(row), each.scores.tolist(), each.held, strict=True):
-            shades[row, column] = HELD if held else colour(score, limit, each.signed)
+            shades[row, column] = page.colour(score, limit, each.signed, held)
             sign = "+" if each.signed else ""
             rounded = round(score, decimals) + 0.0  # no minus before zero
             numbers[row][column] = "" if held else f"{rounded:{sign if rounded else ''}.{decimals}f}".replace("-", "−")

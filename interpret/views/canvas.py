@@ -1,0 +1,168 @@
+"""What a picture is drawn on: an axes measured in points, in the colours, fonts and sizes of matplotlib's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from interpret.saved import Saved
+from interpret.views.colour import Colour, colour, contrast, held_colour, ink, neutral, pale_ink
+from interpret.views.figure import ResultFigure
+from interpret.views.fonts import font
+
+POINTS_PER_INCH = 72
+FONT_SIZE = 10.0  # matplotlib's default, at which lengths are in points; they grow with rcParams["font.size"]
+MARGIN = 10.0
+MUTED = 4.6  # the contrast that second-rank text keeps with the page
+
+
+@dataclass(frozen=True)
+class Page:
+    """Colours and sizes, as matplotlib's settings are now.
+
+    Attributes:
+        background: behind the picture.
+        ink: of the text on it.
+        unit: the points in one unit of length: 1 at matplotlib's default font size.
+    """
+
+    background: Colour
+    ink: Colour
+    unit: float
+
+    @classmethod
+    def of(cls, axes: Axes | None) -> Page:
+        """The page that an axes stands on, or that a new figure would be."""
+        text = to_rgb(rcParams["text.color"])
+        behind = rcParams["figure.facecolor"] if axes is None else axes.figure.get_facecolor()
+        if to_rgba(behind)[3] < 0.5:
+            behind = ink(text)  # behind glass, there must be what the ink can be read on
+        return cls(to_rgb(behind), text, rcParams["font.size"] / FONT_SIZE)
+
+    @property
+    def muted(self) -> Colour:
+        """Ink for what comes second."""
+        back = self.background
+        return pale_ink(back) if contrast(self.ink, back) > MUTED else self.ink
+
+    def colour(self, score: float, limit: float, signed: bool, held: bool = False) -> Colour:
+        """The colour of a score on a scale that ends at `limit`, or of a piece that was held."""
+        return held_colour(self.background) if held else colour(score, limit, signed, self.background)
+
+    @property
+    def neutral(self) -> Colour:
+        """Behind a score of zero."""
+        return neutral(self.background)
+
+    def font(self, text: str, size: float, weight: str = "normal") -> dict[str, Any]:
+        """How a text is drawn; its size is in units."""
+        return font(text, size * self.unit, weight)
+
+
+class Sheet:
+    """Where a picture goes: into the caller's axes, or a new figure as large as it turns out to be.
+
+    Attributes:
+        page: its colours and sizes.
+        margin: around the picture, in units; none in an axes.
+        width: of the picture without margins, in units; None where it is free.
+    """
+
+    def __init__(self, width: float | None, ax: Axes | None):
+        if width is not None and ax is not None:
+            raise ValueError("give either a width or an axes, which has its own")
+        self.ax, self.page = ax, Page.of(ax)
+        self.margin = MARGIN if ax is None else 0.0
+        if ax is not None:
+            ax.axis("off")
+            width, self.height = size_of(ax)
+        self.inches = width
+        self.width = None if width is None else width * POINTS_PER_INCH / self.page.unit - 2 * self.margin
+
+    @property
+    def height_in_units(self) -> float:
+        """Of the caller's axes."""
+        return self.height * POINTS_PER_INCH / self.page.unit
+
+    def open(self, width: float, height: float, results: Sequence[Saved]) -> Canvas:
+        """A canvas of a size in units, without margins.
+
+        Raises:
+            ValueError: the caller's axes are not as high.
+        """
+        page, margin = self.page, self.margin
+        if self.ax is None:
+            size = [(length + 2 * margin) * page.unit / POINTS_PER_INCH for length in (width, height)]
+            figure = ResultFigure(results, figsize=(self.inches or size[0], size[1]))
+            return Canvas(figure.add_axes((0, 0, 1, 1)), page, width, height, margin)
+        needed = height * page.unit / POINTS_PER_INCH
+        if needed > self.height + 0.005:
+            raise ValueError(
+                f"in an axes {self.inches:.2f} inches wide, this takes {needed:.2f} inches of height, but it has "
+                f'{self.height:.2f}: make it higher or wider, or rcParams["font.size"] smaller'
+            )
+        return Canvas(self.ax, page, width, self.height_in_units, margin)
+
+
+class Canvas:
+    """An axes to draw on in units from its top left corner, downwards."""
+
+    def __init__(self, axes: Axes, page: Page, width: float, height: float, margin: float):
+        self.axes, self.page, self.width, self.height, self.margin = axes, page, width, height, margin
+        self.measure()
+        axes.axis("off")
+
+    def measure(self) -> None:
+        """Count in units."""
+        margin = self.margin
+        self.axes.set(xlim=(-margin, self.width + margin), ylim=(self.height + margin, -margin), aspect="auto")
+
+    @property
+    def figure(self) -> Figure:
+        """The figure that it is part of."""
+        return root(self.axes)
+
+    def write(
+        self, x: float, y: float, text: str, size: float, weight: str = "normal", shade: Any = None, **how: Any
+    ) -> None:
+        """Write a line of text with its baseline at y."""
+        look = {"va": "baseline", "color": self.page.ink if shade is None else shade, **how}
+        self.axes.text(x, y, text, **self.page.font(text, size, weight), **look)
+
+    def block(self, x: float, y: float, width: float, height: float, shade: Colour, edge: Any = "none") -> None:
+        """Fill a rectangle."""
+        self.axes.add_patch(Rectangle((x, y), width, height, facecolor=shade, edgecolor=edge, linewidth=0.5))
+
+    def slits(self, lines: Sequence[tuple[float, float, float]], thick: float) -> None:
+        """Cut slits into what was filled, at (start, end, y): the mark of negative scores, seen in grey as well."""
+        ends = [((start, y), (end, y)) for start, end, y in lines]
+        width = thick * self.page.unit
+        cut = LineCollection(ends, colors=[self.page.neutral], linewidths=width, capstyle="butt", zorder=1.5)
+        self.axes.add_collection(cut, autolim=False)
+
+    def inset(self, x: float, y: float, width: float, height: float) -> Axes:
+        """An axes in it; y is its upper edge."""
+        full, tall = self.width + 2 * self.margin, self.height + 2 * self.margin
+        bottom = self.height + self.margin - y - height
+        return self.axes.inset_axes(((x + self.margin) / full, bottom / tall, width / full, height / tall))
+
+
+def size_of(axes: Axes) -> tuple[float, float]:
+    """The width and height of an axes in inches, after its figure has been laid out."""
+    figure = root(axes)
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+    return float(axes.bbox.width / figure.dpi), float(axes.bbox.height / figure.dpi)
+
+
+def root(axes: Axes) -> Figure:
+    """The figure that an axes is in, under any subfigures."""
+    return axes.figure.figure

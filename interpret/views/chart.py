@@ -1,0 +1,80 @@
+"""A chart with axes of its own: a figure around it that fits, or the caller's axes, under the same heading."""
+
+from __future__ import annotations
+
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
+
+from interpret.attribution import Attribution
+from interpret.views.canvas import MARGIN, POINTS_PER_INCH, Page, size_of
+from interpret.views.caption import NOTE_LINE, NOTE_SIZE, TITLE_LINE, TITLE_SIZE, Heading
+from interpret.views.figure import ResultFigure
+from interpret.views.fonts import wrapped
+
+WIDTH = 6.5  # of a figure in inches
+LEAST = 40.0  # the narrowest plot, in points
+TICKS, AXIS_LINE = 18.0, 1.25  # below the plot: room for ticks in points; lines of the axis' label, in sizes
+
+
+class Chart:
+    """The axes of a plot under the heading of an attribution.
+
+    Attributes:
+        page: its colours.
+        axes: to plot into.
+        width: of the plot in points.
+        height: of the plot in points.
+    """
+
+    def __init__(
+        self, attribution: Attribution, note: str, label: str, height: float, left: float,
+        width: float | None, ax: Axes | None,
+    ):  # fmt: skip
+        """Make room for a plot `height` points high, with `left` points for the labels on its left."""
+        if width is not None and ax is not None:
+            raise ValueError("give either a width or an axes, which has its own")
+        self.page = Page.of(ax)
+        unit, label_size = self.page.unit, points(rcParams["axes.labelsize"])
+        if ax is not None:
+            self.width, self.height = (POINTS_PER_INCH * length for length in size_of(ax))
+            self.axes, left = ax, 0.0
+        else:
+            full = (width or WIDTH) * POINTS_PER_INCH
+            margin = MARGIN * unit
+            self.width, self.height = full - left - 2 * margin, height
+            if self.width < LEAST:
+                raise ValueError(
+                    f"the width is {width} inches; beside its labels it must be at least "
+                    f"{(full - self.width + LEAST) / POINTS_PER_INCH:.1f}"
+                )
+        words = wrapped(label, self.width, label_size)
+        self.heading = Heading(
+            attribution.title, ", ".join(filter(None, [attribution.facts, note])), (self.width + left) / unit
+        )
+        if ax is None:
+            below = TICKS * unit + AXIS_LINE * label_size * len(words)
+            tall = height + self.heading.height * unit + below + 2 * margin
+            figure = ResultFigure([attribution], figsize=(full / POINTS_PER_INCH, tall / POINTS_PER_INCH))
+            rectangle = ((margin + left) / full, (margin + below) / tall, self.width / full, height / tall)
+            self.axes = figure.add_axes(rectangle)
+        self.axes.set_xlabel("\n".join(words))
+        self.head(left)
+
+    def head(self, left: float) -> None:
+        """Write the heading above the plot, from `left` points beside it on."""
+        unit, heading = self.page.unit, self.heading
+        y = heading.height * unit
+        lines = [(text, TITLE_SIZE, "bold", self.page.ink, TITLE_LINE) for text in heading.title]
+        lines += [(text, NOTE_SIZE, "normal", self.page.muted, NOTE_LINE) for text in heading.facts]
+        for text, size, weight, shade, height in lines:
+            y -= height * unit
+            self.axes.annotate(
+                text, (0, 1), (-left, y), "axes fraction", "offset points", color=shade, annotation_clip=False,
+                va="baseline", **self.page.font(text, size, weight),
+            )  # fmt: skip
+
+
+def points(size: float | str) -> float:
+    """A font size of matplotlib's settings, such as "small", in points."""
+    return FontProperties(size=size).get_size_in_points()

@@ -1,0 +1,66 @@
+"""The colour bar with its unit, the same under every figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.colors import LinearSegmentedColormap
+
+from interpret.views.canvas import Canvas
+from interpret.views.caption import NOTE_LINE, NOTE_SIZE
+from interpret.views.colour import colour
+from interpret.views.fonts import text_width, wrapped
+
+BAR_WIDTH, BAR_HEIGHT = 150.0, 7.0  # in units
+ABOVE, BELOW = 4.0, 12.0  # the room between the text above and the bar, and of the numbers below
+STEPS = 64
+SLIT = 0.9  # the thickness of the slit that marks negative scores
+
+
+class ColourBar:
+    """A scale from its lowest to its highest colour, what it means above it; all in units.
+
+    Attributes:
+        height: of all of it.
+        words: the height of what stands above it.
+    """
+
+    def __init__(self, limit: float, signed: bool, legend: Sequence[str], room: float):
+        self.limit, self.signed = limit, signed
+        self.low = -limit if signed else 0.0
+        self.ticks = [0.0] if limit == 0 else [self.low, 0.0, limit] if signed else [0.0, limit]
+        self.numbers = [f"{tick:.2g}".replace("-", "−") if tick else "0" for tick in self.ticks]
+        self.indent = max(text_width(number, NOTE_SIZE) for number in self.numbers) / 2
+        self.width = min(BAR_WIDTH, room - 2 * self.indent)
+        self.legend = [line for text in legend for line in wrapped(text, room, NOTE_SIZE)]
+        self.words = NOTE_LINE * len(self.legend)
+        self.height = self.words + ABOVE + BAR_HEIGHT + BELOW
+
+    def draw(self, canvas: Canvas, top: float, words_only: bool = False) -> None:
+        """Draw it at the canvas' left edge; only what it means, where there is no one scale."""
+        for number, line in enumerate(self.legend):
+            canvas.write(0, top + NOTE_LINE * number + NOTE_SIZE, line, NOTE_SIZE)
+        if words_only:
+            return
+        y, page = top + self.words + ABOVE, canvas.page
+        axes = canvas.inset(self.indent, y, self.width, BAR_HEIGHT)
+        span = range(STEPS + 1)
+        shades = [
+            colour(self.low + (self.limit - self.low) * step / STEPS, self.limit, self.signed, page.background)
+            for step in span
+        ]
+        ends = (self.low, self.limit) if self.limit > 0 else (-1.0, 1.0)
+        map = LinearSegmentedColormap.from_list("scores", shades)
+        axes.imshow([list(span)], cmap=map, aspect="auto", extent=(*ends, 0, 1))
+        if self.signed:
+            foot = SLIT / BAR_HEIGHT * 2.5
+            axes.plot(
+                [self.low, 0], [foot, foot], color=page.neutral, linewidth=SLIT * page.unit, solid_capstyle="butt"
+            )
+        axes.set(yticks=[], xlim=ends, facecolor=page.neutral)
+        axes.grid(False)
+        axes.set_xticks(self.ticks, labels=self.numbers, **page.font("0", NOTE_SIZE), color=page.ink)
+        axes.tick_params(which="both", bottom=True, top=False, direction="out", color=page.muted)
+        axes.tick_params(length=2 * page.unit, pad=1.5 * page.unit, width=0.5)
+        for spine in axes.spines.values():
+            spine.set(visible=True, linewidth=0.5, color=page.muted)

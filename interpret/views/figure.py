@@ -1,0 +1,89 @@
+"""Figures as files: text stays text, what was explained and how stands in the metadata, and the same twice is equal."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from interpret.saved import Saved
+from interpret.views.visible import visible
+from interpret.writing import write_whole
+
+FORMATS = ("png", "pdf", "svg")
+SCREEN, PRINT = 144, 300  # dots per inch of pixels
+CREATOR = "nexttoken-interpret"
+# Text as text: in SVG it stays text, in PDF fonts are embedded as TrueType (Type 3 mixes up glyphs without a name).
+SETTINGS: Any = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": CREATOR}
+
+
+class ResultFigure(Figure):
+    """A matplotlib figure that a notebook shows by itself, and whose files say what it shows.
+
+    Attributes:
+        results: what it shows.
+    """
+
+    def __init__(self, results: Sequence[Saved] = (), **options: Any):
+        super().__init__(**options)
+        self.results = tuple(results)
+
+    def savefig(self, fname: Any, *, metadata: dict[str, Any] | None = None, **options: Any) -> None:
+        """As in matplotlib, with text as text and the metadata of `metadata_of`; yours are added to them."""
+        named = Path(fname).suffix[1:] if isinstance(fname, str | Path) else ""
+        kind = str(options.get("format") or named or "png").lower()
+        known = metadata_of(self.results, kind) if kind in FORMATS else {}
+        with rc_context(SETTINGS):
+            super().savefig(fname, metadata={**known, **(metadata or {})} or None, **options)
+
+    def _repr_png_(self) -> bytes:
+        image = io.BytesIO()
+        self.savefig(image, format="png", dpi=SCREEN)
+        return image.getvalue()
+
+
+def save_figure(figure: Figure, path: str | Path, *results: Saved) -> Path:
+    """Save a figure in the format of the file's ending, whole or not at all, with text as text and metadata.
+
+    The file's title and description say what it shows: the description is JSON, a list with one entry for each result
+    (its prompt, target, model, method, gap and versions). PDF has it as Subject. The same figure gives the same file.
+
+    Args:
+        figure: any matplotlib figure.
+        path: ends in .png (300 dots per inch), .pdf or .svg.
+        results: what it shows, where it is a figure of your own; those made here know it.
+
+    Raises:
+        ValueError: an ending that is not one of the formats.
+        OSError: the file can't be written.
+    """
+    path = Path(path)
+    check_format(path)
+    kind = path.suffix[1:].lower()
+    shown = results or getattr(figure, "results", ())
+    with rc_context(SETTINGS):
+        return write_whole(
+            path, lambda part: figure.savefig(part, format=kind, dpi=PRINT, metadata=metadata_of(shown, kind))
+        )
+
+
+def check_format(path: Path) -> None:
+    """Raise ValueError unless the file's ending is that of a figure."""
+    if path.suffix[1:].lower() not in FORMATS:
+        raise ValueError(f"cannot save a figure as {path.name!r}: the ending must be one of .png, .pdf, .svg")
+
+
+def metadata_of(results: Sequence[Saved], kind: str) -> dict[str, Any]:
+    """What a file of a kind says about results, under the names that the kind has for it; no dates."""
+    title = "; ".join(dict.fromkeys(visible(result.title) for result in results))
+    description = json.dumps([result.provenance() for result in results], allow_nan=False)
+    if kind == "pdf":
+        return {"Title": title, "Subject": description, "Creator": CREATOR, "CreationDate": None}
+    if kind == "svg":
+        return {"Title": title, "Description": description, "Creator": CREATOR, "Date": None}
+    return {"Title": title, "Description": description, "Creator": CREATOR}

@@ -15,7 +15,7 @@ from nexttoken.target import continuation
 
 def call(lm: NextTokenLM, prompt: Prompt, target: Target, method: Method) -> str:
     """Python that explains a target by a method as the explorer does; the model is called `lm`."""
-    names = ", ".join([*sorted(set(names_in(method))), "attribute"])
+    names = ", ".join(sorted({"attribute", *names_in(method)}, key=lambda name: (name[0].islower(), name)))
     lines = [f"from interpret import {names}", "", "why = attribute(", "    lm,", f"    {quoted(prompt.text)},"]
     lines.append(f"    target={written(lm, prompt, target)},")
     if target.foils:

@@ -26,7 +26,7 @@ class Panel:
     def __init__(self, value: Any, changed: Callable[[], object]):
         self.kind, self.given = type(value), value
         self.parts = {setting.name: part(setting, changed) for setting in settings(value)}
-        self.box = wrapping([each.box for each in self.parts.values()])
+        self.box = beside([each.box for each in self.parts.values()])
 
     def value(self) -> Any:
         """The object that the widgets say. Raises ValueError for what it cannot be."""
@@ -78,7 +78,7 @@ class Chosen:
             options=list(self.choices), value=label, description=words,
             style={"description_width": "initial"}, layout=sized(words, 0.55 * longest + 3.5),
         )  # fmt: skip
-        self.box = wrapping([])
+        self.box = beside([])
         self.open()
         self.dropdown.observe(self.on_choice, "value")
 
@@ -107,7 +107,11 @@ def sized(words: str, room: float) -> ipywidgets.Layout:
     return ipywidgets.Layout(width=f"{0.5 * len(words) + 1.2 + room:.1f}em", margin="2px 10px 2px 2px")
 
 
-def wrapping(children: list[Any], **layout: Any) -> ipywidgets.Box:
+def wrapping(children: list[Any]) -> ipywidgets.Box:
     """Widgets side by side that go on in the next line where there is no room."""
-    flow = ipywidgets.Layout(flex_flow="row wrap", align_items="center", **layout)
-    return ipywidgets.Box(children, layout=flow)
+    return ipywidgets.Box(children, layout={"flex_flow": "row wrap", "align_items": "center"})
+
+
+def beside(children: list[Any]) -> ipywidgets.Box:
+    """Widgets that flow with those around them."""
+    return ipywidgets.Box(children, layout={"display": "contents"})

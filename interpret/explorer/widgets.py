@@ -13,7 +13,7 @@ except ImportError as error:
         "the explorer's widgets need the package ipywidgets; pip install 'nexttoken-interpret[notebook]' installs it"
     ) from error
 
-from interpret.explorer.panel import Panel, wrapping
+from interpret.explorer.panel import Panel, beside, wrapping
 from interpret.explorer.settings import methods
 from interpret.explorer.state import Explorer
 from interpret.views.colour import AGAINST, FOR, ink, to_hex
@@ -34,30 +34,35 @@ class View:
 
     def __init__(self, explorer: Explorer):
         self.explorer, self.drawing, self.lock = explorer, False, threading.RLock()
-        full = {"width": "100%"}
+        full = {"width": "calc(100% - 4px)"}
         self.prompt = ipywidgets.Textarea(
             explorer.question.prompt, placeholder="type a prompt that ends where the next token begins", rows=2,
-            layout={**full, "height": "auto"},
+            tooltip="the prompt", layout={**full, "height": "auto"},
         )  # fmt: skip
         self.role = ipywidgets.ToggleButtons(
-            options=["target", "foil"], style={"button_width": "4.5em"}, layout={"width": "auto"},
+            options=[("✓ target", "target"), ("≠ foil", "foil")], style={"button_width": "5.5em"},
+            layout={"width": "auto", "margin": "0 8px 0 0"},
             tooltips=["a click explains this next token", "a click contrasts the target with this one"],
         )  # fmt: skip
         self.buttons: list[Any] = []
-        self.candidates = wrapping([])
+        self.candidates = beside([])
         self.other = ipywidgets.Text(
-            placeholder="another token, then Enter", continuous_update=False, layout={"width": "13em"}
-        )
+            placeholder="another token, then Enter", tooltip="another token, with its leading space",
+            continuous_update=False, layout={"width": "13em"},
+        )  # fmt: skip
         self.methods = methods()
         own = type(explorer.question.method).__name__
         name = own if own in self.methods else repr(explorer.question.method)
         self.methods[name] = explorer.question.method
-        self.method = ipywidgets.Dropdown(options=list(self.methods), value=name, layout={"width": "18em"})
+        self.method = ipywidgets.Dropdown(
+            options=list(self.methods), value=name, tooltip="the method",
+            layout={"width": "17em", "margin": "2px 10px 2px 2px"},
+        )  # fmt: skip
         self.panel = Panel(explorer.question.method, self.on_setting)
         self.settings = wrapping([self.method, self.panel.box])
         self.progress = ipywidgets.IntProgress(layout={"width": "10em"})
-        self.stop = ipywidgets.Button(layout={"width": "6em"})
-        self.status = ipywidgets.HTML(layout={"flex": "1 1 20em"})
+        self.stop = ipywidgets.Button(layout={"width": "7em"})
+        self.status = ipywidgets.HTML(layout={"flex": "1 1 20em", "margin": "2px"})
         self.map = ipywidgets.HTML(layout=full)
         self.file = ipywidgets.Text("why.pdf", layout={"width": "13em"})
         self.save = ipywidgets.Button(description="save figure", layout={"width": "8em"})
@@ -127,7 +132,8 @@ class View:
             self.prompt.value = explorer.question.prompt
             self.draw_candidates()
             self.progress.max, self.progress.value = answer.most or 1, answer.done
-            self.progress.layout.visibility = "visible" if explorer.working else "hidden"
+            self.progress.layout.display = None if explorer.working else "none"
+            self.stop.layout.display = None if answer.attribution is None else "none"
             self.stop.description = "cancel" if explorer.working else "run again"
             if answer.error is not None:
                 self.status.value = note("alert", "#d32f2f", explorer.status)

@@ -2,19 +2,16 @@
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import urlopen
 
 import nbformat
-import pytest
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium")
@@ -22,7 +19,7 @@ BROWSER_OPTIONS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-TOKEN = "a-token-for-the-test"  # noqa: S105  of a server that only this machine can reach, for a minute
+TOKEN = "a-token-for-the-test"  # of a server that only this machine can reach, for a minute
 PATIENCE = 120  # seconds, on a busy machine
 QUIET = {  # settings of JupyterLab under which it asks nobody for anything
     "notification": {"checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets
@@ -24,13 +25,14 @@ class Panel:
     """
 
     def __init__(self, value: Any, changed: Callable[[], object]):
-        self.kind, self.given = type(value), value
+        self.given = value
         self.parts = {setting.name: part(setting, changed) for setting in settings(value)}
         self.box = beside([each.box for each in self.parts.values()])
 
     def value(self) -> Any:
         """The object that the widgets say. Raises ValueError for what it cannot be."""
-        return self.kind(**{name: each.value() for name, each in self.parts.items()}) if self.parts else self.given
+        settings = {name: each.value() for name, each in self.parts.items()}
+        return replace(self.given, **settings) if settings else self.given
 
 
 class Written:

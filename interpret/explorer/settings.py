@@ -61,28 +61,30 @@ def settings(value: Any) -> list[Setting]:
     if not is_dataclass(value) or isinstance(value, Convention):
         return []
     hints = get_type_hints(type(value))
-    return [setting(value, field.name, hints[field.name]) for field in fields(value)]
+    found = [setting(value, field.name, hints[field.name]) for field in fields(value)]
+    return [each for each in found if each is not None]
 
 
-def setting(owner: Any, name: str, hint: Any) -> Setting:
-    """A setting from the type of its field."""
+def setting(owner: Any, name: str, hint: Any) -> Setting | None:
+    """A setting from the type of its field; None for what can neither be written nor chosen, such as a tensor."""
     value, kinds = getattr(owner, name), alternatives(hint)
     optional = NoneType in kinds
     objects = next((kind for kind in kinds if kind in (Method, Baseline)), None)
     if objects is not None:  # noise on noise is a choice that helps nobody
         found = [each for each in instances(objects) if not getattr(each, "drawn", False)]
-        choices = [(type(each).__name__, value if type(each) is type(value) else each) for each in found]
-        return Setting(name, value, None, choices=(*([("none", None)] if optional else []), *choices))
+        choices = {"none": None} if optional else {}
+        choices |= {type(each).__name__: each for each in found}
+        given = {} if value is None else {type(value).__name__: value}
+        return Setting(name, value, None, choices=tuple(({**given, **choices} | given).items()))
     literals = [each for kind in kinds if get_origin(kind) is Literal for each in get_args(kind)]
     if literals:
-        return Setting(name, value, None, choices=tuple((str(each), each) for each in literals) + none(optional))
-    kind = next(kind for kind in (bool, int, float, str) if kind in kinds and not (kind is int and str in kinds))
-    return Setting(name, value, kind, optional)
-
-
-def none(optional: bool) -> tuple[tuple[str, Any], ...]:
-    """The choice of nothing, where there is one."""
-    return (("none", None),) if optional else ()
+        values = [*literals, *([None] if optional else [])]
+        values = values if value in values else [value, *values]
+        return Setting(
+            name, value, None, choices=tuple(("none" if each is None else str(each), each) for each in values)
+        )
+    kind = next((kind for kind in (bool, str, int, float) if kind in kinds), None)
+    return None if kind is None else Setting(name, value, kind, optional)
 
 
 def alternatives(hint: Any) -> tuple[Any, ...]:

@@ -99,16 +99,22 @@ class Explorer:
         """
         with self.lock:
             question = replace(self.question, **asked)
-            if question != self.question:
-                self.question = question
-                self.again(delay)
+            if question == self.question and self.answer.error is None:
+                return
+            self.question = question
+            self.ask(delay)
+        self.tell()
 
-    def again(self, delay: float = 0.0) -> None:
+    def again(self) -> None:
         """Work the question out, also if that was done or cancelled before."""
         with self.lock:
-            self.answer, question = Answer(self.answer.candidates), self.question
-            self.background.ask(lambda still: self.work(question, still), delay)
+            self.ask()
         self.tell()
+
+    def ask(self, delay: float = 0.0) -> None:
+        """Forget the answer, and have the question worked out."""
+        self.answer, question = Answer(self.answer.candidates), self.question
+        self.background.ask(lambda still: self.work(question, still), delay)
 
     def choose(self, token: TokenLike) -> None:
         """Make a token the target; if it is that already, leave the target to the model."""
@@ -182,6 +188,7 @@ class Explorer:
                 candidates = {each.id: each for each in (*likely, *targets, *foils)}
                 asked = (targets[0].id, *(foil.id for foil in foils))
                 know(candidates=tuple(candidates.values()), asked=asked)
+                self.settle(question, asked, still)
                 target = replace(targets[0], foils=tuple(foils))
                 attribution = attribute(
                     self.lm, prompt, target.id, question.method, contrast=[foil.id for foil in foils] or None,
@@ -195,6 +202,13 @@ class Explorer:
             return
         notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
         know(attribution=attribution, code=code, warnings=notes, seconds=time.monotonic() - begun)
+
+    def settle(self, question: Question, asked: tuple[int, ...], still: Callable[[], None]) -> None:
+        """From now on, the tokens of a question are those that were found for it."""
+        target, *foils = asked
+        with self.lock:
+            still()
+            self.question = replace(question, target=None if question.target is None else target, foils=tuple(foils))
 
     def rated(self, prompt: Prompt, tokens: Sequence[TokenLike]) -> list[Target]:
         """Tokens as the model rates them after the prompt. Raises ValueError for what is not one token there."""

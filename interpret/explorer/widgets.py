@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -16,6 +17,7 @@ except ImportError as error:
 from interpret.explorer.panel import Panel, beside, wrapping
 from interpret.explorer.settings import methods
 from interpret.explorer.state import Explorer
+from interpret.methods.method import Method
 from interpret.views.colour import AGAINST, FOR, ink, to_hex
 from interpret.views.visible import visible
 from nexttoken import Target
@@ -33,7 +35,8 @@ class View:
     """
 
     def __init__(self, explorer: Explorer):
-        self.explorer, self.drawing, self.lock = explorer, False, threading.RLock()
+        self.explorer, self.lock = explorer, threading.RLock()
+        self.known, self.last = explorer.question, ""  # the question and the map as the widgets show them
         full = {"width": "calc(100% - 4px)"}
         self.prompt = ipywidgets.Textarea(
             explorer.question.prompt, placeholder="type a prompt that ends where the next token begins", rows=2,
@@ -51,9 +54,7 @@ class View:
             continuous_update=False, layout={"width": "13em"},
         )  # fmt: skip
         self.methods = methods()
-        own = type(explorer.question.method).__name__
-        name = own if own in self.methods else repr(explorer.question.method)
-        self.methods[name] = explorer.question.method
+        name = self.listed(explorer.question.method)
         self.method = ipywidgets.Dropdown(
             options=list(self.methods), value=name, tooltip="the method",
             layout={"width": "17em", "margin": "2px 10px 2px 2px"},
@@ -82,7 +83,7 @@ class View:
         )
         self.box.add_class("nexttoken-explorer")
         self.draw()
-        self.prompt.observe(lambda change: explorer.change(TYPING, prompt=self.prompt.value), "value")
+        self.prompt.observe(self.on_prompt, "value")
         self.other.observe(self.on_other, "value")
         self.method.observe(self.on_method, "value")
         self.stop.on_click(lambda button: explorer.cancel() if explorer.working else explorer.again())
@@ -91,6 +92,12 @@ class View:
         explorer.listeners.append(self.draw)
 
     # What is done to the widgets
+
+    def on_prompt(self, change: Any) -> None:
+        """Something was typed."""
+        with self.lock:
+            self.known = replace(self.known, prompt=self.prompt.value)
+            self.explorer.change(TYPING, prompt=self.prompt.value)
 
     def on_candidate(self, place: int) -> None:
         """A candidate was clicked on."""
@@ -105,16 +112,23 @@ class View:
 
     def on_method(self, change: Any) -> None:
         """Another method was chosen."""
-        self.panel = Panel(self.methods[self.method.value], self.on_setting)
-        self.settings.children = [self.method, self.panel.box]
+        self.open(self.methods[self.method.value])
         self.on_setting()
 
     def on_setting(self) -> None:
         """A setting was changed."""
         try:
-            self.explorer.change(TYPING, method=self.panel.value())
+            with self.lock:
+                method = self.panel.value()
+                self.known = replace(self.known, method=method)
+                self.explorer.change(TYPING, method=method)
         except ValueError as error:
             self.explorer.refuse(error)
+
+    def open(self, method: Method) -> None:
+        """Show the settings of a method."""
+        self.panel = Panel(method, self.on_setting)
+        self.settings.children = [self.method, self.panel.box]
 
     def on_save(self, button: Any) -> None:
         """The figure is to be saved."""
@@ -129,7 +143,7 @@ class View:
         """Show the state as it is; what is shown already is not sent again."""
         with self.lock:
             explorer, answer = self.explorer, self.explorer.answer
-            self.prompt.value = explorer.question.prompt
+            self.draw_question()
             self.draw_candidates()
             self.progress.max, self.progress.value = answer.most or 1, answer.done
             self.progress.layout.display = None if explorer.working else "none"
@@ -151,7 +165,22 @@ class View:
             pre = "line-height:1.4;white-space:pre-wrap;overflow-wrap:anywhere;margin:0"
             self.code.value = f'<pre style="{pre}">{escape(answer.code)}</pre>' if self.show.value else ""
 
-    last = ""
+    def draw_question(self) -> None:
+        """Show a question that was changed otherwise than by these widgets."""
+        known, self.known = self.known, self.explorer.question
+        if known.prompt != self.known.prompt:
+            self.prompt.value = self.known.prompt
+        if known.method != self.known.method:
+            name = self.listed(self.known.method)
+            self.method.options, self.method.value = list(self.methods), name
+            self.open(self.known.method)
+
+    def listed(self, method: Method) -> str:
+        """The label of a method, under which it is listed with its settings."""
+        name = type(method).__name__
+        name = name if name in self.methods else repr(method)
+        self.methods[name] = method
+        return name
 
     def draw_candidates(self) -> None:
         """Show the next tokens: the target in the colour of what speaks for it, foils in the colour of the others."""

@@ -2,16 +2,21 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import urlopen
 
 import nbformat
+import pytest
+
+from interpret import Attribution
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium")
@@ -100,12 +105,64 @@ def opened(address, width=1200, height=900):
             page.goto(address)
             page.locator(".jp-CodeCell .cm-content").first.click()
             page.keyboard.press("Shift+Enter")
-            try:
-                page.locator(".nexttoken-explorer").wait_for()
-            except Exception:
-                page.screenshot(path="/tmp/xfail.png")
-                print(page.locator(".jp-OutputArea").all_inner_texts())
-                raise
+            page.locator(".nexttoken-explorer").wait_for()
             yield page
         finally:
             browser.close()
+
+
+def the_map(page):
+    """The scores that are shown, once the work is done."""
+    explorer = page.locator(".nexttoken-explorer")
+    explorer.get_by_role("button", name="cancel").wait_for(state="hidden")
+    spans = explorer.locator("span[title*=' nats']")
+    return [(span.inner_text(), span.get_attribute("title")) for span in spans.all()]
+
+
+def until_it_changes(page, before):
+    """The map, once it is another one."""
+    end = time.monotonic() + PATIENCE
+    while (now := the_map(page)) == before or not now:
+        assert time.monotonic() < end, page.locator(".nexttoken-explorer").inner_text()
+        time.sleep(0.1)
+    return now
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the path; install it to drive JupyterLab")
+@pytest.mark.skipif(find_spec("jupyterlab") is None, reason="jupyterlab is not installed")
+def test_the_explorer_is_driven_in_jupyterlab(tmp_path):
+    with jupyterlab(tmp_path, TINY) as address, opened(address) as page:
+        problems = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        explorer = page.locator(".nexttoken-explorer")
+        first = until_it_changes(page, [])
+        prompt = explorer.locator("textarea")
+        prompt.fill("")
+        explorer.get_by_role("alert").get_by_text("the prompt is empty").wait_for()
+        prompt.press_sequentially("The cats near the dog", delay=20)
+        typed = until_it_changes(page, first)
+        assert "".join(text for text, _ in typed).endswith(" cats near the dog")
+
+        explorer.locator("button", has_text=re.compile(r"^'")).first.click()
+        clicked = until_it_changes(page, typed)
+        explorer.get_by_role("button", name="foil").click()
+        explorer.locator("button", has_text=re.compile(r"^'")).first.click()
+        contrasted = until_it_changes(page, clicked)
+        assert explorer.locator("button", has_text="✓ '").count() == 1
+        assert explorer.locator("button", has_text="≠ '").count() == 1
+
+        file = explorer.locator("input[type=text]").last
+        file.fill("why.json")
+        file.press("Tab")  # to the button beside it, by the keyboard
+        page.keyboard.press("Space")
+        explorer.get_by_text("saved why.json").wait_for()
+        made = Attribution.load(tmp_path / "notebooks" / "why.json")
+        assert made.prompt == "The cats near the dog"
+        assert [f"{score:+.4g} nats" for score in made.scores.tolist()[1:]] == [title for _, title in contrasted][-5:]
+        assert len(made.target.foils) == 1
+        explorer.get_by_role("button", name="show me the code").click()
+        code = explorer.locator("pre").last.inner_text()
+        assert "contrast=" in code
+        assert "The cats near the dog" in code
+        assert problems == []

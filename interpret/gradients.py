@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from itertools import islice
 
 import torch
@@ -95,8 +96,8 @@ def take(
         return value.detach(), slopes(value, chunk, batched)
 
     every_value, every_gradient = [], []
-    with objective.at_rest(), torch.enable_grad():
-        for value, gradient in objective.in_chunks(of_chunk, points):
+    with objective.at_rest(), torch.enable_grad(), closing(objective.in_chunks(of_chunk, points)) as chunks:
+        for value, gradient in chunks:  # closed before the model is given back: no worker uses it any more
             every_value.append(value)
             every_gradient.append(gradient)
             if objective.on_progress is not None:

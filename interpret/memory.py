@@ -6,7 +6,7 @@ import gc
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -101,7 +101,7 @@ class Memory:
         size: int,
         divisible: bool = True,
         workers: int = 1,
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """The function on the points in order, so many at once; where the device runs out, half as many from there on.
 
         Each chunk is a copy, so that nothing of the caller's is touched. Several run side by side if there are workers.

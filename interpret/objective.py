@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
@@ -59,7 +59,7 @@ class Objective:
         positions: the places of these tokens in the prompt; None where they are the whole prompt.
         rough: the function in less precision, of which the gradients are taken; None where they are the function's own.
         chunk_size: how many points run at once; by default as many as fill about 128 rows of tokens, if they fit.
-        on_progress: called with the number of gradients just taken.
+        on_progress: called with the number of gradients just taken; what it raises ends the run, and the model is as it was.
         together: the objectives it shares forward passes with, until it has asked for gradients once.
         member: its number among them.
         gradients_spent: gradients taken so far.
@@ -176,7 +176,7 @@ class Objective:
 
     def in_chunks(
         self, function: Callable[[Tensor], Result], points: Float[Tensor, "point token dim"]
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """A function's results on the points, in chunks that fit the memory (see Memory.in_chunks)."""
         size = self.points_at_once(points.shape[1])
         workers = available(points.device) if self.lm is not None and self.lm.side_by_side else 1

@@ -13,10 +13,12 @@ from interpret import (
     ExpectedGradients,
     GradientTimesInput,
     IntegratedGradients,
+    Objective,
     SmoothGrad,
     attribute,
     attribute_continuation,
 )
+from interpret.gradients import gradients
 from interpret.workers import available, side_by_side
 from nexttoken import NextTokenLM
 from tests import tiny_models
@@ -182,3 +184,26 @@ def test_every_architecture(name, two_threads):
         log_p = abs(math.log(other.target.probability))  # its rounding is larger than scores of almost nothing
         atol = 1e-4 * float(other.scores.abs().max()) + rounding * log_p
         torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=atol)
+
+
+def test_nobody_uses_the_model_after_a_run_was_cancelled(two_threads, tiny):
+    """What `on_progress` raises arrives when all workers are done, though its traceback keeps their generator."""
+    objective = Objective.of(tiny, tiny.prompt(TEXT), tiny.predict(TEXT, 1)[0], chunk_size=1)
+    own, inside = objective.function, []
+
+    def slow(points):
+        inside.append(1)
+        time.sleep(0.05)
+        inside.pop()
+        return own(points)
+
+    def cancel(count):
+        raise KeyboardInterrupt
+
+    objective.function, objective.on_progress = slow, cancel
+    try:
+        gradients(objective, objective.embeddings.repeat(6, 1, 1))
+    except KeyboardInterrupt:
+        assert inside == []
+    else:
+        pytest.fail("it was not cancelled")

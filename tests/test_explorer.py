@@ -380,6 +380,9 @@ def test_no_work_is_done_while_a_cell_runs(begin, tiny, monkeypatch):
         assert [each[:2] for each in seen] == [(False, True)]
         expected = torch.Generator().manual_seed(7)
         until(lambda: explorer.answer.done > 0)
+        shell.run_cell(lambda: seen.append((explorer.wait(0.05), explorer.background.running, explorer.answer.done)))
+        assert seen[1][:2] == (False, False)  # a cell that waits lets the work go on meanwhile
+        assert seen[1][2] > 0
         explorer.cancel()
         assert explorer.wait(PATIENCE)
         assert torch.equal(torch.rand(3), torch.rand(3, generator=expected))  # the cell's seed stands

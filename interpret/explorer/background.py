@@ -36,7 +36,7 @@ class Background:
         with self.changed:
             self.number += 1
             self.waiting, self.due = job, time.monotonic() + delay
-            if self.thread is None:
+            if self.thread is None or not self.thread.is_alive():
                 self.thread = threading.Thread(target=self.work, name="explorer", daemon=True)
                 self.thread.start()
             self.changed.notify_all()
@@ -49,9 +49,15 @@ class Background:
             self.changed.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is left to do, at most so many seconds; whether that is so."""
+        """Wait until nothing is left to do, at most so many seconds; whether that is so. A pause is lifted meanwhile."""
         with self.changed:
-            return self.changed.wait_for(lambda: self.waiting is None and not self.running, timeout)
+            paused, self.paused = self.paused, False
+            self.changed.notify_all()
+            try:
+                return self.changed.wait_for(lambda: self.waiting is None and not self.running, timeout)
+            finally:
+                if paused:
+                    self.pause()
 
     def pause(self) -> None:
         """Stop what runs, to be begun again by `resume`; when this returns, nothing runs."""

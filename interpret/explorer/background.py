@@ -49,7 +49,7 @@ class Background:
             self.changed.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is left to do, at most so many seconds; whether that is so. A pause is lifted meanwhile."""
+        """Wait until nothing is left to do, at most so many seconds; whether that is so. Meanwhile there is no pause."""
         with self.changed:
             paused, self.paused = self.paused, False
             self.changed.notify_all()

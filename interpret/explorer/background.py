@@ -49,7 +49,7 @@ class Background:
             self.changed.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is left to do, at most so many seconds; whether that is so. Meanwhile there is no pause."""
+        """Wait until nothing is left to do, at most so many seconds; whether that is so. It lifts a pause meanwhile."""
         with self.changed:
             paused, self.paused = self.paused, False
             self.changed.notify_all()

@@ -65,6 +65,7 @@ class View:
         self.stop = ipywidgets.Button(layout={"width": "7em"})
         self.status = ipywidgets.HTML(layout={"flex": "1 1 20em", "margin": "2px"})
         self.map = ipywidgets.HTML(layout=full)
+        self.map.add_class("nexttoken-map")
         self.file = ipywidgets.Text("why.pdf", layout={"width": "13em"})
         self.save = ipywidgets.Button(description="save figure", layout={"width": "8em"})
         self.show = ipywidgets.ToggleButton(description="show me the code", layout={"width": "11em"})

@@ -43,7 +43,7 @@ class View:
             tooltip="the prompt", layout={**full, "height": "auto"},
         )  # fmt: skip
         self.role = ipywidgets.ToggleButtons(
-            options=[("✓ target", "target"), ("≠ foil", "foil")], style={"button_width": "5.5em"},
+            options=[("✓ target", "target"), ("≠ foil", "foil")], style={"button_width": "7em"},
             layout={"width": "auto", "margin": "0 8px 0 0"},
             tooltips=["a click explains this next token", "a click contrasts the target with this one"],
         )  # fmt: skip

@@ -101,7 +101,8 @@ def attribute(
             the memory. Scores do not depend on it.
         memory_budget: the bytes that may be taken above the model's weights, by estimate; by default half of what is
             free. If the device runs out all the same, the run goes on with fewer points at once, and a warning.
-        on_progress: called with the number of gradients just taken, for a progress bar.
+        on_progress: called with the number of gradients just taken, for a progress bar; an exception that it raises
+            cancels the run between two chunks.
 
     Returns:
         One score per piece of text, with its unit and how it was made. Costs at most `method.cost(tokens)` gradients

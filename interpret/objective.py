@@ -58,7 +58,7 @@ class Objective:
         positions: the places of these tokens in the prompt; None where they are the whole prompt.
         rough: the function in less precision, of which the gradients are taken; None where they are the function's own.
         chunk_size: how many points run at once; by default as many as fill 512 rows of tokens, if they fit the memory.
-        on_progress: called with the number of gradients just taken.
+        on_progress: called with the number of gradients just taken; what it raises ends the run between two chunks.
         together: the objectives it shares forward passes with, until it has asked for gradients once.
         member: its number among them.
         gradients_spent: gradients taken so far.

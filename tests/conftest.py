@@ -51,6 +51,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def tokenizer():
+    return trained_tokenizer()
+
+
+def trained_tokenizer():
     """A byte-level BPE tokenizer with a start token, as small as can be."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

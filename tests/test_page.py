@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from interpret import Attribution, AttributionMatrix, attribute, page
+from interpret.views.colour import NIGHT, colour, luminance
 from interpret.views.html import html
-from interpret.views.night import PAGE, night_colour
 from interpret.views.page import document, names
 from interpret.views.visible import visible
 from nexttoken import Message, Target
@@ -159,11 +159,9 @@ def test_names_say_what_differs():
 
 
 def test_the_night_begins_at_the_page_and_shines():
-    from interpret.views.colour import luminance
-
     for signed, sign in ((True, 1), (True, -1), (False, 1)):
-        assert night_colour(0, 1, signed) == PAGE
-        lights = [luminance(night_colour(sign * step / 20, 1, signed)) for step in range(21)]
+        assert colour(0, 1, signed, NIGHT) == NIGHT
+        lights = [luminance(colour(sign * step / 20, 1, signed, NIGHT)) for step in range(21)]
         assert lights == sorted(lights)
 
 

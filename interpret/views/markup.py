@@ -54,9 +54,11 @@ def shades(score: float, limit: float, signed: bool, held: bool = False, templat
 
     The colours of the day come first and alone, for browsers and notebooks that know no others.
     """
-    day, night = (
-        (held_colour(WHITE), held_colour(NIGHT)) if held else (colour(score, limit, signed), colour(score, limit, signed, NIGHT))
-    )  # fmt: skip
+    if held:
+        day, night = held_colour(WHITE), held_colour(NIGHT)
+    else:
+        day, night = colour(score, limit, signed), colour(score, limit, signed, NIGHT)
+    # fmt: skip
     reads = pale_ink if template else ink
     plain = f"background-color:{to_hex(day)};color:{to_hex(reads(day))}"
     slanted = ";font-style:italic" if template else ""

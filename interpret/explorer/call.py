@@ -1,0 +1,80 @@
+"""The code that gives the same result as the explorer: imports and one call, with nothing left to guess."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any
+
+from interpret.conventions import Convention
+from interpret.methods.method import Method
+from nexttoken import NextTokenLM, Prompt, Target
+from nexttoken.target import continuation
+
+
+def call(lm: NextTokenLM, prompt: Prompt, target: Target, method: Method) -> str:
+    """Python that explains a target by a method as the explorer does; the model is called `lm`."""
+    names = ", ".join(sorted({"attribute", *names_in(method)}, key=lambda name: (name[0].islower(), name)))
+    lines = [f"from interpret import {names}", "", "why = attribute(", "    lm,", f"    {quoted(prompt.text)},"]
+    lines.append(f"    target={written(lm, prompt, target)},")
+    if target.foils:
+        lines.append(f"    contrast={listed([written(lm, prompt, foil) for foil in target.foils])},")
+    lines += [f"    method={expression(method)},", ")"]
+    return "\n".join(lines)
+
+
+def written(lm: NextTokenLM, prompt: Prompt, token: Target) -> str:
+    """A token as an argument: its text where that is this very token after the prompt, its id otherwise."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            same = continuation(token.text, prompt, lm.vocab) == (token.id,)
+        except (ValueError, UserWarning):
+            same = False
+    return quoted(token.text) if same else str(token.id)
+
+
+def expression(value: Any) -> str:
+    """A method, baseline or plain value as Python; settings that are the default are left out."""
+    if isinstance(value, Convention):
+        return f"convention({quoted(value.library)}, {quoted(value.kind)})"
+    if isinstance(value, str):
+        return quoted(value)
+    if not is_dataclass(value) or isinstance(value, type):
+        return repr(value)
+    return f"{type(value).__name__}({', '.join(f'{name}={expression(own)}' for name, own in changed(value))})"
+
+
+def changed(value: Any) -> Iterator[tuple[str, Any]]:
+    """The settings of a method or baseline that are not the default, by name."""
+    for each in fields(value):
+        own = getattr(value, each.name)
+        if own != default(each):
+            yield each.name, own
+
+
+def default(setting: Field[Any]) -> Any:
+    """What a setting is unless it is given; MISSING where it has to be."""
+    return setting.default_factory() if setting.default_factory is not MISSING else setting.default
+
+
+def names_in(value: Any) -> Iterator[str]:
+    """The names to import for an expression."""
+    if isinstance(value, Convention):
+        yield "convention"
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield type(value).__name__
+        for _, own in changed(value):
+            yield from names_in(own)
+
+
+def listed(values: Sequence[str]) -> str:
+    """Arguments as one value, or as a list of several."""
+    return values[0] if len(values) == 1 else f"[{', '.join(values)}]"
+
+
+def quoted(text: str) -> str:
+    """A text as Python, in double quotes where it has none of its own."""
+    beside_single = repr("'" + text)
+    return '"' + beside_single[2:] if beside_single.startswith('"') else repr(text)

@@ -1,0 +1,119 @@
+"""Widgets for the settings of a method or baseline, each by its type, and the object that they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import ipywidgets
+
+from interpret.explorer.settings import Setting, settings
+
+NUMBERS = {int: ipywidgets.IntText, float: ipywidgets.FloatText}
+
+
+class Panel:
+    """The settings of one object side by side, wrapping; an object among them brings its own settings along.
+
+    Args:
+        value: the object as it is.
+        changed: called without arguments when something else was written or chosen.
+
+    Attributes:
+        box: the widgets.
+    """
+
+    def __init__(self, value: Any, changed: Callable[[], object]):
+        self.given = value
+        self.parts = {setting.name: part(setting, changed) for setting in settings(value)}
+        self.box = beside([each.box for each in self.parts.values()])
+
+    def value(self) -> Any:
+        """The object that the widgets say. Raises ValueError for what it cannot be."""
+        settings = {name: each.value() for name, each in self.parts.items()}
+        return replace(self.given, **settings) if settings else self.given
+
+
+class Written:
+    """A number or text that is written, or a box that is ticked."""
+
+    def __init__(self, setting: Setting, changed: Callable[[], object]):
+        self.setting, words = setting, setting.name.replace("_", " ")
+        options: dict[str, Any] = {"description": words, "style": {"description_width": "initial"}}
+        if setting.kind is bool:
+            self.box: Any = ipywidgets.Checkbox(value=setting.value, indent=False, **options)
+        elif setting.kind in NUMBERS and not setting.optional:
+            self.box = NUMBERS[setting.kind](value=setting.value, layout=sized(words, 8), **options)
+        else:
+            text = "" if setting.value is None else str(setting.value)
+            hint = "none" if setting.optional else "text"
+            wide = 10 if setting.kind is str else 7
+            self.box = ipywidgets.Text(
+                text, continuous_update=False, placeholder=hint, layout=sized(words, wide), **options
+            )
+        self.box.observe(lambda change: changed(), "value")
+
+    def value(self) -> Any:
+        """What is written. Raises ValueError for what is not a number where one is expected."""
+        written, setting = self.box.value, self.setting
+        if not isinstance(written, str):
+            return written
+        if setting.optional and written == "":
+            return None
+        try:
+            return (setting.kind or str)(written)
+        except ValueError:
+            kind = "a whole number" if setting.kind is int else "a number"
+            raise ValueError(f"{setting.name} is {written!r}; it must be {kind}, or nothing") from None
+
+
+class Chosen:
+    """A value that is chosen; an object shows its own settings beside the choice."""
+
+    def __init__(self, setting: Setting, changed: Callable[[], object]):
+        self.choices, self.changed = dict(setting.choices), changed
+        label = next(label for label, value in setting.choices if value is setting.value or value == setting.value)
+        words = setting.name.replace("_", " ")
+        longest = max(map(len, self.choices))
+        self.dropdown = ipywidgets.Dropdown(
+            options=list(self.choices), value=label, description=words,
+            style={"description_width": "initial"}, layout=sized(words, 0.55 * longest + 3.5),
+        )  # fmt: skip
+        self.box = beside([])
+        self.open()
+        self.dropdown.observe(self.on_choice, "value")
+
+    def on_choice(self, change: Any) -> None:
+        """Something else was chosen."""
+        self.open()
+        self.changed()
+
+    def open(self) -> None:
+        """Show the settings of what is chosen."""
+        self.panel = Panel(self.choices[self.dropdown.value], self.changed)
+        self.box.children = [self.dropdown, *([self.panel.box] if self.panel.parts else [])]
+
+    def value(self) -> Any:
+        """What was chosen, with its settings."""
+        return self.panel.value()
+
+
+def part(setting: Setting, changed: Callable[[], object]) -> Written | Chosen:
+    """The widget of a setting."""
+    return Chosen(setting, changed) if setting.choices else Written(setting, changed)
+
+
+def sized(words: str, room: float) -> ipywidgets.Layout:
+    """As wide as the words before it and so many ems."""
+    return ipywidgets.Layout(width=f"{0.5 * len(words) + 1.2 + room:.1f}em", margin="2px 10px 2px 2px")
+
+
+def wrapping(children: list[Any]) -> ipywidgets.Box:
+    """Widgets side by side that go on in the next line where there is no room."""
+    return ipywidgets.Box(children, layout={"flex_flow": "row wrap", "align_items": "center"})
+
+
+def beside(children: list[Any]) -> ipywidgets.Box:
+    """Widgets that flow with those around them."""
+    return ipywidgets.Box(children, layout={"display": "contents"})

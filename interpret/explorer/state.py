@@ -1,0 +1,270 @@
+"""What the explorer knows: the question as it stands, and what has been found out about it so far."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from interpret.attribution import Attribution
+from interpret.explain import attribute
+from interpret.explorer.background import Background, Cancelled
+from interpret.explorer.call import call
+from interpret.methods.integrated_gradients import IntegratedGradients
+from interpret.methods.method import Method
+from interpret.targets import candidates_of
+from nexttoken import NextTokenLM, Prompt, Target
+from nexttoken.target import TokenLike
+
+A_SIGN = 0.1  # seconds between two signs of progress
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: why this next token after this prompt, rather than those, by this method?
+
+    Attributes:
+        prompt: the text.
+        target: the next token that is explained, as text or id; None for the model's first choice.
+        foils: what it is contrasted with.
+        method: how.
+    """
+
+    prompt: str = ""
+    target: TokenLike | None = None
+    foils: tuple[TokenLike, ...] = ()
+    method: Method = field(default_factory=IntegratedGradients)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What has been found out about a question.
+
+    Attributes:
+        candidates: the most probable next tokens, and those that were chosen; of an older prompt until they are known.
+        asked: the ids of the target and its foils, once they are found among the model's tokens.
+        attribution: the scores; None until they are known.
+        error: why there are none.
+        warnings: what was warned of on the way.
+        code: Python that gives the same scores.
+        most: how many gradients they take at most; None until that is known.
+        done: how many have been taken.
+        seconds: how long it took.
+    """
+
+    candidates: tuple[Target, ...] = ()
+    asked: tuple[int, ...] = ()
+    attribution: Attribution | None = None
+    error: BaseException | None = None
+    warnings: tuple[str, ...] = ()
+    code: str = ""
+    most: int | None = None
+    done: int = 0
+    seconds: float = 0.0
+
+
+class Explorer:
+    """A question that can be changed, and its answer, worked out in the background: what `explore` returns.
+
+    In a notebook it shows itself as widgets; elsewhere, and where a notebook is only read, as the map that it has.
+    Only one thing is worked out at a time; a question that is changed cancels the work on the one before.
+
+    Attributes:
+        lm: the model, used only while there is work to do, and left as it was.
+        top: how many of the most probable next tokens to list.
+        question: what is asked; `change` changes it.
+        answer: what has been found out about it.
+        listeners: called without arguments, in whichever thread, when one of the two has changed.
+    """
+
+    def __init__(self, lm: NextTokenLM, question: Question, top: int):
+        self.lm, self.top = lm, top
+        self.question, self.answer = question, Answer()
+        self.listeners: list[Callable[[], object]] = []
+        self.lock = threading.RLock()
+        self.background = Background()
+        self.made: Any = None  # the widgets
+
+    # Asking
+
+    def change(self, delay: float = 0.0, **asked: Any) -> None:
+        """Ask something else: any of prompt, target, foils and method. Work begins after so many seconds without more.
+
+        What is the same as before changes nothing.
+        """
+        with self.lock:
+            question = replace(self.question, **asked)
+            if question == self.question and self.answer.error is None:
+                return
+            self.question = question
+            self.ask(delay)
+        self.tell()
+
+    def again(self) -> None:
+        """Work the question out, also if that was done or cancelled before."""
+        with self.lock:
+            self.ask()
+        self.tell()
+
+    def ask(self, delay: float = 0.0) -> None:
+        """Forget the answer, and have the question worked out."""
+        self.answer, question = Answer(self.answer.candidates), self.question
+        self.background.ask(lambda still: self.work(question, still), delay)
+
+    def choose(self, token: TokenLike) -> None:
+        """Make a token the target; if it is that already, leave the target to the model."""
+        foils = tuple(foil for foil in self.question.foils if foil != token)
+        self.change(target=None if token == self.question.target else token, foils=foils)
+
+    def oppose(self, token: TokenLike) -> None:
+        """Make a token a foil; if it is one already, not any more."""
+        foils = self.question.foils
+        self.change(foils=tuple(foil for foil in foils if foil != token) if token in foils else (*foils, token))
+
+    def refuse(self, error: Exception) -> None:
+        """Show why what was written is no question."""
+        with self.lock:
+            self.background.cancel()
+            self.answer = Answer(self.answer.candidates, error=error)
+        self.tell()
+
+    def cancel(self) -> None:
+        """Stop working; takes effect when the gradients that are being computed are done."""
+        if self.working:
+            self.refuse(Cancelled("cancelled"))
+
+    @property
+    def working(self) -> bool:
+        """Whether there is an answer to come."""
+        return self.answer.attribution is None and self.answer.error is None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is left to do, at most so many seconds; whether that is so."""
+        return self.background.wait(timeout)
+
+    def save(self, path: str | Path) -> Path:
+        """Save the map: .json, .html, .png, .pdf or .svg. Raises ValueError while there is none."""
+        if self.answer.attribution is None:
+            raise ValueError("there is no map to save yet; wait until it is made")
+        return self.answer.attribution.save(path)
+
+    # Working
+
+    def work(self, question: Question, still: Callable[[], None]) -> None:
+        """Find the answer, in the background's thread; `still` raises Cancelled when the question was changed."""
+        begun = signed = time.monotonic()
+
+        def know(**found: Any) -> None:
+            with self.lock:
+                still()
+                self.answer = replace(self.answer, **found)
+            self.tell()
+
+        def advance(count: int) -> None:
+            nonlocal signed
+            with self.lock:
+                still()
+                self.answer = replace(self.answer, done=self.answer.done + count)
+            if time.monotonic() - signed > A_SIGN:
+                signed = time.monotonic()
+                self.tell()
+
+        still()
+        with self.lock:
+            self.answer = replace(self.answer, done=0)
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                prompt = self.lm.prompt(question.prompt)
+                likely = candidates_of(self.lm, prompt, self.top, None)
+                know(candidates=tuple(likely), most=question.method.cost(len(prompt)))
+                targets = likely[:1] if question.target is None else self.rated(prompt, [question.target])
+                foils = self.rated(prompt, question.foils)
+                candidates = {each.id: each for each in (*likely, *targets, *foils)}
+                asked = (targets[0].id, *(foil.id for foil in foils))
+                know(candidates=tuple(candidates.values()), asked=asked)
+                self.settle(question, asked, still)
+                target = replace(targets[0], foils=tuple(foils))
+                attribution = attribute(
+                    self.lm, prompt, target.id, question.method, contrast=[foil.id for foil in foils] or None,
+                    on_progress=advance,
+                )  # fmt: skip
+            code = call(self.lm, prompt, target, question.method)
+        except Cancelled:
+            raise
+        except Exception as error:  # whatever it is, it is shown
+            know(error=error)
+            return
+        notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
+        know(attribution=attribution, code=code, warnings=notes, seconds=time.monotonic() - begun)
+
+    def settle(self, question: Question, asked: tuple[int, ...], still: Callable[[], None]) -> None:
+        """From now on, the tokens of a question are those that were found for it."""
+        target, *foils = asked
+        with self.lock:
+            still()
+            self.question = replace(question, target=None if question.target is None else target, foils=tuple(foils))
+
+    def rated(self, prompt: Prompt, tokens: Sequence[TokenLike]) -> list[Target]:
+        """Tokens as the model rates them after the prompt. Raises ValueError for what is not one token there."""
+        return candidates_of(self.lm, prompt, tokens, None) if tokens else []
+
+    def tell(self) -> None:
+        """Tell those who listen that something has changed."""
+        for listener in list(self.listeners):
+            listener()
+
+    # Showing
+
+    @property
+    def status(self) -> str:
+        """How far it is, in words."""
+        answer = self.answer
+        if answer.error is not None:
+            return in_words(answer.error)
+        if answer.attribution is None:
+            return "working" if answer.most is None else f"{answer.done} of at most {answer.most} gradients"
+        made = answer.attribution
+        spent = f"{counted(made.gradients_spent, 'gradient')}, {counted(made.forwards_spent, 'forward pass', 'es')}"
+        spent += f", {answer.seconds:.1f} s"
+        return "; ".join(filter(None, [made.gap_text or "no completeness gap: it makes no such promise", spent]))
+
+    @property
+    def widget(self) -> Any:
+        """The widgets. Raises ImportError, saying what to install, where ipywidgets is missing."""
+        if self.made is None:
+            from interpret.explorer.widgets import View
+
+            self.made = View(self)
+        return self.made.box
+
+    def _repr_html_(self) -> str:
+        made = self.answer.attribution
+        return f"<p>{escape(self.status)}</p>" if made is None else made.html()
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        static = {"text/plain": repr(self), "text/html": self._repr_html_()}
+        try:
+            return {**self.widget._repr_mimebundle_(**options), **static}
+        except ImportError as error:
+            return {**static, "text/html": f"{static['text/html']}<p>{escape(str(error))}</p>"}
+
+    def __repr__(self) -> str:
+        made = self.answer.attribution
+        return f"Explorer of {self.question.prompt!r}: {self.status if made is None else made!r}"
+
+
+def counted(count: int, name: str, plural: str = "s") -> str:
+    """So many of something."""
+    return f"{count} {name}{'' if count == 1 else plural}"
+
+
+def in_words(error: BaseException) -> str:
+    """What an error says; its type as well, unless it is one that is meant to be read."""
+    readable = isinstance(error, (ValueError, OSError, ArithmeticError, MemoryError, ImportError, Cancelled))
+    return str(error) if readable and str(error) else f"{type(error).__name__}: {error}"

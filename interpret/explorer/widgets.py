@@ -1,0 +1,213 @@
+"""The explorer's widgets: what is typed, clicked and chosen goes to the state, and what the state knows is shown."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+try:
+    import ipywidgets
+except ImportError as error:
+    raise ImportError(
+        "the explorer's widgets need the package ipywidgets; pip install 'nexttoken-interpret[notebook]' installs it"
+    ) from error
+
+from interpret.explorer.panel import Panel, beside, wrapping
+from interpret.explorer.settings import methods
+from interpret.explorer.state import Explorer
+from interpret.methods.method import Method
+from interpret.views.colour import AGAINST, FOR, ink, to_hex
+from interpret.views.visible import visible
+from nexttoken import Target
+
+TYPING = 0.4  # seconds without a key or a click after which work begins
+NOTE = '<div role="{role}" style="border-left:4px solid {colour};padding:0 .6em;line-height:1.5">{text}</div>'
+COLOURS = {"target": FOR[2], "foil": AGAINST[2]}
+
+
+class View:
+    """The widgets of an explorer.
+
+    Attributes:
+        box: all of them.
+    """
+
+    def __init__(self, explorer: Explorer):
+        self.explorer, self.lock = explorer, threading.RLock()
+        self.known, self.last = explorer.question, ""  # the question and the map as the widgets show them
+        full = {"width": "calc(100% - 4px)"}
+        self.prompt = ipywidgets.Textarea(
+            explorer.question.prompt, placeholder="type a prompt that ends where the next token begins", rows=2,
+            tooltip="the prompt", layout={**full, "height": "auto"},
+        )  # fmt: skip
+        self.role = ipywidgets.ToggleButtons(
+            options=[("✓ target", "target"), ("≠ foil", "foil")], style={"button_width": "7em"},
+            layout={"width": "auto", "margin": "0 8px 0 0"},
+            tooltips=["a click explains this next token", "a click contrasts the target with this one"],
+        )  # fmt: skip
+        self.buttons: list[Any] = []
+        self.candidates = beside([])
+        self.other = ipywidgets.Text(
+            placeholder="another token, then Enter", tooltip="another token, with its leading space",
+            continuous_update=False, layout={"width": "13em"},
+        )  # fmt: skip
+        self.methods = methods()
+        name = self.listed(explorer.question.method)
+        self.method = ipywidgets.Dropdown(
+            options=list(self.methods), value=name, tooltip="the method",
+            layout={"width": "17em", "margin": "2px 10px 2px 2px"},
+        )  # fmt: skip
+        self.panel = Panel(explorer.question.method, self.on_setting)
+        self.settings = wrapping([self.method, self.panel.box])
+        self.progress = ipywidgets.IntProgress(layout={"width": "10em"})
+        self.stop = ipywidgets.Button(layout={"width": "7em"})
+        self.status = ipywidgets.HTML(layout={"flex": "1 1 20em", "margin": "2px"})
+        self.map = ipywidgets.HTML(layout=full)
+        self.map.add_class("nexttoken-map")
+        self.file = ipywidgets.Text("why.pdf", layout={"width": "13em"})
+        self.save = ipywidgets.Button(description="save figure", layout={"width": "8em"})
+        self.show = ipywidgets.ToggleButton(description="show me the code", layout={"width": "11em"})
+        self.saved, self.code = ipywidgets.HTML(), ipywidgets.HTML(layout=full)
+        self.box = ipywidgets.VBox(
+            [
+                self.prompt,
+                wrapping([self.role, self.candidates, self.other]),
+                self.settings,
+                wrapping([self.stop, self.progress, self.status]),
+                self.map,
+                wrapping([self.file, self.save, self.show, self.saved]),
+                self.code,
+            ],
+            layout={"max_width": "72em"},
+        )
+        self.box.add_class("nexttoken-explorer")
+        self.draw()
+        self.prompt.observe(self.on_prompt, "value")
+        self.other.observe(self.on_other, "value")
+        self.method.observe(self.on_method, "value")
+        self.stop.on_click(lambda button: explorer.cancel() if explorer.working else explorer.again())
+        self.save.on_click(self.on_save)
+        self.show.observe(lambda change: self.draw(), "value")
+        explorer.listeners.append(self.draw)
+
+    # What is done to the widgets
+
+    def on_prompt(self, change: Any) -> None:
+        """Something was typed."""
+        with self.lock:
+            self.known = replace(self.known, prompt=self.prompt.value)
+            self.explorer.change(TYPING, prompt=self.prompt.value)
+
+    def on_candidate(self, place: int) -> None:
+        """A candidate was clicked on."""
+        token = self.explorer.answer.candidates[place].id
+        (self.explorer.choose if self.role.value == "target" else self.explorer.oppose)(token)
+
+    def on_other(self, change: Any) -> None:
+        """Another token was written."""
+        token, self.other.value = self.other.value, ""
+        if token:
+            (self.explorer.choose if self.role.value == "target" else self.explorer.oppose)(token)
+
+    def on_method(self, change: Any) -> None:
+        """Another method was chosen."""
+        self.open(self.methods[self.method.value])
+        self.on_setting()
+
+    def on_setting(self) -> None:
+        """A setting was changed."""
+        try:
+            with self.lock:
+                method = self.panel.value()
+                self.known = replace(self.known, method=method)
+                self.explorer.change(TYPING, method=method)
+        except ValueError as error:
+            self.explorer.refuse(error)
+
+    def open(self, method: Method) -> None:
+        """Show the settings of a method."""
+        self.panel = Panel(method, self.on_setting)
+        self.settings.children = [self.method, self.panel.box]
+
+    def on_save(self, button: Any) -> None:
+        """The figure is to be saved."""
+        try:
+            self.saved.value = f"saved {escape(str(self.explorer.save(self.file.value)))}"
+        except (ValueError, OSError) as error:
+            self.saved.value = note("alert", "#d32f2f", str(error))
+
+    # What the widgets show
+
+    def draw(self) -> None:
+        """Show the state as it is; what is shown already is not sent again."""
+        with self.lock:
+            explorer, answer = self.explorer, self.explorer.answer
+            self.draw_question()
+            self.draw_candidates()
+            self.progress.max, self.progress.value = answer.most or 1, answer.done
+            self.progress.layout.display = None if explorer.working else "none"
+            self.stop.layout.display = None if answer.attribution is None else "none"
+            self.stop.description = "cancel" if explorer.working else "run again"
+            if answer.error is not None:
+                self.status.value = note("alert", "#d32f2f", explorer.status)
+            else:
+                warned = "".join(note("note", "#f9a825", text) for text in answer.warnings)
+                self.status.value = f'<div style="line-height:1.5">{escape(explorer.status)}</div>{warned}'
+            if answer.attribution is not None:
+                self.last = answer.attribution.html()
+                self.map.value = self.last
+            elif answer.error is not None:
+                self.map.value = self.last = ""
+            else:
+                self.map.value = f'<div style="opacity:.4">{self.last}</div>'
+            self.save.disabled = answer.attribution is None
+            pre = "line-height:1.4;white-space:pre-wrap;overflow-wrap:anywhere;margin:0"
+            self.code.value = f'<pre style="{pre}">{escape(answer.code)}</pre>' if self.show.value else ""
+
+    def draw_question(self) -> None:
+        """Show a question that was changed otherwise than by these widgets."""
+        known, self.known = self.known, self.explorer.question
+        if known.prompt != self.known.prompt:
+            self.prompt.value = self.known.prompt
+        if known.method != self.known.method:
+            name = self.listed(self.known.method)
+            self.method.options, self.method.value = list(self.methods), name
+            self.open(self.known.method)
+
+    def listed(self, method: Method) -> str:
+        """The label of a method, under which it is listed with its settings."""
+        name = type(method).__name__
+        name = name if name in self.methods else repr(method)
+        self.methods[name] = method
+        return name
+
+    def draw_candidates(self) -> None:
+        """Show the next tokens: the target in the colour of what speaks for it, foils in the colour of the others."""
+        question, answer = self.explorer.question, self.explorer.answer
+        asked: tuple[Any, ...] = answer.asked or (question.target, *question.foils)
+        for place in range(len(self.buttons), len(answer.candidates)):
+            button = ipywidgets.Button(layout={"width": "auto"})
+            button.on_click(lambda button, place=place: self.on_candidate(place))
+            self.buttons.append(button)
+        for button, candidate in zip(self.buttons, answer.candidates, strict=False):
+            role = "target" if candidate.id == asked[0] else "foil" if candidate.id in asked[1:] else None
+            button.description = named(candidate, role)
+            button.tooltip = f"{role or 'next token'}: id {candidate.id}, rank {candidate.rank}"
+            button.style.button_color = to_hex(COLOURS[role]) if role else None
+            button.style.text_color = to_hex(ink(COLOURS[role])) if role else None
+        shown = tuple(self.buttons[: len(answer.candidates)])
+        if self.candidates.children != shown:
+            self.candidates.children = shown
+
+
+def named(candidate: Target, role: str | None) -> str:
+    """What stands on a button: the token and its probability, with a sign for its role."""
+    sign = {"target": "✓ ", "foil": "≠ ", None: ""}[role]
+    return f"{sign}{visible(candidate.text)!r} {candidate.probability:.2g}"
+
+
+def note(role: str, colour: str, text: str) -> str:
+    """A text that stands out."""
+    return NOTE.format(role=role, colour=colour, text=escape(text))

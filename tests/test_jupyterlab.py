@@ -1,0 +1,174 @@
+"""The explorer in a real JupyterLab, driven in a headless browser: type, click, see the scores change, save."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.request import urlopen
+
+import nbformat
+import pytest
+
+from interpret import Attribution
+
+ROOT = Path(__file__).parent.parent
+CHROMIUM = shutil.which("chromium")
+BROWSER_OPTIONS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+TOKEN = "a-token-for-the-test"  # of a server that only this machine can reach, for a minute
+PATIENCE = 120  # seconds, on a busy machine
+QUIET = {  # settings of JupyterLab under which it asks nobody for anything
+    "notification": {"checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True},
+}
+TINY = """
+from interpret import explore
+from nexttoken import NextTokenLM
+from tests.conftest import gpt2, trained_tokenizer
+
+lm = NextTokenLM.from_pretrained(gpt2(), trained_tokenizer())
+explorer = explore(lm, "The keys to the cabinet")
+explorer
+"""
+
+
+@contextmanager
+def jupyterlab(folder, code, **settings):
+    """A JupyterLab that serves a notebook with one cell; gives the notebook's address, and ends the server."""
+    root = folder / "notebooks"
+    root.mkdir()
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cell = nbformat.v4.new_code_cell(code.strip())
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), root / "why.ipynb")
+    for name, values in {**QUIET, **settings}.items():
+        path = folder / "settings" / "@jupyterlab" / "apputils-extension" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    places = {name: str(folder / name.lower()) for name in (
+        "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "JUPYTERLAB_WORKSPACES_DIR",
+    )}  # fmt: skip
+    places |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "PYTHONPATH": str(ROOT)}
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={root}",
+        "--ServerApp.allow_root=True", "--LabApp.extension_manager=readonly",
+        "--LabServerApp.blocked_extensions_uris=", "--LabApp.news_url=",
+    ]  # fmt: skip
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, env={**os.environ, **places}, stdout=log, stderr=log, cwd=folder)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_for(f"{address}/api?token={TOKEN}", server, folder / "log")
+            yield f"{address}/doc/tree/why.ipynb?token={TOKEN}"
+        finally:
+            server.terminate()  # it ends its kernels first
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def wait_for(address, server, log):
+    """Wait until a server answers; an error that shows its log if it ends or does not."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"JupyterLab does not answer:\n{log.read_text()}")
+
+
+@contextmanager
+def opened(address, width=1200, height=900):
+    """The notebook in a browser, its cell run."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=BROWSER_OPTIONS)
+        try:
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.set_default_timeout(1000 * PATIENCE)
+            page.goto(address)
+            page.locator(".jp-CodeCell .cm-content").first.click()
+            page.keyboard.press("Shift+Enter")
+            page.locator(".nexttoken-explorer").wait_for()
+            yield page
+        finally:
+            browser.close()
+
+
+def the_map(page):
+    """The map that is shown, once the work is done."""
+    page.locator(".nexttoken-explorer").get_by_role("button", name="cancel").wait_for(state="hidden")
+    return page.locator(".nexttoken-map .widget-html-content").inner_html()
+
+
+def as_shown(page, html):
+    """A fragment as the browser writes it."""
+    return page.evaluate(
+        "html => { const box = document.createElement('div'); box.innerHTML = html; return box.innerHTML }", html
+    )
+
+
+def until_it_changes(page, before):
+    """The map, once it is another one."""
+    end = time.monotonic() + PATIENCE
+    while (now := the_map(page)) == before or not now:
+        assert time.monotonic() < end, page.locator(".nexttoken-explorer").inner_text()
+        time.sleep(0.1)
+    return now
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the path; install it to drive JupyterLab")
+@pytest.mark.skipif(find_spec("jupyterlab") is None, reason="jupyterlab is not installed")
+def test_the_explorer_is_driven_in_jupyterlab(tmp_path):
+    with jupyterlab(tmp_path, TINY) as address, opened(address) as page:
+        problems = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        explorer = page.locator(".nexttoken-explorer")
+        first = until_it_changes(page, "")
+        prompt = explorer.locator("textarea")
+        prompt.fill("")
+        explorer.get_by_role("alert").get_by_text("the prompt is empty").wait_for()
+        prompt.press_sequentially("The cats near the dog", delay=20)
+        typed = until_it_changes(page, first)
+        assert "keys" in first
+        assert "keys" not in typed
+
+        explorer.locator("button", has_text=re.compile(r"^'")).first.click()
+        clicked = until_it_changes(page, typed)
+        explorer.get_by_role("button", name="foil").click()
+        explorer.locator("button", has_text=re.compile(r"^'")).first.click()
+        contrasted = until_it_changes(page, clicked)
+        assert explorer.locator("button", has_text="✓ '").count() == 1
+        assert explorer.locator("button", has_text="≠ '").count() == 1
+
+        file = explorer.locator("input[type=text]").last
+        file.fill("why.json")
+        file.press("Tab")  # to the button beside it, by the keyboard
+        page.keyboard.press("Space")
+        explorer.get_by_text("saved why.json").wait_for()
+        made = Attribution.load(tmp_path / "notebooks" / "why.json")
+        assert made.prompt == "The cats near the dog"
+        assert as_shown(page, made.html()) == contrasted
+        assert len(made.target.foils) == 1
+        explorer.get_by_role("button", name="show me the code").click()
+        code = explorer.locator("pre").last.inner_text()
+        assert "contrast=" in code
+        assert "The cats near the dog" in code
+        assert problems == []

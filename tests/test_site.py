@@ -1,4 +1,4 @@
-"""The site: it builds without a warning, knows every public name, and neither building nor reading it asks a network."""
+"""The site: it builds without a warning, knows every public name, and asks no network, neither built nor read."""
 
 import inspect
 import re
@@ -16,7 +16,11 @@ import nexttoken
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium")
-LOADS = {"href": ("link",), "src": ("script", "img", "iframe", "source", "video", "audio", "embed"), "data": ("object",)}
+LOADS = {
+    "href": ("link",),
+    "src": ("script", "img", "iframe", "source", "video", "audio", "embed"),
+    "data": ("object",),
+}
 STILL = ("canonical", "next", "prev", "author", "license")  # links that only name a page
 
 pytestmark = pytest.mark.slow

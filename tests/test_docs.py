@@ -19,6 +19,7 @@ DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS]
 GALLERY = ROOT / "docs" / "gallery.md"  # its code is that of docs/gallery.py, which draws it
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+SHELL = "(?:ba)?sh"
 COMMAND = re.compile(r"^(?:\.venv/bin/)?nexttoken (.+)$", re.M)
 
 
@@ -27,13 +28,15 @@ def blocks(page, kind):
 
 
 def with_code(pages, kind):
-    """Each page that has such blocks, as a parameter; those that ask for the bundled model are marked so."""
+    """The pages that have such blocks, as parameters; those that ask for the bundled model are marked so."""
+    found = []
     for page in pages:
         code = "".join(blocks(page, kind))
-        bundled = "from_pretrained()" in code or kind != "python"
-        marks = [pytest.mark.bundled] if bundled else []
-        if code:
-            yield pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks)
+        needed = "from_pretrained()" in code if kind == "python" else COMMAND.search(code)
+        if code and (needed or kind == "python"):
+            marks = [pytest.mark.bundled] if needed else []
+            found.append(pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks))
+    return found
 
 
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
@@ -49,12 +52,10 @@ def test_python_in_the_pages_runs(page, tmp_path, monkeypatch):
             assert (tmp_path / name).stat().st_size > 500
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in with_code(PAGES, "(?:ba)?sh") if COMMAND.search(page.values[0].read_text())]
-)
+@pytest.mark.parametrize("page", with_code(PAGES, SHELL))
 def test_commands_in_the_pages_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for block in blocks(page, "(?:ba)?sh"):
+    for block in blocks(page, SHELL):
         for command in COMMAND.findall(block):
             result = CliRunner().invoke(app, shlex.split(command), env={"COLUMNS": "200"})
             assert result.exit_code == 0, (command, result.output)

@@ -4,10 +4,25 @@ import json
 import re
 from pathlib import Path
 
+from markdown import Extension
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = re.compile(r"\]\((?:\.\./(?=notebooks/))?([\w/]+)\.ipynb\)")
+
+
+class Underscores(Extension):
+    """An underscore is an underscore, as formulas in docstrings need it; emphasis is written with stars."""
+
+    def extendMarkdown(self, md):  # noqa: N802  Markdown's own name
+        """Take the rule out."""
+        md.inlinePatterns.deregister("em_strong2", strict=False)  # a page in a page has lost it before
+
+
+def on_config(config):
+    """Read the pages and the docstrings with this."""
+    config.markdown_extensions.append(Underscores())
+    return config
 
 
 def on_files(files, config):

@@ -16,7 +16,7 @@ class Underscores(Extension):
 
     def extendMarkdown(self, md):  # noqa: N802  Markdown's own name
         """Take the rule out."""
-        md.inlinePatterns.deregister("em_strong2", strict=False)  # a page in a page has lost it before
+        md.delimiters.remove("_")
 
 
 def on_config(config):

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test quick lint tables architectures peers bench
+.PHONY: setup demo test quick lint tables architectures peers bench docs gallery
 
 setup: $(READY)
 
@@ -27,6 +27,13 @@ quick: setup
 
 tables: setup
 	$(BIN)/python -m benchmarks.certificates
+
+# The site in site/: open site/index.html, no server and no network needed.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+gallery: setup
+	$(BIN)/python docs/gallery.py
 
 architectures: setup
 	$(BIN)/python -m tests.architectures

@@ -1,32 +1,109 @@
 """README and docs say what the code does: their Python runs, their links lead somewhere, their commands exist."""
 
 import re
+import shlex
+import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import nbformat
 import pytest
+from typer.testing import CliRunner
 
 import interpret
+from interpret.cli import app
 from interpret.conventions import table
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCKS = [(page, code) for page in PAGES for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.S)]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS]
+GALLERY = ROOT / "docs" / "gallery.md"  # its code is that of docs/gallery.py, which draws it
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+SHELL = "(?:ba)?sh"
+COMMAND = re.compile(r"^(?:\.venv/bin/)?nexttoken (.+)$", re.M)
 
 
-@pytest.mark.bundled
+def blocks(page, kind):
+    return re.findall(rf"```{kind}\n(.*?)```", page.read_text(), re.S)
+
+
+def with_code(pages, kind):
+    """The pages that have such blocks, as parameters; those that ask for the bundled model are marked so."""
+    found = []
+    for page in pages:
+        code = "".join(blocks(page, kind))
+        needed = "from_pretrained()" in code if kind == "python" else COMMAND.search(code)
+        if code and (needed or kind == "python"):
+            marks = [pytest.mark.bundled] if needed else []
+            found.append(pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks))
+    return found
+
+
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
-@pytest.mark.parametrize(("page", "code"), BLOCKS, ids=[page.name for page, _ in BLOCKS])
-def test_python_in_the_pages_runs(page, code, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", with_code([page for page in PAGES if page != GALLERY], "python"))
+def test_python_in_the_pages_runs(page, tmp_path, monkeypatch):
+    """In order, one block after the other; what they save is there."""
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, str(page), "exec"), {})
-    if "savefig" in code:
-        assert (tmp_path / "why.pdf").stat().st_size > 1000
+    known = {"__name__": "page"}
+    monkeypatch.setitem(sys.modules, "page", type(sys)("page"))  # where dataclasses look for their names
+    for code in blocks(page, "python"):
+        exec(compile(code, str(page), "exec"), known)
+        for name in re.findall(r"""save(?:fig)?\("([^"]+)"\)""", code):
+            assert (tmp_path / name).stat().st_size > 500
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        assert target.startswith("https://") or (page.parent / target).exists(), target
+@pytest.mark.parametrize("page", with_code(PAGES, SHELL))
+def test_commands_in_the_pages_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for block in blocks(page, SHELL):
+        for command in COMMAND.findall(block):
+            result = CliRunner().invoke(app, shlex.split(command), env={"COLUMNS": "200"})
+            assert result.exit_code == 0, (command, result.output)
+            for name in re.findall(r"--(?:save|json) (\S+)", command):
+                assert (tmp_path / name).exists()
+
+
+def anchors(page):
+    """The anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.S), re.M)
+    names = [re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings]
+    return {*names, *re.findall(r"^::: (\S+)$", page.read_text(), re.M)}
+
+
+def links():
+    """Every link of a page or a notebook's prose, and the file it stands in."""
+    for page in PAGES:
+        yield from ((page, target) for target in LINK.findall(re.sub(r"```.*?```", "", page.read_text(), flags=re.S)))
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        prose = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"]
+        yield from ((path, target) for target in LINK.findall("\n".join(prose)))
+
+
+@pytest.mark.parametrize(("page", "target"), sorted(set(links())), ids=lambda each: getattr(each, "name", str(each)))
+def test_links_lead_somewhere(page, target):
+    parts = urlsplit(target)
+    if parts.scheme:  # nothing is asked: only their form is looked at
+        assert parts.scheme == "https"
+        assert re.fullmatch(r"[\w-]+(\.[\w-]+)+", parts.netloc)
+        if parts.netloc == "arxiv.org":
+            assert re.fullmatch(r"/abs/\d{4}\.\d{4,5}", parts.path)
+            assert f"[arXiv:{parts.path.removeprefix('/abs/')}]({target})" in page.read_text()
+        return
+    file = (page.parent / parts.path).resolve() if parts.path else page
+    assert file.exists() or file == ROOT / "docs" / "changelog.md"  # which the site makes from CHANGELOG.md
+    if parts.fragment:
+        assert parts.fragment in anchors(file)
+
+
+def test_the_gallery_is_what_its_script_says(monkeypatch):
+    """Its text, its code and its pictures; `make gallery` draws them."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import gallery
+
+    assert GALLERY.read_text() == gallery.page()
+    images = set(re.findall(r"images/(\S+\.png)", gallery.page()))
+    assert images == {path.name for path in gallery.IMAGES.glob("gallery_*.png")}
+    compile("".join(blocks(GALLERY, "python")), "gallery", "exec")
 
 
 def test_the_readme_names_every_method_and_every_make_target():
@@ -55,5 +132,7 @@ def test_no_number_is_missing():
 
 
 def test_no_image_is_large():
-    for image in (ROOT / "docs").rglob("*.png"):
+    images = list((ROOT / "docs").rglob("*.png"))
+    for image in images:
         assert image.stat().st_size < 200_000, image
+    assert sum(image.stat().st_size for image in images) < 5_000_000

@@ -58,7 +58,6 @@ def shades(score: float, limit: float, signed: bool, held: bool = False, templat
         day, night = held_colour(WHITE), held_colour(NIGHT)
     else:
         day, night = colour(score, limit, signed), colour(score, limit, signed, NIGHT)
-    # fmt: skip
     reads = pale_ink if template else ink
     plain = f"background-color:{to_hex(day)};color:{to_hex(reads(day))}"
     slanted = ";font-style:italic" if template else ""

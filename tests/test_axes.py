@@ -103,7 +103,7 @@ def test_a_layout_engine_is_asked_before_measuring():
 
 @pytest.mark.parametrize("view", ["heatmap", "aligned", "matrix"])
 def test_a_picture_keeps_its_scale_and_says_when_its_axes_have_shrunk(view):
-    figure, (axes, other) = plt.subplots(1, 2, figsize=(11, 6), layout="constrained")
+    figure, (axes, _) = plt.subplots(1, 2, figsize=(11, 6), layout="constrained")
     plt.close(figure)
     VIEWS[view](ax=axes)
     bar = bars_of(figure)[0]
@@ -119,7 +119,6 @@ def test_a_picture_keeps_its_scale_and_says_when_its_axes_have_shrunk(view):
         lowest = min(text.get_window_extent().y0 for text in axes.texts)
         assert bar.get_window_extent().width < 151 * 100 / 72
         assert lowest - 20 < bar.get_window_extent().y1 < lowest
-    other.remove()
 
 
 def test_text_is_as_wide_as_it_was_measured_at_every_resolution():

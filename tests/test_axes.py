@@ -101,6 +101,37 @@ def test_a_layout_engine_is_asked_before_measuring():
         assert unit == pytest.approx([100 / 72, 100 / 72], rel=0.02)
 
 
+@pytest.mark.parametrize("view", ["heatmap", "aligned", "matrix"])
+def test_a_picture_keeps_its_scale_and_says_when_its_axes_have_shrunk(view):
+    figure, (axes, _) = plt.subplots(1, 2, figsize=(11, 6), layout="constrained")
+    plt.close(figure)
+    VIEWS[view](ax=axes)
+    bar = bars_of(figure)[0]
+    for size in ((14, 8), (7, 4)):
+        figure.set_size_inches(size)
+        if size == (14, 8):
+            figure.draw_without_rendering()
+        else:
+            with pytest.warns(UserWarning, match=r"runs past its axes, which have shrunk to 3\.\d\d by 3\.\d\d since"):
+                figure.draw_without_rendering()
+        unit = abs(axes.transData.transform((0, 0)) - axes.transData.transform((1, 1)))
+        assert unit == pytest.approx([100 / 72, 100 / 72])
+        lowest = min(text.get_window_extent().y0 for text in axes.texts)
+        assert bar.get_window_extent().width < 151 * 100 / 72
+        assert lowest - 20 < bar.get_window_extent().y1 < lowest
+
+
+def test_text_is_as_wide_as_it_was_measured_at_every_resolution():
+    figure = LONG.heatmap()
+    for dpi in (72, 80, 100, 144, 300):
+        figure.set_dpi(dpi)
+        figure.draw_without_rendering()
+        for text in figure.axes[0].texts:
+            bold = text.get_fontweight() == "bold"
+            measured = text_width(text.get_text(), text.get_fontsize(), "bold" if bold else "normal")
+            assert text.get_window_extent().width * 72 / dpi == pytest.approx(measured, rel=0.03, abs=1.5)
+
+
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("style", ["dark_background", "seaborn-v0_8-whitegrid", "Solarize_Light2"])
 def test_styles_are_obeyed(view, style):
@@ -240,14 +271,18 @@ def test_nothing_of_a_chart_is_cut_off(width, size):
         figure.draw_without_rendering()
         assert figure.get_size_inches()[0] == pytest.approx(width)
         (axes,) = figure.axes
-        everything = [*axes.texts, axes.xaxis.label, axes.yaxis.label, *axes.get_yticklabels()]
+        low, high = sorted(axes.get_ylim())
+        ticks = [
+            tick for tick in axes.get_yticklabels() if low <= tick.get_position()[1] <= high
+        ]  # others aren't drawn
+        everything = [*axes.texts, axes.xaxis.label, axes.yaxis.label, *ticks]
         for each in everything:
             box = each.get_window_extent()
             assert box.x0 >= -1, each
             assert box.x1 <= figure.bbox.width + 1, each
             assert box.y0 >= -1, each
             assert box.y1 <= figure.bbox.height + 1, each
-        labels = [tick.get_window_extent() for tick in axes.get_yticklabels()]
+        labels = [tick.get_window_extent() for tick in ticks]
         assert all(one.y0 >= other.y1 - 1 or one.y1 <= other.y0 + 1 for one, other in pairwise(labels))
 
 

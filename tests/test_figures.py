@@ -91,7 +91,7 @@ def test_aligned_on_one_scale():
     return aligned([INTEGRATED, SAMPLED], width=6.5)
 
 
-@compared(savefig_kwargs={"dpi": 80})
+@compared(savefig_kwargs={"dpi": 72})
 def test_aligned_in_a_column():
     return aligned([INTEGRATED, SAMPLED, NORMS], ["IG", "SmoothGrad", "gradient"], width=3.3)
 
@@ -101,9 +101,9 @@ def test_small_matrix():
     return continuation(5, 10).heatmap()
 
 
-@compared
+@compared(savefig_kwargs={"dpi": 90})
 def test_large_matrix_in_a_column():
-    return continuation(30, 80).heatmap(width=6.5)
+    return continuation(20, 45).heatmap(width=5)
 
 
 @compared

@@ -278,7 +278,8 @@ def test_a_notebook_shows_the_figure_and_the_text(tiny):
 def test_aligned_gives_every_piece_a_column_and_every_attribution_a_row():
     one, other = made(["a", " b"], [0.5, -1.0]), made(["a", " b"], [2.0, 1.0], signed=False, held=[True, False])
     figure = aligned([one, other], ["first", "second"])
-    assert {"first (nats)", "second (nats)", "a", "b", "+0.5", "−1", "held", "1"} <= set(words(figure))
+    assert {"first", "second", "a", "b", "+0.5", "−1", "held", "1"} <= set(words(figure))
+    assert {"first: nats, log-probability (positive raises it)", "second: nats, log-probability"} <= set(words(figure))
     shown = [cell.get_facecolor()[:3] for cell in cells(figure)]
     expected = [colour(0.5, 1, True), HELD, colour(-1, 1, True), colour(1, 2, False)]
     for found, wanted in zip(shown, expected, strict=True):

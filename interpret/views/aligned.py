@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from interpret.attribution import Attribution
 from interpret.views.canvas import POINTS_PER_INCH, Canvas, Sheet
-from interpret.views.caption import Heading, kind_of, legend, scales
+from interpret.views.caption import Heading, kind_of, legend, meaning, scales
 from interpret.views.colour import ink
 from interpret.views.colour_bar import SLIT, ColourBar
 from interpret.views.columns import Column, columns
@@ -57,8 +57,7 @@ def aligned(
     if labels is not None and len(labels) != len(attributions):
         raise ValueError(f"there are {len(labels)} labels for {len(attributions)} attributions")
     sheet, limits = Sheet(width, ax), scales(attributions)
-    units = [f" ({each.unit})" if len(limits) > 1 else "" for each in attributions]
-    names = [drawable(visible(name)) + unit for name, unit in zip(labels or names, units, strict=True)]
+    names = [drawable(visible(name)) for name in labels or names]
     cells = Cells(attributions, cut, limits)
     left = max(text_width(name, SIZE) for name in names) + GAP
     widest = WIDEST * POINTS_PER_INCH / sheet.page.unit if sheet.width is None else sheet.width
@@ -72,7 +71,7 @@ def aligned(
         ((_, limit),) = limits.items()
         bar = ColourBar(limit, attributions[0].signed, legend(attributions), full)
     else:
-        bar = ColourBar(0.0, False, [OWN_SCALES, *legend(attributions)[1:]], full)
+        bar = ColourBar(0.0, False, [*meanings(attributions, names), OWN_SCALES, *legend(attributions)[1:]], full)
     heights = [max(ROW, LABEL_LINE * len(line) + 4) for line in lines]
     block_height = WORDS + sum(heights) + BETWEEN
     foot = bar.height if len(limits) == 1 else bar.words
@@ -128,6 +127,17 @@ class Cells:
 def written(score: float, signed: bool) -> str:
     """A score with two digits."""
     return f"{score:{'+' if signed and score else ''}.2g}".replace("-", "−")
+
+
+def meanings(attributions: Sequence[Attribution], names: Sequence[str]) -> list[str]:
+    """What the scores of the rows mean, a line for those that share a scale."""
+    rows: dict[tuple[str, bool], list[int]] = {}
+    for row, each in enumerate(attributions):
+        rows.setdefault(kind_of(each), []).append(row)
+    return [
+        f"{', '.join(names[row] for row in alike)}: {meaning(*(attributions[row] for row in alike))}"
+        for alike in rows.values()
+    ]
 
 
 def broken(widths: Sequence[float], room: float) -> list[list[int]]:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib import rcParams
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import Affine2D
 
 from interpret.saved import Saved
 from interpret.views.colour import Colour, colour, contrast, held_colour, ink, neutral, pale_ink
 from interpret.views.figure import ResultFigure
-from interpret.views.fonts import font
+from interpret.views.fonts import MeasuredText, font
 
 POINTS_PER_INCH = 72
 FONT_SIZE = 10.0  # matplotlib's default, at which lengths are in points; they grow with rcParams["font.size"]
 MARGIN = 10.0
+SLACK = 2.0  # what axes may lose in points before it is worth a warning
 MUTED = 4.6  # the contrast that second-rank text keeps with the page
 
 
@@ -109,7 +113,9 @@ class Sheet:
                 f"in an axes {self.inches:.2f} inches wide, this takes {needed:.2f} inches of height, but it has "
                 f'{self.height:.2f}: make it higher or wider, or rcParams["font.size"] smaller'
             )
-        return Canvas(self.ax, page, width, self.height_in_units, margin)
+        canvas = Canvas(self.ax, page, width, self.height_in_units, margin)
+        self.ax.add_artist(Keeper(canvas, height))
+        return canvas
 
 
 class Canvas:
@@ -134,8 +140,10 @@ class Canvas:
         self, x: float, y: float, text: str, size: float, weight: str = "normal", shade: Any = None, **how: Any
     ) -> None:
         """Write a line of text with its baseline at y."""
-        look = {"va": "baseline", "color": self.page.ink if shade is None else shade, **how}
-        self.axes.text(x, y, text, **self.page.font(text, size, weight), **look)
+        look = {"va": "baseline", "color": self.page.ink if shade is None else shade, "clip_on": False, **how}
+        line = MeasuredText(x, y, text, **self.page.font(text, size, weight), **look)
+        line.set_in_layout(self.margin > 0)  # it follows the layout of the caller's axes
+        self.axes.add_artist(line)
 
     def block(self, x: float, y: float, width: float, height: float, shade: Colour, edge: Any = "none") -> None:
         """Fill a rectangle."""
@@ -150,9 +158,35 @@ class Canvas:
 
     def inset(self, x: float, y: float, width: float, height: float) -> Axes:
         """An axes in it; y is its upper edge."""
-        full, tall = self.width + 2 * self.margin, self.height + 2 * self.margin
-        bottom = self.height + self.margin - y - height
-        return self.axes.inset_axes(((x + self.margin) / full, bottom / tall, width / full, height / tall))
+        upwards = Affine2D().scale(1, -1) + self.axes.transData
+        return self.axes.inset_axes((x, -y - height, width, height), transform=upwards)
+
+
+class Keeper(Artist):
+    """Keeps a unit a unit while the caller's axes change their size, and warns where the picture no longer fits."""
+
+    zorder = -1  # drawn first
+
+    def __init__(self, canvas: Canvas, needed: float):
+        super().__init__()
+        self.canvas, self.room = canvas, (canvas.width, needed)
+        self.set_in_layout(False)
+
+    def draw(self, renderer: Any) -> None:
+        """Draw nothing: measure the axes as they are now."""
+        canvas, unit = self.canvas, self.canvas.page.unit / POINTS_PER_INCH
+        now = [length / unit for length in inches(canvas.axes)]
+        if now == [canvas.width, canvas.height]:
+            return
+        canvas.width, canvas.height = now
+        canvas.measure()
+        if any(length < needed - SLACK / canvas.page.unit for length, needed in zip(now, self.room, strict=True)):
+            sizes = [" by ".join(f"{length * unit:.2f}" for length in size) for size in (self.room, now)]
+            warnings.warn(
+                f"a picture that takes {sizes[0]} inches runs past its axes, which have shrunk to {sizes[1]} since it "
+                "was drawn into them: draw it after everything else in the figure",
+                stacklevel=2,
+            )
 
 
 def size_of(axes: Axes) -> tuple[float, float]:
@@ -160,7 +194,13 @@ def size_of(axes: Axes) -> tuple[float, float]:
     figure = root(axes)
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
-    return float(axes.bbox.width / figure.dpi), float(axes.bbox.height / figure.dpi)
+    return inches(axes)
+
+
+def inches(axes: Axes) -> tuple[float, float]:
+    """The width and height of an axes as it is now."""
+    dpi = root(axes).dpi
+    return float(axes.bbox.width / dpi), float(axes.bbox.height / dpi)
 
 
 def root(axes: Axes) -> Figure:

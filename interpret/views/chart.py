@@ -5,12 +5,13 @@ from __future__ import annotations
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
+from matplotlib.transforms import ScaledTranslation
 
 from interpret.attribution import Attribution
-from interpret.views.canvas import MARGIN, POINTS_PER_INCH, Page, size_of
+from interpret.views.canvas import MARGIN, POINTS_PER_INCH, Page, root, size_of
 from interpret.views.caption import NOTE_LINE, NOTE_SIZE, TITLE_LINE, TITLE_SIZE, Heading
 from interpret.views.figure import ResultFigure
-from interpret.views.fonts import wrapped
+from interpret.views.fonts import MeasuredText, wrapped
 
 WIDTH = 6.5  # of a figure in inches
 LEAST = 40.0  # the narrowest plot, in points
@@ -69,10 +70,11 @@ class Chart:
         lines += [(text, NOTE_SIZE, "normal", self.page.muted, NOTE_LINE) for text in heading.facts]
         for text, size, weight, shade, height in lines:
             y -= height * unit
-            self.axes.annotate(
-                text, (0, 1), (-left, y), "axes fraction", "offset points", color=shade, annotation_clip=False,
-                va="baseline", **self.page.font(text, size, weight),
-            )  # fmt: skip
+            shift = ScaledTranslation(-left / POINTS_PER_INCH, y / POINTS_PER_INCH, root(self.axes).dpi_scale_trans)
+            look = self.page.font(text, size, weight)
+            self.axes.add_artist(
+                MeasuredText(0, 1, text, transform=self.axes.transAxes + shift, color=shade, clip_on=False, **look)
+            )
 
 
 def points(size: float | str) -> float:

@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from interpret.saved import Saved
+from interpret.views.fonts import UNHINTED
 from interpret.views.visible import visible
 from interpret.writing import write_whole
 
@@ -19,7 +20,7 @@ FORMATS = ("png", "pdf", "svg")
 SCREEN, PRINT = 144, 300  # dots per inch of pixels
 CREATOR = "nexttoken-interpret"
 # Text as text: in SVG it stays text, in PDF fonts are embedded as TrueType (Type 3 mixes up glyphs without a name).
-SETTINGS: Any = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": CREATOR}
+SETTINGS: Any = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": CREATOR, **UNHINTED}
 
 
 class ResultFigure(Figure):
@@ -32,6 +33,11 @@ class ResultFigure(Figure):
     def __init__(self, results: Sequence[Saved] = (), **options: Any):
         super().__init__(**options)
         self.results = tuple(results)
+
+    def draw(self, renderer: Any) -> None:
+        """As in matplotlib, with text as wide as it was measured."""
+        with rc_context(UNHINTED):
+            super().draw(renderer)
 
     def savefig(self, fname: Any, *, metadata: dict[str, Any] | None = None, **options: Any) -> None:
         """As in matplotlib, with text as text and the metadata of `metadata_of`; yours are added to them."""

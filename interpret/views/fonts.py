@@ -6,15 +6,33 @@ import unicodedata
 from functools import lru_cache
 from typing import Any
 
-from matplotlib import rcParams
+from matplotlib import rc_context, rcParams
 from matplotlib.font_manager import FontEntry, FontProperties, fontManager, get_font
+from matplotlib.text import Text
 from matplotlib.textpath import TextToPath
+from matplotlib.transforms import Bbox
 
 TEXT_SIZE = 12.0
 NO_GLYPH = "□"
 SANS = "Noto Sans"  # preferred where the usual fonts lack a character; one family for many scripts
 HAN = "Noto Sans CJK SC"  # its faces differ in how they draw the same Chinese characters
 LAST = "Last Resort"  # matplotlib's own: a box with a sign of the script
+# Hinting moves letters to whole pixels; at screen resolutions text becomes up to a tenth wider than it was measured.
+UNHINTED: Any = {"text.hinting": "no_hinting"}
+
+
+class MeasuredText(Text):
+    """Text that is as wide at every resolution as `text_width` says."""
+
+    def draw(self, renderer: Any) -> None:
+        """As in matplotlib, without hinting."""
+        with rc_context(UNHINTED):
+            super().draw(renderer)
+
+    def get_window_extent(self, renderer: Any = None, dpi: float | None = None) -> Bbox:
+        """As in matplotlib, without hinting."""
+        with rc_context(UNHINTED):
+            return super().get_window_extent(renderer, dpi)
 
 
 def font(text: str, size: float, weight: str = "normal") -> dict[str, Any]:

@@ -5,6 +5,8 @@ import warnings
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from interpret import (
     CONVENTIONS,
@@ -15,49 +17,90 @@ from interpret import (
     VanillaGradient,
     aligned,
     attribute,
-    compare,
+    bars,
+    page,
+    path_plot,
     save_figure,
 )
-from interpret.views.terminal import headline, running_text, table
+from interpret.views.terminal import headline, running_text, styles
 from nexttoken import NextTokenLM
 
 FIGURES = Path("figures")
-METHODS = [VanillaGradient(), GradientTimesInput(), SmoothGrad(), GIM(), IntegratedGradients()]
+METHODS = {
+    "integrated gradients": IntegratedGradients(),
+    "GIM": GIM(),
+    "smoothgrad": SmoothGrad(),
+    "gradient x input": GradientTimesInput(),
+    "norm of the gradient": VanillaGradient(),
+}
 QUESTIONS = {
-    "mary": ("When Mary and John went to the store, John gave a drink to", " Mary", None),
-    "paris": ("The capital of France is", " Paris", None),
     "keys": ("The keys to the cabinet near the door", " are", " is"),
+    "paris": ("The capital of France is", " Paris", None),
+    "mary": ("When Mary and John went to the store, John gave a drink to", " Mary", None),
 }
 
 
 def main() -> None:
     """Explain, print, save."""
-    console = Console(soft_wrap=True)
+    console = Console()
     lm = NextTokenLM.from_pretrained()
     FIGURES.mkdir(exist_ok=True)
-    saved = []
+    answers = {}
     for name, (prompt, target, contrast) in QUESTIONS.items():
-        attributions = []
-        for method in METHODS:
+        answers[name], seconds = [], []
+        for method in METHODS.values():
             begun = time.monotonic()
-            attributions.append(attribute(lm, prompt, target, method, contrast=contrast))
-            console.print()
-            console.print(headline(attributions[-1]))
-            console.print(running_text(attributions[-1]))
-            console.print(table(attributions[-1]))
-            console.print(f"{time.monotonic() - begun:.1f} s", style="dim", highlight=False)
-        for ending in ("png", "pdf"):
-            saved.append(save_figure(attributions[-1].heatmap(), FIGURES / f"{name}.{ending}"))
-            saved.append(save_figure(compare(attributions), FIGURES / f"{name}_methods.{ending}"))
-    saved.append(save_figure(conventions(lm), FIGURES / "conventions.png"))
-    console.print("\nHeatmaps:", *saved, sep="\n  ", highlight=False)
+            answers[name].append(attribute(lm, prompt, target, method, contrast=contrast))
+            seconds.append(time.monotonic() - begun)
+        best = answers[name][0]
+        system = None if console.no_color else console.color_system
+        console.print("", headline(best), running_text(best, system), "", sep="\n")
+        console.print(side_by_side(answers[name], seconds, system))
+    whole = page([each for answer in answers.values() for each in answer], FIGURES / "why.html")
+    console.print(f"\nOpen this page in a browser, it has all of them:\n  {whole}", highlight=False, soft_wrap=True)
+    console.print("\nAnd these are for papers and slides:", highlight=False)
+    for file, figure in figures(lm, answers):
+        saved = save_figure(figure, FIGURES / file)
+        console.print(f"  {saved}", highlight=False, soft_wrap=True)
     console.print(
         "\nNext, ask a question of your own:\n"
         '  .venv/bin/nexttoken predict "The opposite of hot is"\n'
-        '  .venv/bin/nexttoken explain "The opposite of hot is" --target " cold" --contrast " warm" --save cold.pdf\n'
+        '  .venv/bin/nexttoken explain "The opposite of hot is" --target " cold" --contrast " warm" --save cold.html\n'
         "or open notebooks/explain_a_prediction.ipynb.",
         highlight=False,
+        soft_wrap=True,
     )
+
+
+def side_by_side(attributions, seconds, system):
+    """A row for each piece, a column for each method: units differ, so each has colours of its own."""
+    rows = Table(box=None, pad_edge=False)
+    rows.add_column("piece")
+    columns = []
+    for name, each, took in zip(METHODS, attributions, seconds, strict=True):
+        rows.add_column(f"{name}\n{each.unit}", justify="right", max_width=13)
+        scores = zip(each.scores.tolist(), each.held, styles(each, system), strict=True)
+        numbers = [
+            Text("held" if held else format(score, "+.3f" if each.signed else ".3f"), style)
+            for score, held, style in scores
+        ]
+        columns.append([*numbers, Text(str(each.gradients_spent), "dim"), Text(f"{took:.1f}", "dim")])
+    first = [*map(Text, attributions[0].labels), Text("gradients", "dim"), Text("seconds", "dim")]
+    for cells in zip(first, *columns, strict=True):
+        rows.add_row(*cells)
+    return rows
+
+
+def figures(lm, answers):
+    """Every view: the text on its colours, methods below each other, bars, a path, and what libraries would say."""
+    for name, attributions in answers.items():
+        for ending in ("png", "pdf"):
+            yield f"{name}.{ending}", attributions[0].heatmap()
+        yield f"{name}_methods.png", aligned(attributions, list(METHODS))
+    best = answers["keys"][0]
+    yield "keys_bars.png", bars(best)
+    yield "keys_path.png", path_plot(best)
+    yield "conventions.png", conventions(lm)
 
 
 def conventions(lm):
@@ -71,8 +114,7 @@ def conventions(lm):
                 rows.append(attribute(lm, prompt, target, method))
             except FloatingPointError:  # AllenNLP's path begins where this model has no gradient
                 continue
-        name = "certified integrated gradients" if isinstance(method, IntegratedGradients) else repr(method)
-        labels.append(f"{name} ({rows[-1].unit})")
+        labels.append("certified integrated gradients" if isinstance(method, IntegratedGradients) else repr(method))
     return aligned(rows, labels)
 
 

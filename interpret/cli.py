@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import warnings
@@ -268,10 +267,6 @@ def errors_in_one_line() -> Iterator[Console]:
         warnings.showwarning = lambda message, *_, **__: say("warning", message)  # type: ignore[assignment]
         try:
             yield console
-            sys.stdout.flush()
-        except BrokenPipeError:  # whoever reads has read enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
         except (ValueError, OSError, ArithmeticError, ImportError, MemoryError) as error:
             say("error", error)
             raise typer.Exit(1) from None

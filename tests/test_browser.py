@@ -8,11 +8,11 @@ import torch
 from playwright.sync_api import expect, sync_playwright
 
 from interpret import AttributionMatrix, page
-from interpret.views.colour import HELD, colour, contrast
+from interpret.views.colour import HELD, NIGHT, WHITE, colour, contrast, held_colour, to_hex
 from interpret.views.html import html
 from interpret.views.markup import shades
 from interpret.views.visible import visible
-from nexttoken import Message
+from nexttoken import Message, Target
 from tests.test_page import ATTACKS, attacked
 from tests.test_views import UGLY, grid, made
 
@@ -244,6 +244,20 @@ def test_one_of_several_methods_is_chosen(show):
     assert silent.get_by_role("heading", level=2).count() == 2
 
 
+def test_methods_stand_under_what_they_explain(show):
+    one = made(["The", " keys"], [0.5, -1])
+    other = dataclasses.replace(one, target=Target(" is", 2, 0.25, 2))
+    results = [each for title in (one, other) for each in (title, dataclasses.replace(title, method="Other()"))]
+    window = show(*results)
+    select = window.get_by_label("Show")
+    groups = select.locator("optgroup")
+    assert groups.evaluate_all("(all) => all.map((each) => each.label)") == [one.title, other.title]
+    assert [each.locator("option").all_inner_texts() for each in groups.all()] == [["Method()", "Other()"]] * 2
+    select.select_option(value="2")
+    assert window.locator("section:visible .title").all_inner_texts() == [other.title]
+    assert window.locator("section:visible .facts").all_inner_texts() == ["Method(), model"]
+
+
 def test_a_target_is_chosen_in_a_matrix(show):
     matrix = grid(3, 5)
     window = show(matrix)
@@ -362,9 +376,9 @@ def test_every_text_is_readable_on_every_colour(show, scheme, signed):
         assert len(ink) == len(paper) == 3, text
         ratio = contrast(tuple(part / 255 for part in ink), tuple(part / 255 for part in paper))
         assert ratio >= AA, (text, ink, paper, ratio)
-    pieces = computed(window.locator(".piece"), "backgroundColor")
-    assert len(set(pieces[:half])) > 0.9 * half
-    assert window.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") == (scheme == "dark")
+    paper = NIGHT if scheme == "dark" else WHITE
+    backgrounds = [colour(score, 1, signed, paper) for score in scores[:-2]] + [held_colour(paper)] * 2
+    assert computed(window.locator(".piece"), "backgroundColor") == [rgb(each) for each in backgrounds]
 
 
 def test_a_matrix_is_readable_by_night(show):
@@ -386,6 +400,9 @@ def test_it_prints_by_day_and_without_controls(show):
     assert (
         window.locator("section:visible .title").evaluate("(each) => getComputedStyle(each).color") == "rgb(27, 27, 29)"
     )
+    assert (
+        computed(window.locator("tfoot"), "display") == ["table-row-group"] * 2
+    )  # a group of its own, not each sheet's
     assert window.pdf(format="A4").startswith(b"%PDF")
 
 
@@ -440,5 +457,6 @@ def test_an_output_without_its_script_and_style_keeps_its_colours(show):
 def test_older_browsers_find_the_colours_of_the_day_first():
     style = shades(1, 1, True)
     plain, both = style.split(";background-color:light-dark(")
-    assert plain == "background-color:#ad2917;color:#ffffff"
-    assert both.startswith("#ad2917,")
+    day, night = to_hex(colour(1, 1, True)), to_hex(colour(1, 1, True, NIGHT))
+    assert plain == f"background-color:{day};color:#ffffff"
+    assert both == f"{day},{night});color:light-dark(#ffffff,#000000)"

@@ -20,7 +20,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS]
 GALLERY = ROOT / "docs" / "gallery.md"  # its code is that of docs/gallery.py, which draws it
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SHELL = "(?:ba)?sh"
-COMMAND = re.compile(r"^(?:\.venv/bin/)?nexttoken (.+)$", re.M)
+COMMAND = re.compile(r"^(?:\.venv/bin/)?nexttoken (.+?)(?: \| .+)?$", re.M)  # without what it is piped into
 
 
 def blocks(page, kind):

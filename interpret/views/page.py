@@ -19,7 +19,7 @@ Result = Attribution | AttributionMatrix
 PAGE_STYLE = (
     ":root{color-scheme:light dark;background:light-dark(#f4f4f2,#0d0f12)}"
     "body{margin:0 auto;padding:max(1rem,3vw);max-width:60rem}"
-    "@media print{:root{color-scheme:light;background:none}body{padding:0;max-width:none}}"
+    "@page{margin:15mm}@media print{:root{color-scheme:light;background:none}body{padding:0;max-width:none}}"
 )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -22,26 +24,28 @@ FACTS = ("rank", "text", "id", "probability")  # of a predicted token
 def print_result(result: Attribution | AttributionMatrix, printed: str) -> None:
     """Print a result as "table", "json" or "tsv"; where there are no colours, plus and minus signs stand for them."""
     if printed == "json":
-        print(result.to_json())
+        write(result.to_json() + "\n")
     elif printed == "tsv":
-        print(tsv(result), end="")
+        write(tsv(result))
     else:
         console = Console()
         system = None if console.no_color else console.color_system
-        if isinstance(result, AttributionMatrix):
-            console.print(headline(result), matrix_table(result, console.width, system), sep="\n\n")
-        else:
-            console.print(headline(result), running_text(result, system), table(result, system), sep="\n\n")
+        with console.capture() as captured:
+            if isinstance(result, AttributionMatrix):
+                console.print(headline(result), matrix_table(result, console.width, system), sep="\n\n")
+            else:
+                console.print(headline(result), running_text(result, system), table(result, system), sep="\n\n")
+        write(captured.get())
 
 
 def print_predictions(targets: Sequence[Target], printed: str) -> None:
     """Print next tokens with their rank, id and probability as "table", "json" or "tsv"."""
     facts = [{name: getattr(target, name) for name in FACTS} for target in targets]
     if printed == "json":
-        print(json.dumps(facts, ensure_ascii=False, indent=1))
+        write(json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
         return
     if printed == "tsv":
-        print(lines_of([FACTS, *([field(str(value)) for value in fact.values()] for fact in facts)]), end="")
+        write(lines_of([FACTS, *([field(str(value)) for value in fact.values()] for fact in facts)]))
         return
     rows = Table(box=None, pad_edge=False)
     for column, side in (("rank", "right"), ("token", "left"), ("id", "right"), ("probability", "right")):
@@ -49,4 +53,15 @@ def print_predictions(targets: Sequence[Target], printed: str) -> None:
     for target in targets:
         shown = Text(repr(visible(target.text)))
         rows.add_row(str(target.rank), shown, str(target.id), f"{target.probability:.4f}")
-    Console().print(rows)
+    console = Console()
+    with console.capture() as captured:
+        console.print(rows)
+    write(captured.get())
+
+
+def write(text: str) -> None:
+    """Write to standard output. That whoever reads it has read enough and left, as `head` does, is no error."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still has to write as it ends

@@ -181,7 +181,14 @@
   const offerChoice = (root, sections) => {
     const label = make("label", root, { className: "choose", textContent: "Show" });
     const select = make("select", label);
-    sections.forEach((section, place) => make("option", select, { value: place, textContent: section.dataset.name }));
+    let group = select;
+    sections.forEach((section, place) => {
+      const { name } = section.dataset;
+      const title = section.querySelector(".title").textContent;
+      if (!name.startsWith(`${title} · `)) return void make("option", select, { value: place, textContent: name });
+      if (group.label !== title) group = make("optgroup", select, { label: title }); // said once for all that follow
+      make("option", group, { value: place, textContent: name.slice(title.length + 3) });
+    });
     make("option", select, { value: "all", textContent: "all, below each other" });
     const show = () => sections.forEach((section, place) => {
       section.hidden = select.value !== "all" && select.value !== String(place);

@@ -143,6 +143,10 @@ def test_the_explorer_is_driven_in_jupyterlab(tmp_path):
         prompt.press_sequentially("The cats near the dog", delay=20)
         expect(text).to_have_text("The cats near the dog")
 
+        explorer.get_by_placeholder("another token").press_sequentially(" are")
+        page.keyboard.press("Enter")
+        expect(title).to_contain_text("' are' (p = ")
+
         target = press(explorer)
         expect(title).to_contain_text(f"{target} (p = ")
         explorer.get_by_role("button", name="foil").click()
@@ -166,7 +170,7 @@ def test_the_explorer_is_driven_in_jupyterlab(tmp_path):
         explorer.get_by_role("button", name="show me the code").click()
         code = explorer.locator("pre")
         expect(code).to_contain_text("contrast=")
-        names = {"lm": NextTokenLM.from_pretrained(gpt2(), trained_tokenizer())}
-        exec(code.inner_text(), names)
-        torch.testing.assert_close(names["why"].scores, made.scores, rtol=0, atol=1e-12)
+        known = {"lm": NextTokenLM.from_pretrained(gpt2(), trained_tokenizer())}
+        exec(code.inner_text(), known)
+        torch.testing.assert_close(known["why"].scores, made.scores, rtol=0, atol=1e-12)
         assert problems == []

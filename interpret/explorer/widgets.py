@@ -64,6 +64,8 @@ class View:
         self.progress = ipywidgets.IntProgress(layout={"width": "10em"})
         self.stop = ipywidgets.Button(layout={"width": "7em"})
         self.status = ipywidgets.HTML(layout={"flex": "1 1 20em", "margin": "2px"})
+        work = wrapping([self.stop, self.progress, self.status])
+        work.layout.min_height = "32px"  # that of a button, so that the map does not jump when the work is done
         self.map = ipywidgets.HTML(layout=full)
         self.map.add_class("nexttoken-map")
         self.file = ipywidgets.Text("why.pdf", placeholder="where to save it", layout={"width": "13em"})
@@ -75,7 +77,7 @@ class View:
                 self.prompt,
                 wrapping([self.role, self.candidates, self.other]),
                 self.settings,
-                wrapping([self.stop, self.progress, self.status]),
+                work,
                 self.map,
                 wrapping([self.file, self.save, self.show, self.saved]),
                 self.code,

@@ -87,8 +87,8 @@ def test_it_begins_with_the_models_first_choice_and_the_likeliest(begin, tiny):
     assert explorer.answer.candidates == tiny.predict(PROMPT, 4)
     assert explorer.answer.asked == (made.target.id,)
     assert explorer.question.target is None
-    assert not explorer.working
-    assert "1 gradient," in explorer.status
+    assert not explorer.answer.working
+    assert "1 gradient," in explorer.answer.status
 
 
 def test_typing_clicking_and_choosing_change_the_answer(begin, tiny):
@@ -121,7 +121,7 @@ def test_a_token_can_be_written(begin, tiny):
     assert explorer.question.target == are
     explorer.choose(" are you there at all")
     assert explorer.wait(PATIENCE)
-    assert "tokens after this prompt" in explorer.status
+    assert "tokens after this prompt" in explorer.answer.status
     assert explorer.answer.candidates  # they can still be clicked on
 
 
@@ -195,11 +195,12 @@ def test_work_is_cancelled_between_chunks_and_leaves_the_model_alone(tiny, untou
         explorer = begin()
         explorer.change(method=SLOW)
         until(lambda: explorer.answer.done > 0)
-        assert explorer.working
-        assert "of at most 2000 gradients" in explorer.status
+        assert explorer.answer.working
+        assert "of at most 2000 gradients" in explorer.answer.status
         explorer.cancel()
         assert explorer.wait(PATIENCE)
-        assert (explorer.status, explorer.answer.attribution, explorer.working) == ("cancelled", None, False)
+        answer = explorer.answer
+        assert (answer.status, answer.attribution, answer.working) == ("cancelled", None, False)
         with pytest.raises(ValueError, match="no map to save"):
             explorer.save("why.pdf")
         explorer.change(method=FAST)
@@ -242,18 +243,18 @@ def test_errors_are_said_in_words(begin, monkeypatch):
     ):
         explorer.change(**wrong)
         assert explorer.wait(PATIENCE)
-        assert words in explorer.status
+        assert words in explorer.answer.status
         assert words in repr(explorer)
         assert explorer.answer.attribution is None
-        assert not explorer.working
+        assert not explorer.answer.working
     monkeypatch.setattr("interpret.explorer.state.attribute", lambda *_, **__: 1 / 0)
     explorer.change(method=FAST)
     assert explorer.wait(PATIENCE)
-    assert explorer.status == "division by zero"
+    assert explorer.answer.status == "division by zero"
     monkeypatch.setattr("interpret.explorer.state.attribute", lambda *_, **__: {}["<b>"])
     explorer.again()
     assert explorer.wait(PATIENCE)
-    assert explorer.status == "KeyError: '<b>'"
+    assert explorer.answer.status == "KeyError: '<b>'"
     assert "&lt;b&gt;" in explorer._repr_html_()
     assert isinstance(explorer.answer.error, KeyError)  # to be raised, with its traceback
 
@@ -264,7 +265,7 @@ def test_an_objective_that_is_not_finite_is_said_in_words(tokenizer):
     with torch.no_grad():
         model.transformer.ln_f.weight.fill_(float("nan"))
     explorer = explore(lm, PROMPT, " are", FAST)
-    assert "nan at point 1" in explorer.status
+    assert "nan at point 1" in explorer.answer.status
     assert isinstance(explorer.answer.error, FloatingPointError)
 
 
@@ -390,7 +391,7 @@ def test_no_work_is_done_while_a_cell_runs(begin, tiny, monkeypatch):
     tiny.train()
     try:
         explorer = begin(method=SLOW)
-        assert explorer.working  # the cell did not wait
+        assert explorer.answer.working  # the cell did not wait
         seen = []
         until(lambda: explorer.answer.done > 0)
         shell.run_cell(lambda: seen.append((explorer.background.running, tiny.training, torch.manual_seed(7))))
@@ -512,7 +513,7 @@ def test_the_button_cancels_and_runs_again(view):
     assert view.explorer.wait(PATIENCE)
     view.stop.click()
     until(lambda: view.progress.value > 0)
-    assert view.explorer.working
+    assert view.explorer.answer.working
 
 
 def test_a_notebook_that_is_only_read_shows_the_map(begin, monkeypatch):

@@ -9,14 +9,18 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from html import unescape
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import urlopen
 
 import nbformat
 import pytest
+import torch
 
 from interpret import Attribution
+from nexttoken import NextTokenLM
+from tests.conftest import gpt2, trained_tokenizer
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium")
@@ -111,64 +115,62 @@ def opened(address, width=1200, height=900):
             browser.close()
 
 
-def the_map(page):
-    """The map that is shown, once the work is done."""
-    page.locator(".nexttoken-explorer").get_by_role("button", name="cancel").wait_for(state="hidden")
-    return page.locator(".nexttoken-map .widget-html-content").inner_html()
-
-
-def as_shown(page, html):
-    """A fragment as the browser writes it."""
-    return page.evaluate(
-        "html => { const box = document.createElement('div'); box.innerHTML = html; return box.innerHTML }", html
-    )
-
-
-def until_it_changes(page, before):
-    """The map, once it is another one."""
-    end = time.monotonic() + PATIENCE
-    while (now := the_map(page)) == before or not now:
-        assert time.monotonic() < end, page.locator(".nexttoken-explorer").inner_text()
-        time.sleep(0.1)
-    return now
+def press(explorer):
+    """Press the first next token that has no role yet; gives the token as it stands on its button."""
+    button = explorer.locator("button", has_text=re.compile(r"^'")).first
+    token = re.match("'.*'", button.inner_text())[0]
+    button.click()
+    return token
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the path; install it to drive JupyterLab")
 @pytest.mark.skipif(find_spec("jupyterlab") is None, reason="jupyterlab is not installed")
 def test_the_explorer_is_driven_in_jupyterlab(tmp_path):
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=1000 * PATIENCE)
     with jupyterlab(tmp_path, TINY) as address, opened(address) as page:
         problems = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         explorer = page.locator(".nexttoken-explorer")
-        first = until_it_changes(page, "")
+        title, text = explorer.locator(".nexttoken-map .title"), explorer.locator(".nexttoken-map .text")
+        expect(text).to_have_text("The keys to the cabinet")
         prompt = explorer.locator("textarea")
         prompt.fill("")
-        explorer.get_by_role("alert").get_by_text("the prompt is empty").wait_for()
+        expect(explorer.get_by_role("alert")).to_have_text("the prompt is empty; give at least one character")
+        expect(text).to_have_count(0)
         prompt.press_sequentially("The cats near the dog", delay=20)
-        typed = until_it_changes(page, first)
-        assert "keys" in first
-        assert "keys" not in typed
+        expect(text).to_have_text("The cats near the dog")
 
-        explorer.locator("button", has_text=re.compile(r"^'")).first.click()
-        clicked = until_it_changes(page, typed)
+        explorer.get_by_placeholder("another token").press_sequentially(" are")
+        page.keyboard.press("Enter")
+        expect(title).to_contain_text("' are' (p = ")
+
+        target = press(explorer)
+        expect(title).to_contain_text(f"{target} (p = ")
         explorer.get_by_role("button", name="foil").click()
-        explorer.locator("button", has_text=re.compile(r"^'")).first.click()
-        contrasted = until_it_changes(page, clicked)
-        assert explorer.locator("button", has_text="✓ '").count() == 1
-        assert explorer.locator("button", has_text="≠ '").count() == 1
+        foil = press(explorer)
+        expect(title).to_contain_text(f"rather than {foil} (p = ")
+        expect(explorer.locator("button", has_text="✓ '")).to_contain_text([target])
+        expect(explorer.locator("button", has_text="≠ '")).to_contain_text([foil])
 
-        file = explorer.locator("input[type=text]").last
+        file = explorer.get_by_placeholder("where to save it")
         file.fill("why.json")
         file.press("Tab")  # to the button beside it, by the keyboard
         page.keyboard.press("Space")
-        explorer.get_by_text("saved why.json").wait_for()
+        expect(explorer.get_by_text("saved why.json")).to_be_visible()
         made = Attribution.load(tmp_path / "notebooks" / "why.json")
         assert made.prompt == "The cats near the dog"
-        assert as_shown(page, made.html()) == contrasted
-        assert len(made.target.foils) == 1
+        assert [repr(made.target.text), *(repr(each.text) for each in made.target.foils)] == [target, foil]
+        shown = explorer.locator(".nexttoken-map .piece").evaluate_all("pieces => pieces.map(piece => piece.title)")
+        pieces = re.findall(r'class="piece[^"]*" title="([^"]*)"', made.html())
+        assert shown == [unescape(piece) for piece in pieces]  # every score
+
         explorer.get_by_role("button", name="show me the code").click()
-        code = explorer.locator("pre").last.inner_text()
-        assert "contrast=" in code
-        assert "The cats near the dog" in code
+        code = explorer.locator("pre")
+        expect(code).to_contain_text("contrast=")
+        known = {"lm": NextTokenLM.from_pretrained(gpt2(), trained_tokenizer())}
+        exec(code.inner_text(), known)
+        torch.testing.assert_close(known["why"].scores, made.scores, rtol=0, atol=1e-12)
         assert problems == []

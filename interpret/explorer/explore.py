@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from interpret.explain import chosen
-from interpret.explorer.state import Explorer, Question
+from interpret.explorer.question import Question
+from interpret.explorer.state import Explorer
 from interpret.methods.method import Method
 from nexttoken import NextTokenLM
 from nexttoken.target import TokenLike

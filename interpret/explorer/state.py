@@ -1,4 +1,4 @@
-"""What the explorer knows: the question as it stands, and what has been found out about it so far."""
+"""What the explorer does: the question is changed, the answer worked out, and who listens is told."""
 
 from __future__ import annotations
 
@@ -6,66 +6,20 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from interpret.attribution import Attribution
 from interpret.explain import attribute
 from interpret.explorer.background import Background, Cancelled
 from interpret.explorer.call import call
-from interpret.methods.integrated_gradients import IntegratedGradients
-from interpret.methods.method import Method
+from interpret.explorer.question import Answer, Question
 from interpret.targets import candidates_of
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.target import TokenLike
 
 A_SIGN = 0.1  # seconds between two signs of progress
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked: why this next token after this prompt, rather than those, by this method?
-
-    Attributes:
-        prompt: the text.
-        target: the next token that is explained, as text or id; None for the model's first choice.
-        foils: what it is contrasted with.
-        method: how.
-    """
-
-    prompt: str = ""
-    target: TokenLike | None = None
-    foils: tuple[TokenLike, ...] = ()
-    method: Method = field(default_factory=IntegratedGradients)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What has been found out about a question.
-
-    Attributes:
-        candidates: the most probable next tokens, and those that were chosen; of an older prompt until they are known.
-        asked: the ids of the target and its foils, once they are found among the model's tokens.
-        attribution: the scores; None until they are known.
-        error: why there are none.
-        warnings: what was warned of on the way.
-        code: Python that gives the same scores.
-        most: how many gradients they take at most; None until that is known.
-        done: how many have been taken.
-        seconds: how long it took.
-    """
-
-    candidates: tuple[Target, ...] = ()
-    asked: tuple[int, ...] = ()
-    attribution: Attribution | None = None
-    error: BaseException | None = None
-    warnings: tuple[str, ...] = ()
-    code: str = ""
-    most: int | None = None
-    done: int = 0
-    seconds: float = 0.0
 
 
 class Explorer:
@@ -135,13 +89,8 @@ class Explorer:
 
     def cancel(self) -> None:
         """Stop working; takes effect when the gradients that are being computed are done."""
-        if self.working:
+        if self.answer.working:
             self.refuse(Cancelled("cancelled"))
-
-    @property
-    def working(self) -> bool:
-        """Whether there is an answer to come."""
-        return self.answer.attribution is None and self.answer.error is None
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing is left to do, at most so many seconds; whether that is so."""
@@ -222,19 +171,6 @@ class Explorer:
     # Showing
 
     @property
-    def status(self) -> str:
-        """How far it is, in words."""
-        answer = self.answer
-        if answer.error is not None:
-            return in_words(answer.error)
-        if answer.attribution is None:
-            return "working" if answer.most is None else f"{answer.done} of at most {answer.most} gradients"
-        made = answer.attribution
-        spent = f"{counted(made.gradients_spent, 'gradient')}, {counted(made.forwards_spent, 'forward pass', 'es')}"
-        spent += f", {answer.seconds:.1f} s"
-        return "; ".join(filter(None, [made.gap_text or "no completeness gap: it makes no such promise", spent]))
-
-    @property
     def widget(self) -> Any:
         """The widgets. Raises ImportError, saying what to install, where ipywidgets is missing."""
         if self.made is None:
@@ -245,7 +181,7 @@ class Explorer:
 
     def _repr_html_(self) -> str:
         made = self.answer.attribution
-        return f"<p>{escape(self.status)}</p>" if made is None else made.html()
+        return f"<p>{escape(self.answer.status)}</p>" if made is None else made.html()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         static = {"text/plain": repr(self), "text/html": self._repr_html_()}
@@ -256,15 +192,4 @@ class Explorer:
 
     def __repr__(self) -> str:
         made = self.answer.attribution
-        return f"Explorer of {self.question.prompt!r}: {self.status if made is None else made!r}"
-
-
-def counted(count: int, name: str, plural: str = "s") -> str:
-    """So many of something."""
-    return f"{count} {name}{'' if count == 1 else plural}"
-
-
-def in_words(error: BaseException) -> str:
-    """What an error says; its type as well, unless it is one that is meant to be read."""
-    readable = isinstance(error, (ValueError, OSError, ArithmeticError, MemoryError, ImportError, Cancelled))
-    return str(error) if readable and str(error) else f"{type(error).__name__}: {error}"
+        return f"Explorer of {self.question.prompt!r}: {self.answer.status if made is None else made!r}"

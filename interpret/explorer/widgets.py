@@ -64,9 +64,11 @@ class View:
         self.progress = ipywidgets.IntProgress(layout={"width": "10em"})
         self.stop = ipywidgets.Button(layout={"width": "7em"})
         self.status = ipywidgets.HTML(layout={"flex": "1 1 20em", "margin": "2px"})
+        work = wrapping([self.stop, self.progress, self.status])
+        work.layout.min_height = "32px"  # that of a button, so that the map does not jump when the work is done
         self.map = ipywidgets.HTML(layout=full)
         self.map.add_class("nexttoken-map")
-        self.file = ipywidgets.Text("why.pdf", layout={"width": "13em"})
+        self.file = ipywidgets.Text("why.pdf", placeholder="where to save it", layout={"width": "13em"})
         self.save = ipywidgets.Button(description="save figure", layout={"width": "8em"})
         self.show = ipywidgets.ToggleButton(description="show me the code", layout={"width": "11em"})
         self.saved, self.code = ipywidgets.HTML(), ipywidgets.HTML(layout=full)
@@ -75,7 +77,7 @@ class View:
                 self.prompt,
                 wrapping([self.role, self.candidates, self.other]),
                 self.settings,
-                wrapping([self.stop, self.progress, self.status]),
+                work,
                 self.map,
                 wrapping([self.file, self.save, self.show, self.saved]),
                 self.code,
@@ -87,7 +89,7 @@ class View:
         self.prompt.observe(self.on_prompt, "value")
         self.other.observe(self.on_other, "value")
         self.method.observe(self.on_method, "value")
-        self.stop.on_click(lambda button: explorer.cancel() if explorer.working else explorer.again())
+        self.stop.on_click(lambda button: explorer.cancel() if explorer.answer.working else explorer.again())
         self.save.on_click(self.on_save)
         self.show.observe(lambda change: self.draw(), "value")
         explorer.listeners.append(self.draw)
@@ -143,18 +145,18 @@ class View:
     def draw(self) -> None:
         """Show the state as it is; what is shown already is not sent again."""
         with self.lock:
-            explorer, answer = self.explorer, self.explorer.answer
+            answer = self.explorer.answer
             self.draw_question()
             self.draw_candidates()
             self.progress.max, self.progress.value = answer.most or 1, answer.done
-            self.progress.layout.display = None if explorer.working else "none"
+            self.progress.layout.display = None if answer.working else "none"
             self.stop.layout.display = None if answer.attribution is None else "none"
-            self.stop.description = "cancel" if explorer.working else "run again"
+            self.stop.description = "cancel" if answer.working else "run again"
             if answer.error is not None:
-                self.status.value = note("alert", "#d32f2f", explorer.status)
+                self.status.value = note("alert", "#d32f2f", answer.status)
             else:
                 warned = "".join(note("note", "#f9a825", text) for text in answer.warnings)
-                self.status.value = f'<div style="line-height:1.5">{escape(explorer.status)}</div>{warned}'
+                self.status.value = f'<div style="line-height:1.5">{escape(answer.status)}</div>{warned}'
             if answer.attribution is not None:
                 self.last = answer.attribution.html()
                 self.map.value = self.last

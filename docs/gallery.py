@@ -1,12 +1,18 @@
 """The gallery: `make gallery` draws all pictures of docs/gallery.md and writes the page, each with its code.
 
-To add a picture, add a function to PICTURES: its name is the file's, its docstring title and caption.
+To add a picture, add a function to PICTURES: its name is the file's, its docstring title and caption. It returns a
+figure, or the path of a page, which is photographed in Chromium.
 """
 
 import inspect
+import os
 import re
+import shutil
+import tempfile
 import textwrap
 from pathlib import Path
+
+import matplotlib.pyplot as plt
 
 from interpret import (
     CONVENTIONS,
@@ -22,18 +28,23 @@ from interpret import (
     attribute,
     attribute_continuation,
     compare,
+    explore,
+    page,
 )
 from nexttoken import NextTokenLM
 
-PAGE = Path(__file__).parent / "gallery.md"
-IMAGES = Path(__file__).parent / "images"
-DOTS_PER_INCH = 120
+HERE = Path(__file__).resolve().parent
+PAGE = HERE / "gallery.md"
+IMAGES = HERE / "images"
+DOTS_PER_INCH = 110
 HEAD = """# Gallery
 
 What questions look like when they are answered. Each picture is made by the few lines under it, with the small model
 that is bundled, and `make gallery` makes them all again. They begin with
 
 ```python
+import matplotlib.pyplot as plt
+
 from interpret import *
 from nexttoken import NextTokenLM
 
@@ -53,7 +64,8 @@ def rather_than(lm):
 def methods(lm):
     """One prediction by four methods
 
-    They answer four questions, so they have four units and four scales. The last one adds up, up to the gap it names.
+    Three are in nats and share a scale: where the model is all but sure, single gradients are next to nothing. Only the
+    last one adds up, up to the gap it names.
     """
     prompt = "When Mary and John went to the store, John gave a drink to"
     four = [VanillaGradient(), GradientTimesInput(), SmoothGrad(), IntegratedGradients()]
@@ -76,6 +88,25 @@ def baselines(lm):
     return aligned([attribute(lm, prompt, " are", each, contrast=" is") for each in starts.values()], list(starts))
 
 
+def bars(lm):
+    """How sure is each score?
+
+    Methods that sample give each score a standard error: *keys* speaks for the plural, *door* may say nothing at all.
+    """
+    prompt = "The keys to the cabinet near the door"
+    return attribute(lm, prompt, " are", SmoothGrad(GradientTimesInput(), samples=30), contrast=" is").bars(width=5)
+
+
+def path(lm):
+    """Why fixed steps are not enough
+
+    The objective on the way from the baseline to the prompt. It falls, climbs and all but jumps; equal steps would
+    step over that. Here points gather where the scores would otherwise miss the change.
+    """
+    prompt = "The keys to the cabinet near the door"
+    return attribute(lm, prompt, " are", IntegratedGradients(), contrast=" is").path_plot()
+
+
 def one_gradient(lm):
     """What one gradient says
 
@@ -95,7 +126,7 @@ def libraries(lm):
     prompt = "The capital of France is"
     chosen = [each for each in CONVENTIONS if each.kind == "gradient x input"]
     rows = [attribute(lm, prompt, " Paris", each) for each in (*chosen, IntegratedGradients())]
-    return aligned(rows, [f"{row.method.partition('(')[0]} ({row.unit})" for row in rows])
+    return aligned(rows, [row.method.partition(" (")[0].partition("(")[0] for row in rows])
 
 
 def pronoun(lm):
@@ -137,6 +168,26 @@ def chat(lm):
     return compare([why.totals("message"), why.totals("sentence"), why.totals("word")])
 
 
+def dark(lm):
+    """In a dark style
+
+    Figures take matplotlib's settings: fonts, sizes, and a dark background, on which strong scores are the light ones.
+    """
+    with plt.style.context("dark_background"):
+        return attribute(lm, "The capital of Italy is", " Rome", contrast=" Paris").heatmap()
+
+
+def page_of_html(lm):
+    """A page to hand around
+
+    One file that works offline: the reader chooses a method and goes along the text. Written by
+    [`page`](html.md).
+    """
+    prompt = "My sister lives with my uncle. Every morning"
+    three = [IntegratedGradients(), GradientTimesInput(), VanillaGradient()]
+    return page([attribute(lm, prompt, " she", method, contrast=" he") for method in three], "why.html")
+
+
 def span(lm):
     """By a part of the prompt only
 
@@ -146,32 +197,69 @@ def span(lm):
     return attribute(lm, few_shot, " blue", span="red|yellow|green").heatmap()
 
 
-PICTURES = (rather_than, methods, baselines, one_gradient, libraries, pronoun, candidates, continuation, chat, span)
+def explorer(lm):
+    """Ask in a notebook
+
+    Type a prompt, click on a next token and on a foil, and see why; *show me the code* prints the call.
+    [The explorer](explorer.md) runs in JupyterLab, Jupyter Notebook and VS Code.
+    """
+    return explore(lm, "The keys to the cabinet near the door")
 
 
-def page():
+PICTURES = (
+    rather_than, bars, methods, path, baselines, one_gradient, libraries, pronoun, candidates, continuation, chat, span,
+    dark, page_of_html,
+)  # fmt: skip
+WINDOW = {"width": 860, "height": 400}  # of the page's photograph, in pixels of the page
+CHROMIUM = shutil.which("chromium")
+SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+def whole():
     """The gallery's Markdown: for each picture its title, the image, the caption and the code."""
-    return "\n".join([HEAD, *map(section, PICTURES)])
+    drawn = [section(picture, f"gallery_{picture.__name__}.png") for picture in PICTURES]
+    return "\n".join([HEAD, *drawn, section(explorer, "explorer.png")])
 
 
-def section(picture):
+def section(picture, image):
     """One picture's part of the page."""
     title, _, caption = inspect.getdoc(picture).partition("\n\n")
     code = textwrap.dedent(re.sub(r'^def .*?""".*?"""\n', "", inspect.getsource(picture), flags=re.S))
-    code = re.sub(r"^return (?=\S)", "figure = ", code, flags=re.M)
+    code = re.sub(r"^return (?=page|explore)", "", code, flags=re.M)
+    code = re.sub(r"^( *)return (?=\S)", r"\1figure = ", code, flags=re.M)
     alt = title.replace('"', "'")
-    return f"## {title}\n\n![{alt}](images/gallery_{picture.__name__}.png)\n\n{caption}\n\n```python\n{code}```\n"
+    return f"## {title}\n\n![{alt}](images/{image})\n\n{caption}\n\n```python\n{code}```\n"
+
+
+def photograph(document, path):
+    """What Chromium shows of a page."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        window = browser.new_page(viewport=WINDOW)
+        window.goto(document.resolve().as_uri())
+        window.screenshot(path=path, full_page=True)
+        browser.close()
 
 
 def main():
-    """Draw all pictures and write the page."""
+    """Draw all pictures and write the page. Without Chromium, the photograph of the page stays as it is."""
     lm = NextTokenLM.from_pretrained()
     for picture in PICTURES:
         path = IMAGES / f"gallery_{picture.__name__}.png"
-        picture(lm).savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+        made = picture(lm)
+        if not isinstance(made, Path):
+            made.savefig(path, dpi=DOTS_PER_INCH)
+        elif CHROMIUM:
+            photograph(made, path)
+        else:
+            print("chromium is not installed, so this is the old picture:")
         print(path.name, path.stat().st_size)
-    PAGE.write_text(page())
+    PAGE.write_text(whole())
 
 
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # where pages are written
+        main()

@@ -106,6 +106,7 @@ def test_a_reader_finds_what_is_searched_without_a_server_or_a_network(site):
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto((site / "index.html").as_uri())
+        page.get_by_text("Type to start searching").wait_for(state="attached")  # what is typed before is lost
         page.locator("input[name=query]").fill("certified")
         page.locator(".md-search-result__link").first.wait_for()
         found = [link.get_attribute("href") for link in page.locator(".md-search-result__link").all()]

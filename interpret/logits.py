@@ -45,10 +45,8 @@ class Logits:
         with torch.no_grad(), lm.at_rest():
             self.every = lm.embed({"input_ids": self.input_ids}).detach()
         self.embeddings: Float[Tensor, "token dim"] = precise(self.every[0, self.moving])
-        self.kept: tuple[int, Any] = (
-            0,
-            None,
-        )  # how many tokens at the beginning need not run, and what is kept of them
+        # How many tokens at the beginning need not run, and what is kept of them.
+        self.kept: tuple[int, Any] = (0, None)
         self.may_keep, self.points_seen = min(self.moving) >= FEWEST_KEPT, 0
 
     def __call__(self, points: Float[Tensor, "point token dim"]) -> Float[Tensor, "point place vocab"]:

@@ -1,7 +1,6 @@
 """The page in a real browser: read, explored, chosen from, copied and printed, without a request or a complaint."""
 
 import dataclasses
-import shutil
 
 import pytest
 import torch
@@ -13,19 +12,13 @@ from interpret.views.html import html
 from interpret.views.markup import shades
 from interpret.views.visible import visible
 from nexttoken import Message, Target
+from tests import chromium
 from tests.test_page import ATTACKS, attacked
 from tests.test_views import UGLY, grid, made
 
-CHROMIUM = shutil.which("chromium")
-OPTIONS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 SCREEN, PHONE = {"width": 1000, "height": 700}, {"width": 375, "height": 700}
 AA = 4.5  # WCAG 2.1, level AA: the least contrast of text
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed, so no page was opened; on Debian: apt-get install chromium"
-)
+pytestmark = chromium.needed
 
 # The contrast's two colours for every element with text of its own: ink, and the first opaque background behind it.
 INKS = """() => {
@@ -47,7 +40,7 @@ INKS = """() => {
 def browser():
     """One browser for all that is opened here."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        browser = chromium.launched(playwright)
         yield browser
         browser.close()
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,14 +19,10 @@ import torch
 
 from interpret import Attribution
 from nexttoken import NextTokenLM
+from tests import chromium
 from tests.conftest import gpt2, trained_tokenizer
 
 ROOT = Path(__file__).parent.parent
-CHROMIUM = shutil.which("chromium")
-BROWSER_OPTIONS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 TOKEN = "a-token-for-the-test"  # of a server that only this machine can reach, for a minute
 PATIENCE = 120  # seconds, on a busy machine
 QUIET = {  # settings of JupyterLab under which it asks nobody for anything
@@ -36,6 +31,7 @@ QUIET = {  # settings of JupyterLab under which it asks nobody for anything
 TINY = """
 from interpret import explore
 from nexttoken import NextTokenLM
+from tests import chromium
 from tests.conftest import gpt2, trained_tokenizer
 
 lm = NextTokenLM.from_pretrained(gpt2(), trained_tokenizer())
@@ -102,7 +98,7 @@ def opened(address, width=1200, height=900):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=BROWSER_OPTIONS)
+        browser = chromium.launched(playwright)
         try:
             page = browser.new_page(viewport={"width": width, "height": height})
             page.set_default_timeout(1000 * PATIENCE)
@@ -124,7 +120,7 @@ def press(explorer):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the path; install it to drive JupyterLab")
+@chromium.needed
 @pytest.mark.skipif(find_spec("jupyterlab") is None, reason="jupyterlab is not installed")
 def test_the_explorer_is_driven_in_jupyterlab(tmp_path):
     from playwright.sync_api import expect

@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import shutil
 import subprocess
 import sys
 from html import unescape
@@ -13,10 +12,10 @@ import pytest
 
 import interpret
 import nexttoken
+from tests import chromium
 
 ROOT = Path(__file__).parent.parent
 PATIENCE, A_MOMENT = 30, 500  # times, and milliseconds
-CHROMIUM = shutil.which("chromium")
 LOADS = {
     "href": ("link",),
     "src": ("script", "img", "iframe", "source", "video", "audio", "embed"),
@@ -94,14 +93,13 @@ def test_formulas_are_shown_as_they_are_written(site):
         assert formula in text
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed, so no page was opened")
+@chromium.needed
 def test_a_reader_finds_what_is_searched_without_a_server_or_a_network(site):
     from playwright.sync_api import sync_playwright
 
-    switches = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     asked, said = [], []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=switches.split())
+        browser = chromium.launched(playwright)
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: said.append(message.text))

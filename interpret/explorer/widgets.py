@@ -21,6 +21,7 @@ from interpret.methods.method import Method
 from interpret.views.colour import AGAINST, FOR, ink, to_hex
 from interpret.views.visible import visible
 from nexttoken import Target
+from nexttoken.target import TokenLike
 
 TYPING = 0.4  # seconds without a key or a click after which work begins
 NOTE = '<div role="{role}" style="border-left:4px solid {colour};padding:0 .6em;line-height:1.5">{text}</div>'
@@ -104,14 +105,17 @@ class View:
 
     def on_candidate(self, place: int) -> None:
         """A candidate was clicked on."""
-        token = self.explorer.answer.candidates[place].id
-        (self.explorer.choose if self.role.value == "target" else self.explorer.oppose)(token)
+        self.take(self.explorer.answer.candidates[place].id)
 
     def on_other(self, change: Any) -> None:
         """Another token was written."""
         token, self.other.value = self.other.value, ""
         if token:
-            (self.explorer.choose if self.role.value == "target" else self.explorer.oppose)(token)
+            self.take(token)
+
+    def take(self, token: TokenLike) -> None:
+        """A token is the target or a foil from now on, as the toggle says."""
+        (self.explorer.choose if self.role.value == "target" else self.explorer.oppose)(token)
 
     def on_method(self, change: Any) -> None:
         """Another method was chosen."""

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 
 from interpret.attribution import Attribution
 from interpret.views.canvas import POINTS_PER_INCH, Canvas, Sheet
-from interpret.views.caption import Heading, kind_of, legend, meaning, scales
+from interpret.views.caption import Heading, kind_of, legend, meaning, scales, written
 from interpret.views.colour import ink
 from interpret.views.colour_bar import SLIT, ColourBar
 from interpret.views.columns import Column, columns
 from interpret.views.fonts import drawable, shortened, text_width, wrapped
 from interpret.views.visible import visible
 
-SIZE, NUMBER_SIZE = 9.0, 8.0
+SIZE, NUMBER_SIZE, DIGITS = 9.0, 8.0, 2
 WORDS, ROW, LABEL_LINE = 15.0, 17.0, 10.5  # the heights of the words above, a row, and a line of its label, in units
 GAP, NARROWEST = 8.0, 34.0  # the space about a word, and the narrowest column
 FOOT = 2.2  # the slit's distance from the lower edge
@@ -114,7 +114,7 @@ class Cells:
                     number = score if isinstance(score, float) else 0.0
                     background = page.colour(number, self.limits[kind_of(each)], each.signed, score == "held")
                     canvas.block(x, y, width, height, background, page.background)
-                    text = score if isinstance(score, str) else written(score, each.signed)
+                    text = score if isinstance(score, str) else written(score, each.signed, DIGITS)
                     middle = y + height / 2 + NUMBER_SIZE * 0.36
                     canvas.write(x + width / 2, middle, text, NUMBER_SIZE, shade=ink(background), ha="center")
                     if each.signed and number < 0:
@@ -122,11 +122,6 @@ class Cells:
                 y += height
             x += width
         canvas.slits(slits, SLIT)
-
-
-def written(score: float, signed: bool) -> str:
-    """A score with two digits."""
-    return f"{score:{'+' if signed and score else ''}.2g}".replace("-", "−")
 
 
 def meanings(attributions: Sequence[Attribution], names: Sequence[str]) -> list[str]:

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interpret.attribution import Attribution
-from interpret.views.canvas import POINTS_PER_INCH, Page, root
-from interpret.views.caption import meaning
-from interpret.views.chart import WIDTH, Chart, points
+from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Page, root
+from interpret.views.caption import meaning, written
+from interpret.views.chart import Chart, points
 from interpret.views.colour import AGAINST, AGAINST_DARK, FOR, FOR_DARK, STRENGTH, STRENGTH_DARK, Colour, is_dark
 from interpret.views.fonts import drawable, font, shortened, text_width, wrapped
 from interpret.views.visible import visible
@@ -22,6 +22,7 @@ THICK = 0.72  # a bar's share of its row
 LONGEST, MOST_LINES = 160.0, 3  # of a label: points at the default font size, and lines
 LABELS_SHARE = 0.4  # of a figure's width, at most
 LABEL_GAP, NUMBER_GAP = 7.0, 3.0  # in points
+DIGITS = 3  # of numbers
 NUMBER = 0.85  # the size of numbers, in sizes of the labels
 SMALLEST = 4.5  # the size of a label in low axes, in points
 WHISKER, CAP = 0.8, 1.6
@@ -100,7 +101,7 @@ def chosen(attribution: Attribution, top: int) -> tuple[list[int], str]:
     others = [float(attribution.scores[place]) for place in moved if place not in set(strongest)]
     note = f"the {len(strongest)} strongest of {len(moved)} with a score"
     if attribution.signed and others:
-        note += f" (the others add up to {written(sum(others), True)})"
+        note += f" (the others add up to {written(sum(others), True, DIGITS)})"
     return strongest, note
 
 
@@ -117,7 +118,7 @@ def number_ends(
     chart: Chart, attribution: Attribution, places: list[int], reach: list[tuple[float, float]], size: float
 ) -> None:
     """Write each score at the end of its bar, and make the axis long enough for it."""
-    texts = ["held" if attribution.held[place] else written(score, attribution.signed)
+    texts = ["held" if attribution.held[place] else written(score, attribution.signed, DIGITS)
              for place, (score, _) in zip(places, reach, strict=True)]  # fmt: skip
     room = max(text_width(text, size) for text in texts) + 2 * NUMBER_GAP
     low = min([0.0, *(score - error for score, error in reach)])
@@ -149,8 +150,3 @@ def bar_colour(page: Page, score: float, signed: bool) -> Colour:
         (STRENGTH, STRENGTH_DARK) if not signed else (FOR, FOR_DARK) if score >= 0 else (AGAINST, AGAINST_DARK)
     )
     return (dark if is_dark(page.background) else light)[2]
-
-
-def written(score: float, signed: bool) -> str:
-    """A score with three digits."""
-    return f"{score:{'+' if signed and score else ''}.3g}".replace("-", "−")

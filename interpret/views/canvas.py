@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.transforms import Affine2D
 
 from interpret.saved import Saved
-from interpret.views.colour import Colour, colour, contrast, held_colour, ink, neutral, pale_ink
+from interpret.views.colour import READABLE, Colour, colour, contrast, held_colour, ink, neutral, pale_ink
 from interpret.views.figure import ResultFigure
 from interpret.views.fonts import MeasuredText, font
 
@@ -25,7 +25,7 @@ POINTS_PER_INCH = 72
 FONT_SIZE = 10.0  # matplotlib's default, at which lengths are in points; they grow with rcParams["font.size"]
 MARGIN = 10.0
 SLACK = 2.0  # what axes may lose in points before it is worth a warning
-MUTED = 4.6  # the contrast that second-rank text keeps with the page
+WIDTH = 6.5  # of a figure in inches
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Page:
     def muted(self) -> Colour:
         """Ink for what comes second."""
         back = self.background
-        return pale_ink(back) if contrast(self.ink, back) > MUTED else self.ink
+        return pale_ink(back) if contrast(self.ink, back) > READABLE else self.ink
 
     def colour(self, score: float, limit: float, signed: bool, held: bool = False) -> Colour:
         """The colour of a score on a scale that ends at `limit`, or of a piece that was held."""
@@ -81,8 +81,7 @@ class Sheet:
     """
 
     def __init__(self, width: float | None, ax: Axes | None):
-        if width is not None and ax is not None:
-            raise ValueError("give either a width or an axes, which has its own")
+        check_one(width, ax)
         self.ax, self.page = ax, Page.of(ax)
         self.margin = MARGIN if ax is None else 0.0
         if ax is not None:
@@ -187,6 +186,12 @@ class Keeper(Artist):
                 "was drawn into them: draw it after everything else in the figure",
                 stacklevel=2,
             )
+
+
+def check_one(width: float | None, ax: Axes | None) -> None:
+    """Raise ValueError if there are both a width and an axes."""
+    if width is not None and ax is not None:
+        raise ValueError("give either a width or an axes, which has its own")
 
 
 def size_of(axes: Axes) -> tuple[float, float]:

@@ -41,6 +41,11 @@ class Heading:
             top += NOTE_LINE
 
 
+def written(score: float, signed: bool, digits: int) -> str:
+    """A score with so many digits; with its sign, if scores have one."""
+    return f"{score:{'+' if signed and score else ''}.{digits}g}".replace("-", "−")
+
+
 def meaning(*attributions: Attribution) -> str:
     """What scores on one scale mean: their unit, what they are parts of, and which way positive ones point."""
     quantities = ", ".join(dict.fromkeys(each.quantity for each in attributions))

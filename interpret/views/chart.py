@@ -8,12 +8,11 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.transforms import ScaledTranslation
 
 from interpret.attribution import Attribution
-from interpret.views.canvas import MARGIN, POINTS_PER_INCH, Page, root, size_of
+from interpret.views.canvas import MARGIN, POINTS_PER_INCH, WIDTH, Page, check_one, root, size_of
 from interpret.views.caption import NOTE_LINE, NOTE_SIZE, TITLE_LINE, TITLE_SIZE, Heading
 from interpret.views.figure import ResultFigure
 from interpret.views.fonts import MeasuredText, wrapped
 
-WIDTH = 6.5  # of a figure in inches
 LEAST = 40.0  # the narrowest plot, in points
 TICKS, AXIS_LINE = 18.0, 1.25  # below the plot: room for ticks in points; lines of the axis' label, in sizes
 
@@ -33,8 +32,7 @@ class Chart:
         width: float | None, ax: Axes | None,
     ):  # fmt: skip
         """Make room for a plot `height` points high, with `left` points for the labels on its left."""
-        if width is not None and ax is not None:
-            raise ValueError("give either a width or an axes, which has its own")
+        check_one(width, ax)
         self.page = Page.of(ax)
         unit, label_size = self.page.unit, points(rcParams["axes.labelsize"])
         if ax is not None:

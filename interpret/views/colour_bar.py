@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from matplotlib.colors import LinearSegmentedColormap
 
 from interpret.views.canvas import Canvas
-from interpret.views.caption import NOTE_LINE, NOTE_SIZE
+from interpret.views.caption import NOTE_LINE, NOTE_SIZE, written
 from interpret.views.colour import colour
 from interpret.views.fonts import text_width, wrapped
 
 BAR_WIDTH, BAR_HEIGHT = 150.0, 7.0  # in units
 ABOVE, BELOW = 4.0, 12.0  # the room between the text above and the bar, and of the numbers below
 STEPS = 64
+DIGITS = 2  # of the numbers
 SLIT = 0.9  # the thickness of the slit that marks negative scores
+FOOT = 2.5  # its distance from the bar's lower edge, in thicknesses
 
 
 class ColourBar:
@@ -29,7 +31,7 @@ class ColourBar:
         self.limit, self.signed = limit, signed
         self.low = -limit if signed else 0.0
         self.ticks = [0.0] if limit == 0 else [self.low, 0.0, limit] if signed else [0.0, limit]
-        self.numbers = [f"{tick:.2g}".replace("-", "−") if tick else "0" for tick in self.ticks]
+        self.numbers = [written(tick, False, DIGITS) for tick in self.ticks]
         self.indent = max(text_width(number, NOTE_SIZE) for number in self.numbers) / 2
         self.width = min(BAR_WIDTH, room - 2 * self.indent)
         self.legend = [line for text in legend for line in wrapped(text, room, NOTE_SIZE)]
@@ -50,10 +52,10 @@ class ColourBar:
             for step in span
         ]
         ends = (self.low, self.limit) if self.limit > 0 else (-1.0, 1.0)
-        map = LinearSegmentedColormap.from_list("scores", shades)
-        axes.imshow([list(span)], cmap=map, aspect="auto", extent=(*ends, 0, 1))
+        colours = LinearSegmentedColormap.from_list("scores", shades)
+        axes.imshow([list(span)], cmap=colours, aspect="auto", extent=(*ends, 0, 1))
         if self.signed:
-            foot = SLIT / BAR_HEIGHT * 2.5
+            foot = FOOT * SLIT / BAR_HEIGHT
             axes.plot(
                 [self.low, 0], [foot, foot], color=page.neutral, linewidth=SLIT * page.unit, solid_capstyle="butt"
             )

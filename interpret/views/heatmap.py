@@ -10,14 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interpret.attribution import Attribution
-from interpret.views.canvas import POINTS_PER_INCH, Canvas, Page, Sheet
+from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Canvas, Page, Sheet
 from interpret.views.caption import Heading, kind_of, legend, scales, sharing
 from interpret.views.colour import Colour, ink, pale_ink, scale
 from interpret.views.colour_bar import SLIT, ColourBar
 from interpret.views.fonts import TEXT_SIZE, drawable, fit, text_width
 from interpret.views.visible import visible
 
-WIDTH = 6.5  # of a figure in inches
 NARROWEST_TEXT = 72.0  # in units
 LINE, CELL = 20.5, 18.0  # height of a line and of the colour behind it, in units
 BASELINE = 12.5  # of the text in its cell

@@ -399,3 +399,14 @@ def test_a_matrix_labels_the_template_pale():
     }
     assert (labels["<s>"].get_fontstyle(), labels["a"].get_fontstyle()) == ("italic", "normal")
     assert labels["<s>"].get_color() != labels["a"].get_color() == (0, 0, 0)
+
+
+def test_columns_are_as_wide_as_their_numbers():
+    """A tiny score is a long number; it may not run into its neighbour."""
+    figure = aligned([made(["a", " b", " c"], [1.0, -4.3e-6, -0.00054]), made(["a", " b", " c"], [-0.0016, 2.7e-5, 1])])
+    figure.draw_without_rendering()
+    texts = [text for text in figure.axes[0].texts if text.get_text().strip("+−").startswith(("0", "4", "2"))]
+    boxes = [text.get_window_extent() for text in texts]
+    assert len(boxes) == 4
+    for one in boxes:
+        assert not any(one.overlaps(other) for other in boxes if other is not one)

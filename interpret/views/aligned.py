@@ -19,7 +19,7 @@ from interpret.views.visible import visible
 
 SIZE, NUMBER_SIZE, DIGITS = 9.0, 8.0, 2
 WORDS, ROW, LABEL_LINE = 15.0, 17.0, 10.5  # the heights of the words above, a row, and a line of its label, in units
-GAP, NARROWEST = 8.0, 34.0  # the space about a word, and the narrowest column
+GAP, BESIDE, NARROWEST = 8.0, 3.0, 34.0  # the space about a word, about a number, and the narrowest column
 FOOT = 2.2  # the slit's distance from the lower edge
 WIDEST = 12.0  # of a figure that nothing else is said about, in inches
 LABELS_SHARE = 0.3  # of the width, for labels where the text has to be broken
@@ -99,7 +99,19 @@ class Cells:
     ):
         self.attributions, self.cut, self.limits = attributions, cut, limits
         self.words = [drawable(visible(column.label, edge_spaces=True)).strip() or "␣" for column in cut]
-        self.widths = [max(text_width(word, SIZE) + GAP, NARROWEST) for word in self.words]
+        self.numbers = [
+            [score if isinstance(score, str | None) else written(score, each.signed, DIGITS)
+             for each, score in zip(attributions, column.scores, strict=True)]
+            for column in cut
+        ]  # fmt: skip
+        self.widths = [
+            max(
+                text_width(word, SIZE) + GAP,
+                NARROWEST,
+                *(text_width(text or "", NUMBER_SIZE) + BESIDE for text in line),
+            )
+            for word, line in zip(self.words, self.numbers, strict=True)
+        ]
 
     def draw(self, canvas: Canvas, block: Sequence[int], left: float, top: float, heights: Sequence[float]) -> None:
         """Draw some of the columns, from `left` and `top` on."""
@@ -109,12 +121,12 @@ class Cells:
             how: dict[str, Any] = {"shade": page.muted, "fontstyle": "italic"} if column.template else {}
             canvas.write(x + width / 2, top + WORDS - 4.5, self.words[place], SIZE, ha="center", **how)
             y = top + WORDS
-            for each, score, height in zip(self.attributions, column.scores, heights, strict=True):
-                if score is not None:
+            shown = zip(self.attributions, column.scores, self.numbers[place], heights, strict=True)
+            for each, score, text, height in shown:
+                if text is not None:
                     number = score if isinstance(score, float) else 0.0
                     background = page.colour(number, self.limits[kind_of(each)], each.signed, score == "held")
                     canvas.block(x, y, width, height, background, page.background)
-                    text = score if isinstance(score, str) else written(score, each.signed, DIGITS)
                     middle = y + height / 2 + NUMBER_SIZE * 0.36
                     canvas.write(x + width / 2, middle, text, NUMBER_SIZE, shade=ink(background), ha="center")
                     if each.signed and number < 0:

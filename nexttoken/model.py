@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from nexttoken.products import FastProducts
 from nexttoken.prompt import Prompt, PromptLike
 from nexttoken.target import Target
 from nexttoken.vocabulary import Vocabulary
@@ -194,6 +195,7 @@ class NextTokenLM(nn.Module):
             with (
                 torch.inference_mode(False),
                 torch.random.fork_rng(devices=list(devices)),
+                FastProducts(),
                 without_cudnn() if self._recurrent() else contextlib.nullcontext(),
             ):
                 self.eval()

@@ -1,0 +1,87 @@
+"""Products of states and weights in float32, by whichever of torch's two libraries is faster on this processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+PLAIN = (Tensor, nn.Parameter)
+
+
+class FastProducts(TorchFunctionMode):
+    """Within this context, linear layers with frozen weights in float32 are computed by oneDNN where MKL is slower.
+
+    Torch computes them by MKL, which on AMD's processors leaves a part of AVX-512 unused: at the sizes of small
+    language models oneDNN takes 10 to 20 % less time, with the same precision. Everything else is computed as ever, and
+    nothing of a model changes.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        if func is not nn.functional.linear or torch.compiler.is_compiling() or not onednn_is_faster():
+            return func(*args, **options)
+        return (product_and_bias if suited(*args, **options) else func)(*args, **options)
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Whether this processor is of the kind on which oneDNN was measured to be faster: AMD's, with AVX-512."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return (
+        torch.backends.mkldnn.is_available()
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and cpuinfo.exists()
+        and "AuthenticAMD" in cpuinfo.read_text()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
+
+
+def suited(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
+    """Whether oneDNN takes the product, and its gradient is asked for with respect to the states alone."""
+    given = [each for each in (input, weight, bias) if each is not None]
+    return (
+        all(type(each) in PLAIN and each.dtype == torch.float32 and each.device.type == "cpu" for each in given)
+        and not any(each.requires_grad for each in given[1:])
+        and input.ndim > 1
+        and weight.ndim == 2
+        and input.numel() > 0
+    )
+
+
+def product_and_bias(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What `torch.nn.functional.linear` gives."""
+    product = Product.apply(input, weight)
+    return product if bias is None else product + bias
+
+
+class Product(torch.autograd.Function):
+    """States (..., dim) times a weight (out, dim), with the gradient of the states."""
+
+    @staticmethod
+    def forward(states: Tensor, weight: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(states, weight, None, "none", [], "")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (weight,) = ctx.saved_tensors
+        return Product.apply(slope, weight.t()), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, int | None], states: Tensor, weight: Tensor) -> tuple[Tensor, int]:
+        """Several backward passes at once: their rows stand one below the other."""
+        rows, weights = in_dims
+        assert rows is not None, "some pass differs from another"
+        assert weights is None, "weights are the same for all passes"
+        return Product.apply(states.movedim(rows, 0), weight), 0

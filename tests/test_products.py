@@ -1,0 +1,139 @@
+"""oneDNN's products are torch's own, slopes included, and are taken only where they were measured to be faster."""
+
+import platform
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from interpret import GradientTimesInput, attribute, attribute_continuation
+from nexttoken import NextTokenLM, products
+from nexttoken.products import FastProducts, Product, onednn_is_faster, product_and_bias, suited
+from tests import tiny_models
+
+ANY_ONEDNN = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
+pytestmark = pytest.mark.skipif(not ANY_ONEDNN, reason="torch is built without oneDNN here")
+
+
+@pytest.fixture
+def faster(monkeypatch):
+    """As on a processor for which oneDNN is taken; returns the products that were."""
+    taken = []
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(products, "product_and_bias", lambda *args: taken.append(args) or product_and_bias(*args))
+    return taken
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 5), (2, 1, 3, 5), (1, 5)])
+@pytest.mark.parametrize("biased", [False, True])
+def test_product_and_slopes_are_torchs_own(faster, shape, biased):
+    torch.manual_seed(0)
+    layer = nn.Linear(5, 4, bias=biased).requires_grad_(False)
+    states = torch.randn(shape, requires_grad=True)
+    slope = torch.randn(*shape[:-1], 4)
+    expected = layer(states)
+    (expected_slope,) = torch.autograd.grad(expected, states, slope)
+    with FastProducts():
+        found = layer(states)
+    (found_slope,) = torch.autograd.grad(found, states, slope)
+    assert len(faster) == 1
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found_slope, expected_slope, rtol=1e-6, atol=1e-6)
+
+
+def test_on_paper(faster):
+    weight = torch.tensor([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5]])
+    states = torch.tensor([[2.0, 4.0]], requires_grad=True)
+    with FastProducts():
+        product = nn.functional.linear(states, weight, torch.tensor([0.0, 1.0, 0.0]))
+    assert product.tolist() == [[10.0, -3.0, 8.0]]
+    (slope,) = torch.autograd.grad(product, states, torch.tensor([[1.0, 0.0, 2.0]]))
+    assert slope.tolist() == [[7.0, 3.0]]
+    assert len(faster) == 1
+
+
+def test_several_backward_passes_at_once_and_a_second_derivative(faster):
+    torch.manual_seed(0)
+    weight, states = torch.randn(4, 5), torch.randn(2, 3, 5, requires_grad=True)
+    slopes = torch.randn(6, 2, 3, 4)
+    product = Product.apply(states, weight)
+    (together,) = torch.autograd.grad(product, states, slopes, is_grads_batched=True, retain_graph=True)
+    alone = [torch.autograd.grad(product, states, each, retain_graph=True)[0] for each in slopes]
+    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-6, atol=1e-6)
+    (first,) = torch.autograd.grad(product.pow(3).sum(), states, create_graph=True)
+    (second,) = torch.autograd.grad(first.pow(2).sum(), states)
+    own = states.detach().clone().requires_grad_(True)
+    (own_first,) = torch.autograd.grad((own @ weight.t()).pow(3).sum(), own, create_graph=True)
+    (own_second,) = torch.autograd.grad(own_first.pow(2).sum(), own)
+    torch.testing.assert_close(second, own_second, rtol=1e-4, atol=1e-4)
+
+
+def test_what_it_leaves_alone(faster):
+    frozen, states = torch.randn(4, 5), torch.randn(3, 5)
+    assert suited(states, frozen)
+    assert suited(states, frozen, torch.randn(4))
+    trained = nn.Parameter(frozen.clone())
+    assert not suited(states, trained)  # its slope is asked for
+    assert not suited(states, frozen, torch.randn(4, requires_grad=True))
+    assert not suited(states.double(), frozen.double())
+    assert not suited(states.bfloat16(), frozen.bfloat16())
+    assert not suited(states[0], frozen)
+    assert not suited(states, frozen[0])
+    assert not suited(states[:0], frozen)
+    assert not suited(states.to("meta"), frozen.to("meta"))
+    with FastProducts():
+        nn.functional.linear(states, trained).sum().backward()
+    assert faster == []
+    torch.testing.assert_close(trained.grad, states.sum(0).expand(4, 5))
+
+
+@pytest.mark.parametrize(
+    ("processor", "capability", "expected"),
+    [("AuthenticAMD", "AVX512", True), ("AuthenticAMD", "AVX2", False), ("GenuineIntel", "AVX512", False)],
+)
+def test_only_where_it_was_measured(monkeypatch, tmp_path, processor, capability, expected):
+    (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {processor}\n")
+    monkeypatch.setattr(products, "Path", lambda name: tmp_path / Path(name).name)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    onednn_is_faster.cache_clear()
+    try:
+        assert onednn_is_faster() is expected
+    finally:
+        onednn_is_faster.cache_clear()
+
+
+@pytest.mark.parametrize("family", ["LlamaForCausalLM", "GPTNeoXForCausalLM"])  # without biases, and with
+def test_scores_of_a_model_are_the_same(faster, monkeypatch, family):
+    lm = NextTokenLM.from_pretrained(tiny_models.build(family))
+    fast = attribute(lm, [5, 6, 7, 8], 9, GradientTimesInput())
+    many = attribute_continuation(lm, [5, 6, 7, 8], [9, 10, 11], GradientTimesInput())
+    assert faster
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: False)
+    slow = attribute(lm, [5, 6, 7, 8], 9, GradientTimesInput())
+    one_by_one = attribute_continuation(lm, [5, 6, 7, 8], [9, 10, 11], GradientTimesInput())
+    assert fast.scores.abs().max() > 0
+    torch.testing.assert_close(fast.scores, slow.scores, rtol=1e-4, atol=1e-5 * float(slow.scores.abs().max()))
+    torch.testing.assert_close(many.scores, one_by_one.scores, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def test_nothing_of_the_model_changes_and_outside_all_is_as_ever(faster):
+    lm = NextTokenLM.from_pretrained(tiny_models.build("LlamaForCausalLM"))
+    before = {name: dict(vars(module)) for name, module in lm.named_modules()}
+    attribute(lm, [5, 6, 7], 9, GradientTimesInput())
+    taken = len(faster)
+    with torch.no_grad():
+        lm.language_model_head(input_ids=torch.tensor([[5, 6, 7]]))
+    assert len(faster) == taken > 0
+    after = {name: dict(vars(module)) for name, module in lm.named_modules()}
+    assert {name: set(each) for name, each in before.items()} == {name: set(each) for name, each in after.items()}
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch's compiler looks at it
+def test_a_network_that_its_owner_compiled(faster):
+    network = tiny_models.build("LlamaForCausalLM")
+    own = attribute(NextTokenLM.from_pretrained(network), [5, 6, 7], 9, GradientTimesInput())
+    for layer in network.model.layers:
+        layer.compile(backend="eager")
+    compiled = attribute(NextTokenLM.from_pretrained(network), [5, 6, 7], 9, GradientTimesInput())
+    torch.testing.assert_close(compiled.scores, own.scores, rtol=1e-4, atol=1e-6)

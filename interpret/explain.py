@@ -272,10 +272,12 @@ def local(
     input_ids = torch.cat([lm.tokens(question.prompt)["input_ids"] for question in questions])
     with torch.no_grad(), lm.at_rest():
         embeddings = lm.embed({"input_ids": input_ids}).detach()
+    memory = memory or Memory()
     targets: list[Target | Exception] = []
 
     def function(points: Tensor) -> Tensor:
-        every = precise(lm.next_tokens(points.to(embeddings.dtype), input_ids)[1][:, 0])
+        _, logits = lm.next_tokens(points.to(embeddings.dtype), input_ids, recomputed=memory.recomputed)
+        every = precise(logits[:, 0])
         targets[:] = [rated(question, logits) for question, logits in zip(questions, every, strict=True)]
         rows = zip(targets, every[:, None], strict=True)
         return torch.cat([
@@ -292,7 +294,7 @@ def local(
     points = precise(embeddings)
     batch = Objective(
         function, points[0], lm, questions[0].prompt, chunk_size=len(questions), on_progress=on_progress,
-        memory=memory or Memory(), divisible=False,
+        memory=memory, divisible=False,
     )  # fmt: skip
     _, gradient = gradients(batch, points)
     found: list[Attribution | Exception] = []

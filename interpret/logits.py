@@ -27,6 +27,7 @@ class Logits:
         moving: the places of the tokens that move; the others stay where they are.
         places: the places after which a token is predicted.
         following: ids that follow the prompt, and do not move.
+        recomputed: how many layers run again in the backward pass.
 
     Attributes:
         embeddings: (token, dim) of the tokens that move, in float32 or better.
@@ -39,8 +40,9 @@ class Logits:
         moving: Sequence[int],
         places: Sequence[int],
         following: Sequence[int] = (),
+        recomputed: int = 0,
     ):
-        self.lm, self.moving, self.places = lm, list(moving), list(places)
+        self.lm, self.moving, self.places, self.recomputed = lm, list(moving), list(places), recomputed
         self.input_ids = lm.tokens(prompt, following)["input_ids"]
         with torch.no_grad(), lm.at_rest():
             self.every = lm.embed({"input_ids": self.input_ids}).detach()
@@ -58,7 +60,8 @@ class Logits:
             chosen = torch.tensor(self.moving, device=rows.device) - begin
             rows = self.every[:, begin:].expand(len(points), -1, -1).index_copy(1, chosen, rows)
         ids = self.input_ids[:, begin:].expand(len(points), -1)
-        _, found = self.lm.next_tokens(rows, ids, [place - begin for place in self.places], before=before)
+        places = [place - begin for place in self.places]
+        _, found = self.lm.next_tokens(rows, ids, places, before=before, recomputed=self.recomputed)
         return precise(found)
 
     def beginning(self) -> tuple[int, Any]:

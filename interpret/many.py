@@ -137,6 +137,7 @@ def in_batches(
         else:
             by_length.setdefault(len(question.prompt), []).append((number, question))
     for length, group in by_length.items():
+        memory.check(lm, group[0][1].prompt)  # which tells how many layers have to run twice at this length
         size = memory.at_most(min(max(1, ROWS_A_CHUNK // length), memory.points(lm, group[0][1].prompt)))
         for start in range(0, len(group), size):
             numbers, questions = zip(*group[start : start + size], strict=True)

@@ -110,14 +110,15 @@ class Objective:
         following = [each.id for each in targets[:-1]]
         places = range(len(prompt) - 1, len(prompt) + len(following))
         moving = positions if positions is not None else range(len(prompt))
-        logits = Logits(lm, prompt, moving, places, following)
+        recomputed = memory.recomputed if memory else 0
+        logits = Logits(lm, prompt, moving, places, following, recomputed)
 
         def of_span(logits: Logits) -> Callable[[Tensor], Tensor]:
             return lambda points: quantity.of_span(logits(points), targets)
 
         return cls(
             of_span(logits), logits.embeddings, lm, prompt, None if positions is None else tuple(positions),
-            None if rough is None else of_span(Logits(rough, prompt, moving, places, following)),
+            None if rough is None else of_span(Logits(rough, prompt, moving, places, following, recomputed)),
             chunk_size, on_progress, memory=memory or Memory(),
             fitting=None if memory is None else lambda: memory.points(lm, prompt, len(following), len(places)),
         )  # fmt: skip
@@ -138,7 +139,8 @@ class Objective:
         """One objective for each target, after prompts of which each begins the last one; they share forward passes."""
         longest = prompts[-1]
         moving = positions if positions is not None else range(len(longest))
-        logits = Logits(rough or lm, longest, moving, [len(prompt) - 1 for prompt in prompts])
+        recomputed = memory.recomputed if memory else 0
+        logits = Logits(rough or lm, longest, moving, [len(prompt) - 1 for prompt in prompts], (), recomputed)
 
         def function(points: Tensor) -> Tensor:
             every = logits(points)
@@ -149,10 +151,10 @@ class Objective:
         def member(number: int) -> Objective:
             prompt, length = prompts[number], together.lengths[number]
             places = None if positions is None else tuple(positions)[:length]
-            made = cache(lambda: cls.of(lm, prompt, targets[number], quantity, places, rough))  # if it is asked for
+            alone = cache(lambda: cls.of(lm, prompt, targets[number], quantity, places, rough, memory=memory))
             return cls(
-                lambda points: made().function(points), own[:length], lm, prompt, places,
-                rough and (lambda points: made().moved(points)), chunk_size, on_progress, together, number,
+                lambda points: alone().function(points), own[:length], lm, prompt, places,
+                rough and (lambda points: alone().moved(points)), chunk_size, on_progress, together, number,
                 memory or Memory(), fitting,
             )  # fmt: skip
 

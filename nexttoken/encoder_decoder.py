@@ -13,6 +13,7 @@ from torch import Tensor
 from nexttoken.model import NextTokenLM, Tokens
 from nexttoken.probe import probe
 from nexttoken.prompt import Piece, Prompt, PromptLike, Side, cut, unicode
+from nexttoken.recomputing import recomputing
 from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
 
 
@@ -92,11 +93,12 @@ class EncoderDecoderLM(NextTokenLM):
         places: Sequence[int] = (-1,),
         states: bool = False,
         before: Any = None,
+        recomputed: int = 0,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
         splits = [self.split(row) for row in input_ids]
         if len(set(splits)) > 1:  # rows that are split in different places run one by one
             rows = [
-                self.next_tokens(*row, places, states)
+                self.next_tokens(*row, places, states, recomputed=recomputed)
                 for row in zip(embeddings[:, None], input_ids[:, None], strict=True)
             ]
             hidden, logits = zip(*rows, strict=True)
@@ -108,9 +110,10 @@ class EncoderDecoderLM(NextTokenLM):
                 f"start, at place {splits[0]}, or a token after it"
             )
         options: dict[str, Any] = {"use_cache": False, "output_hidden_states": states, "return_dict": True}
-        output = self.language_model_head(
-            inputs_embeds=embeddings[:, : splits[0]], decoder_inputs_embeds=embeddings[:, splits[0] :], **options
-        )
+        with recomputing(self.layers[:recomputed] if torch.is_grad_enabled() else []):
+            output = self.language_model_head(
+                inputs_embeds=embeddings[:, : splits[0]], decoder_inputs_embeds=embeddings[:, splits[0] :], **options
+            )
         both = torch.cat([output.encoder_last_hidden_state, output.decoder_hidden_states[-1]], 1) if states else None
         return both, output.logits[:, read.to(output.logits.device)]
 

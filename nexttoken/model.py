@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from nexttoken.probe import recomputes
 from nexttoken.products import FastProducts
 from nexttoken.prompt import Prompt, PromptLike
 from nexttoken.target import Target
@@ -63,6 +64,8 @@ class NextTokenLM(nn.Module):
         self.top_k = top_k
         self.max_length = max_length
         self.name = type(self).__name__
+        self.layers: list[nn.Module] = []  # those that can run again in the backward pass
+        self._recomputes: bool | None = None
         self._loss_sum, self._loss_count = 0.0, 0
         self._copies: dict[torch.dtype, tuple[list[tuple[int, int]], NextTokenLM]] = {}
         if initializer is not None:
@@ -127,12 +130,14 @@ class NextTokenLM(nn.Module):
         places: Sequence[int] = (-1,),
         states: bool = False,
         before: Any = None,
+        recomputed: int = 0,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
         """Rows of one length, without padding: contextualized states (None unless asked for), and the logits of the
         token that follows each of the places.
 
         This is what a subclass overrides to put another network behind the same contract. Where `before` is what
-        `read_before` made of the tokens that stand before the rows, only the rows run.
+        `read_before` made of the tokens that stand before the rows, only the rows run. So many of the `layers`
+        run again in the backward pass, in place of being kept.
         """
         assert before is None, "read_before keeps nothing here"
         contextualized = self.contextualizer(embeddings) if self.contextualizer is not None else embeddings
@@ -151,6 +156,12 @@ class NextTokenLM(nn.Module):
     def batches_backward(self) -> bool:
         """Whether backward passes of several targets may run at once."""
         return False
+
+    def recomputable(self, input_ids: Int[Tensor, "1 token"]) -> int:
+        """How many layers can run again in the backward pass, in place of being kept; proved on this text, once."""
+        if self._recomputes is None:
+            self._recomputes = bool(self.layers) and recomputes(self, input_ids)
+        return len(self.layers) if self._recomputes else 0
 
     def read_before(self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]) -> Any:
         """What the network keeps of tokens that others follow, for `next_tokens`; None where it keeps nothing."""

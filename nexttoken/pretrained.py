@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from transformers import masking_utils, modeling_utils
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from nexttoken.bundled import bundled_folder
 from nexttoken.encoder_decoder import EncoderDecoderLM
 from nexttoken.model import NextTokenLM
 from nexttoken.probe import batches_backward, embedding_rows, keeps, probe
+from nexttoken.recomputing import recomputing
 from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
 
 FEWEST_ROWS = 4  # of states before the head: with fewer, a CPU sums over the vocabulary less precisely, going back
@@ -56,6 +58,7 @@ class PretrainedNextTokenLM(NextTokenLM):
         self.name = name
         adapted = getattr(network, "get_base_model", lambda: network)()  # PEFT passes on what it does not know
         accepted = inspect.signature(adapted.forward).parameters
+        self.layers = layers_of(network)
         self._some_rows = "logits_to_keep" in accepted
         self._spread = len(set(getattr(network, "hf_device_map", {}).values())) > 1
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
@@ -74,6 +77,7 @@ class PretrainedNextTokenLM(NextTokenLM):
         places: Sequence[int] = (-1,),
         states: bool = False,
         before: Any = None,
+        recomputed: int = 0,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
         options: dict[str, Any] = {**self._options, "output_hidden_states": states, "return_dict": True}
         if before is not None:
@@ -88,7 +92,8 @@ class PretrainedNextTokenLM(NextTokenLM):
             options["logits_to_keep"] = read
         elif self._some_rows:  # indices would have to be on the device of the head, and a count is on none
             options["logits_to_keep"] = -int(read.min())
-        with Uncut() if self.uncut and torch.is_grad_enabled() else contextlib.nullcontext():
+        again = self.layers[:recomputed] if before is None and torch.is_grad_enabled() else []
+        with Uncut() if self.uncut and torch.is_grad_enabled() else contextlib.nullcontext(), recomputing(again):
             if self.feeding == "inputs_embeds":
                 output = self.language_model_head(inputs_embeds=embeddings, **options)
             else:
@@ -253,13 +258,22 @@ def from_pretrained(
 def language_model(network: Any, tokenizer: Any, name: str) -> PretrainedNextTokenLM | EncoderDecoderLM:
     """A network in memory as a NextTokenLM, with its tokenizer or, without one, as a model of ids."""
     if network.config.is_encoder_decoder:
-        return EncoderDecoderLM(network, tokenizer, name)
+        both = EncoderDecoderLM(network, tokenizer, name)
+        both.layers = layers_of(network)
+        return both
     rows = embedding_rows(network)
     if tokenizer is not None:
         return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows), name)
     config = network.config.get_text_config(decoder=True)
     eos, pad = (first(getattr(config, name, None)) for name in ("eos_token_id", "pad_token_id"))
     return PretrainedNextTokenLM(network, IdVocabulary(rows, eos, pad), name)
+
+
+def layers_of(network: nn.Module) -> list[nn.Module]:
+    """The layers that are made for being computed again in the backward pass, those inside others left out."""
+    found = [module for module in network.modules() if isinstance(module, GradientCheckpointingLayer)]
+    inside = {id(each) for module in found for each in module.modules() if each is not module}
+    return [module for module in found if id(module) not in inside]
 
 
 def base_model(where: str, local_files_only: bool) -> str:

@@ -101,7 +101,7 @@ def keeps(lm: Any) -> bool:
                 before = lm.kept(embeddings[kept])
             if before is None:
                 return False
-            found = logits_and_gradient(lm, embeddings[rest], input_ids[rest], before)
+            found = logits_and_gradient(lm, embeddings[rest], input_ids[rest], before=before)
             logits, gradient = logits_and_gradient(lm, embeddings, input_ids)
         except Exception:
             return False
@@ -126,13 +126,26 @@ def batches_backward(lm: Any) -> bool:
     return relative(both.float(), torch.stack(alone).float()) <= tolerance
 
 
+def recomputes(lm: Any, input_ids: Int[Tensor, "1 token"]) -> bool:
+    """Whether the gradient is the same where all layers run again in the backward pass, without a word about it."""
+    with lm.at_rest(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        embeddings = lm.embed({"input_ids": input_ids}).detach()
+        _, expected = logits_and_gradient(lm, embeddings, input_ids)
+        try:
+            _, found = logits_and_gradient(lm, embeddings, input_ids, recomputed=len(lm.layers))
+        except Exception:
+            return False
+    return relative(found.float(), expected.float()) <= max(PROBE_TOLERANCE, 4 * torch.finfo(embeddings.dtype).eps)
+
+
 def logits_and_gradient(
-    lm: Any, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"], before: Any = None
+    lm: Any, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"], **options: Any
 ) -> tuple[Float[Tensor, "1 vocab"], Float[Tensor, "1 token dim"]]:
     """The logits of the next token, and the gradient of the first token's log-probability."""
     with torch.enable_grad():
         moved = embeddings.clone().requires_grad_(True)
-        logits = lm.next_tokens(moved.clone(), input_ids, before=before)[1][:, 0].float()
+        logits = lm.next_tokens(moved.clone(), input_ids, **options)[1][:, 0].float()
         (gradient,) = torch.autograd.grad(logits.log_softmax(-1)[0, 0], moved)
     return logits.detach(), gradient
 

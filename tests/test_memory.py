@@ -21,10 +21,12 @@ from interpret import (
     attribute,
     attribute_continuation,
     attribute_many,
-    memory,
+    free,
 )
+from interpret.free import limits_of_groups
 from interpret.gradients import gradients, values
-from interpret.memory import Alive, Memory, Need, limits_of_groups, need
+from interpret.memory import Memory
+from interpret.need import Alive, Need, need, text_like
 from interpret.objective import Objective
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2
@@ -120,7 +122,8 @@ def sizes(tiny, monkeypatch):
             seen.append(len(embeddings))
         return own(self, embeddings, *args, **options)
 
-    need(tiny, tiny.prompt(TEXT))
+    prompt = tiny.prompt(TEXT)
+    need(tiny, prompt, tiny.recomputable(text_like(tiny, prompt, 5)))
     monkeypatch.setattr(type(tiny), "next_tokens", next_tokens)
     return seen
 
@@ -139,7 +142,7 @@ def test_what_runs_at_once_fits_the_budget(tiny, sizes):
 def test_half_of_what_is_free_is_the_default(tiny, sizes, monkeypatch):
     prompt = tiny.prompt(TEXT)
     each = need(tiny, prompt).of_point(len(prompt))
-    monkeypatch.setattr(memory, "free_memory", lambda device: 4 * each + 8)
+    monkeypatch.setattr(free, "free_memory", lambda device: 4 * each + 8)
     attribute(tiny, TEXT, 69, IntegratedGradients(steps=20))
     assert max(sizes) == 2
 

@@ -91,7 +91,7 @@ def take(
     def of_chunk(chunk: Tensor) -> tuple[Tensor, list[Tensor]]:
         chunk.requires_grad_(True)
         value = function(chunk.clone())
-        return value.detach(), slopes(value, chunk, batched)
+        return value.detach(), slopes(value, chunk, batched, alone=objective.memory.recomputed > 0)
 
     every_value, every_gradient = [], []
     with objective.at_rest(), torch.enable_grad():
@@ -104,13 +104,16 @@ def take(
 
 
 def slopes(
-    value: Float[Tensor, "point target"], points: Float[Tensor, "point token dim"], batched: bool
+    value: Float[Tensor, "point target"], points: Float[Tensor, "point token dim"], batched: bool, alone: bool = False
 ) -> list[Float[Tensor, "point token dim"]]:
-    """The gradients of each target's values: some backward passes at once if they can be batched, side by side."""
+    """The gradients of each target's values: some backward passes at once if they can be batched, side by side.
+
+    Not side by side where layers run again in them, which is done in one thread: `alone`.
+    """
     targets = value.shape[1]
     if targets == 1:
         return list(torch.autograd.grad(value.sum(), points))
-    workers, rows = available(points.device), targets * points[..., 0].numel()
+    workers, rows = 1 if alone else available(points.device), targets * points[..., 0].numel()
     at_once = math.ceil(targets / (workers * math.ceil(rows / (workers * ROWS_A_BACKWARD)))) if batched else 1
 
     def of_some(begin: int) -> Tensor:

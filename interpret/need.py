@@ -18,7 +18,8 @@ from nexttoken import NextTokenLM, Prompt
 
 PROBE_LENGTHS = (8, 16)
 VOCABULARY_COPIES = 4  # logits, log-probabilities, and the gradients of both
-ALLOCATOR_OVERHEAD = 1.2  # what the allocator takes for what is asked of it; 1.0 to 1.4 measured with glibc's
+ALLOCATOR_OVERHEAD = 1.5  # what the allocator takes for what is asked of it; 1.0 to 1.5 measured with glibc's
+LAYERS_AT_ONCE = 4  # whose need is counted where one runs again in the backward pass; 2 to 4 measured
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ def need(lm: NextTokenLM, prompt: Prompt, recomputed: int = 0) -> Need:
 
     What the forward pass keeps for the backward pass is counted at two lengths, which tells what grows with the length
     from what grows with its square. The peak is taken to be as far above that as it is there. Where layers run again in
-    the backward pass, all of them, it is what is kept besides, and twice what one of them needs: as it runs again, and
-    as its gradients are taken.
+    the backward pass, all of them, it is what is kept besides, and what some of them need: one as it runs again, as its
+    gradients are taken, and what the allocator loses between the two.
     """
     with torch.no_grad(), lm.at_rest():
         dtype = lm.embed(lm.tokens(prompt)).dtype
@@ -101,14 +102,15 @@ def need(lm: NextTokenLM, prompt: Prompt, recomputed: int = 0) -> Need:
         kept_short, _, _ = taken(lm, texts[0], recomputed, backward=False)
         kept, peak, vocabulary = taken(lm, texts[1], recomputed, backward=recomputed == 0)
         pair = max(0.0, (kept / lengths[1] - kept_short / lengths[0]) / max(1, lengths[1] - lengths[0]))
-        token, factor = kept / lengths[1] - pair * lengths[1], ALLOCATOR_OVERHEAD
-        if recomputed:
-            whole = need(lm, prompt)
-            token, pair = (token + 2 * whole.token / recomputed, pair + 2 * whole.pair / recomputed)
-        else:
-            factor *= peak / kept
+        token = kept / lengths[1] - pair * lengths[1]
         place = ALLOCATOR_OVERHEAD * VOCABULARY_COPIES * vocabulary
-        known[dtype, recomputed] = Need(factor * token, factor * pair, place)
+        if recomputed:
+            whole, share, factor = need(lm, prompt), LAYERS_AT_ONCE / recomputed, ALLOCATOR_OVERHEAD
+            each = Need(factor * token + share * whole.token, factor * pair + share * whole.pair, place)
+        else:
+            factor = ALLOCATOR_OVERHEAD * peak / kept
+            each = Need(factor * token, factor * pair, place)
+        known[dtype, recomputed] = each
     return known[dtype, recomputed]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -32,6 +35,25 @@ def recomputing(layers: Sequence[nn.Module]) -> Iterator[None]:
                 layer.forward = forward  # type: ignore[method-assign]
 
 
-def both_times() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
-    """The second time, products are computed as they were the first time."""
-    return FastProducts(), FastProducts()
+class Once(FastProducts):
+    """Within this context a layer runs, with products as everywhere; then memory that is free is given back."""
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        give_back()
+
+
+def both_times() -> tuple[Once, Once]:
+    """What a layer runs within, the first time and each time again."""
+    return Once(), Once()
+
+
+def give_back() -> None:
+    """Give the memory that is free back to the system, where glibc would keep it.
+
+    What a layer keeps lies between what it has freed, and torch's aligned tensors do not fit into such gaps again.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

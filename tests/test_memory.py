@@ -26,7 +26,7 @@ from interpret import (
 from interpret.free import limits_of_groups
 from interpret.gradients import gradients, values
 from interpret.memory import Memory
-from interpret.need import Alive, Need, need, text_like
+from interpret.need import ALLOCATOR_OVERHEAD, Alive, Need, need, text_like
 from interpret.objective import Objective
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2
@@ -81,7 +81,7 @@ def test_the_need_is_what_is_counted_at_other_lengths(attention, length):
     ids = [5 + i % 40 for i in range(length)]
     each = need(lm, lm.prompt([5, 6, 7])).of_point(length)
     for rows in (1, 3):
-        assert measured(lm, ids, rows) <= rows * each <= 1.3 * measured(lm, ids, rows)
+        assert measured(lm, ids, rows) <= rows * each <= 1.08 * ALLOCATOR_OVERHEAD * measured(lm, ids, rows)
 
 
 def test_the_need_of_an_encoder_decoder_and_of_a_composed_model(lstm_lm):
@@ -352,6 +352,7 @@ within(None, "The dog")
 print(json.dumps({
     "chunk too large": within(150, TEXT, chunk_size=4),
     "prompt too long": within(150, TEXT * 8),
+    "layers run twice": within(400, TEXT * 8),
     "by default": within(300, TEXT),
     "no limit": within(None, TEXT),
 }))
@@ -365,9 +366,15 @@ def test_real_limits(bundled):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     shortages = {name: each["said"].count("MemoryShortageWarning") for name, each in found.items()}
-    assert shortages == {"chunk too large": 1, "prompt too long": 0, "by default": 0, "no limit": 0}
+    assert shortages == {
+        "chunk too large": 1,
+        "prompt too long": 0,
+        "layers run twice": 0,
+        "by default": 0,
+        "no limit": 0,
+    }
     assert max(found["chunk too large"]["counts"]) < 4
-    assert [sum(each["counts"]) for each in found.values()] == [4, 0, 4, 4]
+    assert [sum(each["counts"]) for each in found.values()] == [4, 0, 4, 4, 4]
     assert found["prompt too long"]["error"].startswith("ValueError: a prompt of ")
     assert "tokens would fit" in found["prompt too long"]["error"]
     expected = torch.tensor(found["no limit"]["scores"])

@@ -57,8 +57,10 @@ class Plan:
     Attributes:
         rounds: of each comparison.
         long_rounds: of those where one run takes more than a minute.
-        lengths: of the prompts for single gradients; those of more than a minute are after `long`.
+        lengths: of the prompts for single gradients.
         steps: of the path.
+        long: the length from which on it has `long_steps`.
+        long_steps: a gradient of such length runs alone, so that one takes as long as another.
         gemm: the length at which a gradient is compared with the peak of matrix multiplications.
         prompt: tokens before a continuation, or before candidates.
         continuation: tokens of it.
@@ -77,8 +79,9 @@ class Plan:
     rounds: int = 5
     long_rounds: int = 2
     lengths: tuple[int, ...] = (16, 64, 128, 512)
-    long: int = 512
     steps: int = 50
+    long: int = 512
+    long_steps: int = 10
     gemm: int = 128
     prompt: int = 64
     continuation: int = 64
@@ -95,7 +98,7 @@ class Plan:
 
 
 QUICK = Plan(
-    rounds=1, long_rounds=1, lengths=(8, 16), long=16, steps=4, gemm=16, prompt=12, continuation=6, middle=2,
+    rounds=1, long_rounds=1, lengths=(8, 16), long=16, long_steps=2, steps=4, gemm=16, prompt=12, continuation=6, middle=2,
     middle_steps=2, candidates=3, context=48, span=8, many=12, tuning=6, kinds=1, work=32, memory_steps=4,
 )  # fmt: skip
 
@@ -166,12 +169,12 @@ def point(bench: Bench) -> Line:
         text = text_of(bench.lm, length)
         peers = tuned(bench, text)
         fastest = min(peers, key=lambda library: peers[library][1])
-        size = peers[fastest][0]
+        size, steps = peers[fastest][0], plan.long_steps if length >= plan.long else plan.steps
         contenders: dict[str, Callable[[], Any]] = {
-            "ours": lambda text=text: attribute(bench.lm, text.ids, text.target_ids[0], path(plan.steps)),
-            fastest: bench.peers.path(fastest, text, plan.steps, size),
+            "ours": lambda text=text, steps=steps: attribute(bench.lm, text.ids, text.target_ids[0], path(steps)),
+            fastest: bench.peers.path(fastest, text, steps, size),
         }
-        timings = in_turns(contenders, plan.long_rounds if length >= plan.long else plan.rounds)
+        timings = in_turns(contenders, plan.rounds)
         few = max(batches(length))
         settings = (text.ids, text.target_ids[0], few, peers["captum"][0], None, False)
         hand_made = in_turns({"captum": lambda settings=settings: bench.peers.captum_path(*settings)}, 1)
@@ -180,7 +183,7 @@ def point(bench: Bench) -> Line:
         for library, (_, each) in peers.items():
             curves[library][length] = each
         for name, timing in timings.items():
-            curves[name][length] = timing.median / plan.steps
+            curves[name][length] = timing.median / steps
         raw[str(length)] = {"seconds": seconds(timings), "batch sizes": peers}
         note = f"{fastest}, {size} at once, is the fastest peer; {len(timings['ours'].seconds)} rounds"
         equal = True
@@ -188,7 +191,7 @@ def point(bench: Bench) -> Line:
             compared, equal = equality([(timings["ours"].result.scores, timings[fastest].result)])
             note += f"; {compared}"
         ours, theirs = curves["ours"][length], curves[fastest][length]
-        rows.append(share(f"one gradient of {plan.steps}, L = {length}", ours, theirs, "s", at_most(0.75), note, equal))
+        rows.append(share(f"one gradient of {steps}, L = {length}", ours, theirs, "s", at_most(0.75), note, equal))
         rows.append(share(
             f"the same, captum's caller asking for the last logits only, L = {length}", ours, knowing, "s",
             note="what a caller can do by hand where the model takes logits_to_keep; one round of few steps",

@@ -98,8 +98,8 @@ class Plan:
 
 
 QUICK = Plan(
-    rounds=1, long_rounds=1, lengths=(8, 16), long=16, long_steps=2, steps=4, gemm=16, prompt=12, continuation=6, middle=2,
-    middle_steps=2, candidates=3, context=48, span=8, many=12, tuning=6, kinds=1, work=32, memory_steps=4,
+    rounds=1, long_rounds=1, lengths=(8, 16), steps=4, long=16, long_steps=2, gemm=16, prompt=12, continuation=6,
+    middle=2, middle_steps=2, candidates=3, context=48, span=8, many=12, tuning=6, kinds=1, work=32, memory_steps=4,
 )  # fmt: skip
 
 

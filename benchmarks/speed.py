@@ -85,7 +85,7 @@ class Plan:
     gemm: int = 128
     prompt: int = 64
     continuation: int = 64
-    middle: int = 16
+    middle: int = 8
     middle_steps: int = 20
     candidates: int = 10
     context: int = 1024
@@ -120,6 +120,11 @@ class Bench:
     def peers(self) -> Peers:
         return Peers(self.lm)
 
+    @property
+    def exact(self) -> NextTokenLM:
+        """The model in float64."""
+        return self.lm.in_precision(torch.float64)
+
 
 def path(steps: int) -> IntegratedGradients:
     """Integrated gradients as captum and inseq have them."""
@@ -133,13 +138,23 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours.double() - theirs.double()).abs().max() / theirs.abs().max())
 
 
-def equality(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[str, bool]:
-    """A note on how equal scores of the same things are, and whether they are equal enough."""
+def equality(pairs: Sequence[tuple[Tensor, Tensor]], exact: Callable[[int], Tensor] | None = None) -> tuple[str, bool]:
+    """A note on how equal our scores and a peer's are, and whether they are equal enough.
+
+    Where they differ by more than rounding should, the scores in float64 of that number judge, if given: ours have to
+    be equal to them.
+    """
     apart = [difference(*pair) for pair in pairs]
-    equal = sum(each <= EQUAL for each in apart)
-    if equal == len(apart):
+    unequal = [number for number, each in enumerate(apart) if each > EQUAL]
+    if not unequal:
         return f"scores equal to {max(apart):.0e}", True
-    return f"SCORES DIFFER by {max(apart):.0e} of the largest; {equal} of {len(apart)} are equal to {EQUAL:.0e}", False
+    note = f"{len(apart) - len(unequal)} of {len(apart)} scores are equal to {EQUAL:.0e}, others to {max(apart):.0e}"
+    if exact is None:
+        return note.upper(), False
+    true = {number: exact(number) for number in unequal}
+    ours, theirs = (max(difference(pairs[number][side], true[number]) for number in unequal) for side in (0, 1))
+    note += f"; from float64, ours are off by {ours:.0e} there and the peer's by {theirs:.0e}"
+    return note, ours <= EQUAL
 
 
 def batches(tokens: int) -> list[int]:
@@ -284,7 +299,12 @@ def continuation_path(bench: Bench, text: Text) -> tuple[Row, dict[str, list[flo
     fastest = min(SCORES_LIKE_OURS, key=lambda library: timings[library].median)
     matrix = timings["ours"].result.attributions
     pairs = [(row.scores, each) for row, each in zip(matrix, timings["inseq"].result, strict=True)]
-    compared, equal = equality(pairs)
+
+    def exact(number: int) -> Tensor:
+        method = path(plan.middle_steps)
+        return attribute(bench.exact, [*ids, *targets[:number]], targets[number], method).scores
+
+    compared, equal = equality(pairs, exact)
     note = f"{compared} (inseq; captum moves the prompt only, another path)"
     return times(
         f"the middle {plan.middle} of them, IG with {plan.middle_steps} steps", timings["ours"].median,
@@ -353,12 +373,16 @@ def many(bench: Bench) -> Line:
         "ours": lambda: list(attribute_many(bench.lm, prompts, None, GradientTimesInput(), progress=False)),
         "inseq": lambda: bench.peers.inseq_many(prompts, best),
     }, bench.plan.long_rounds)  # fmt: skip
-    answers = zip(prompts, timings["ours"].result, strict=True)
-    every = [(each.scores, timings["inseq"].result[prompt]) for prompt, each in answers]
-    alike = [pair for pair in every if len(pair[0]) == len(pair[1])]
-    compared, equal = equality(alike)
-    if len(alike) < len(every):
-        compared += f"; {len(every) - len(alike)} prompts are not compared, inseq gives other tokens there"
+    answers = dict(zip(prompts, timings["ours"].result, strict=True))
+    theirs = timings["inseq"].result
+    alike = [prompt for prompt, each in answers.items() if len(each.scores) == len(theirs[prompt])]
+
+    def exact(number: int) -> Tensor:
+        return attribute(bench.exact, alike[number], None, GradientTimesInput()).scores
+
+    compared, equal = equality([(answers[prompt].scores, theirs[prompt]) for prompt in alike], exact)
+    if len(alike) < len(answers):
+        compared += f"; {len(answers) - len(alike)} prompts are not compared, inseq gives other tokens there"
     note = (
         f"inseq at its best batch size, {best}, with prompts sorted by length and its own generation of the target; "
         f"{bench.plan.long_rounds} rounds; {compared}"

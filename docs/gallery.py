@@ -201,7 +201,7 @@ def explorer(lm):
     """Ask in a notebook
 
     Type a prompt, click on a next token and on a foil, and see why; *show me the code* prints the call.
-    [The explorer](explorer.md) runs in JupyterLab, Jupyter Notebook and VS Code.
+    [The explorer](explorer.md) runs in JupyterLab and Jupyter Notebook.
     """
     return explore(lm, "The keys to the cabinet near the door")
 

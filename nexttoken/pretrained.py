@@ -223,7 +223,7 @@ def from_pretrained(
         local_files_only: never ask the network.
 
     Raises:
-        OSError: the model is neither on disk nor reachable, or has no weights in safetensors or GGUF.
+        OSError: the model is neither on disk nor reachable, has no weights in safetensors or GGUF, or no tokenizer.
         ValueError: the model cannot be fed with embeddings (see `probe`).
     """
     if isinstance(model, nn.Module):
@@ -245,14 +245,25 @@ def from_pretrained(
             encoder_decoder = transformers.AutoConfig.from_pretrained(base, **options).is_encoder_decoder
             kind = transformers.AutoModelForSeq2SeqLM if encoder_decoder else transformers.AutoModelForCausalLM
             network = kind.from_pretrained(where, dtype=dtype, device_map=device_map, use_safetensors=True, **options)
-            own = where if Path(where, "tokenizer_config.json").exists() else base
-            tokenizer = tokenizer or transformers.AutoTokenizer.from_pretrained(own, **options)
     except (OSError, ValueError) as error:
         raise OSError(
             f"cannot load the model {str(model)!r}: {unreachable(source, error)}; give a folder with safetensors or a "
             "GGUF file, or no model for the bundled one"
         ) from error
-    return language_model(network, tokenizer, name)
+    own = where if Path(where, "tokenizer_config.json").exists() else base
+    return language_model(network, tokenizer or tokenizer_of(own, options), name)
+
+
+def tokenizer_of(where: str, options: dict[str, Any]) -> Any:
+    """The tokenizer of a folder, id or GGUF file. Raises OSError, saying what else would do, where there is none."""
+    try:
+        with quiet():
+            return transformers.AutoTokenizer.from_pretrained(where, **options)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"cannot load the tokenizer of {where!r} ({unreachable(Path(where), error).rstrip(': ')}); give one with "
+            "tokenizer=, or the model in memory alone, and prompts as token ids"
+        ) from error
 
 
 def language_model(network: Any, tokenizer: Any, name: str) -> PretrainedNextTokenLM | EncoderDecoderLM:

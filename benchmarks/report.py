@@ -213,8 +213,8 @@ class Figure:
 
 
 FIGURES = (
-    Figure("point", "seconds.png", "One gradient in integrated gradients with 50 steps, float32, 2 threads"),
-    Figure("memory", "memory.png", "Integrated gradients with 50 steps on 512 tokens"),
+    Figure("point", "seconds.png", "One gradient in integrated gradients, float32, 2 threads"),
+    Figure("memory", "memory.png", "Integrated gradients on 512 tokens"),
 )
 
 

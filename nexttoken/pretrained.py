@@ -258,12 +258,15 @@ def tokenizer_of(where: str, options: dict[str, Any]) -> Any:
     """The tokenizer of a folder, id or GGUF file. Raises OSError, saying what else would do, where there is none."""
     try:
         with quiet():
-            return transformers.AutoTokenizer.from_pretrained(where, **options)
+            found = transformers.AutoTokenizer.from_pretrained(where, **options)
+        if len(found) <= len(found.all_special_ids):  # what transformers makes of nothing, for some kinds
+            raise ValueError("there is none")
     except (OSError, ValueError) as error:
         raise OSError(
-            f"cannot load the tokenizer of {where!r} ({unreachable(Path(where), error).rstrip(': ')}); give one with "
-            "tokenizer=, or the model in memory alone, and prompts as token ids"
+            f"cannot load a tokenizer from {where!r}; give one with tokenizer=, or the model in memory alone, and prompts "
+            "as token ids"
         ) from error
+    return found
 
 
 def language_model(network: Any, tokenizer: Any, name: str) -> PretrainedNextTokenLM | EncoderDecoderLM:

@@ -51,9 +51,10 @@ def test_saved_and_loaded(tmp_path, tokenizer):
     )
 
 
-def test_a_folder_without_a_tokenizer_says_what_to_give(tmp_path, tokenizer):
-    gpt2(torch.float32).save_pretrained(tmp_path)
-    with pytest.raises(OSError, match=r"cannot load the tokenizer of .*; give one with tokenizer="):
+@pytest.mark.parametrize("build", [gpt2, llama])
+def test_a_folder_without_a_tokenizer_says_what_to_give(build, tmp_path, tokenizer):
+    build().save_pretrained(tmp_path)
+    with pytest.raises(OSError, match=r"cannot load a tokenizer from .*; give one with tokenizer="):
         NextTokenLM.from_pretrained(tmp_path)
     assert NextTokenLM.from_pretrained(tmp_path, tokenizer).predict("The keys")
 

@@ -263,8 +263,8 @@ def tokenizer_of(where: str, options: dict[str, Any]) -> Any:
             raise ValueError("there is none")
     except (OSError, ValueError) as error:
         raise OSError(
-            f"cannot load a tokenizer from {where!r}; give one with tokenizer=, or the model in memory alone, and prompts "
-            "as token ids"
+            f"cannot load a tokenizer from {where!r}; give one with tokenizer=, or the model in memory alone, and "
+            "prompts as token ids"
         ) from error
     return found
 

@@ -148,9 +148,10 @@ def equality(pairs: Sequence[tuple[Tensor, Tensor]], exact: Callable[[int], Tens
     unequal = [number for number, each in enumerate(apart) if each > EQUAL]
     if not unequal:
         return f"scores equal to {max(apart):.0e}", True
-    note = f"{len(apart) - len(unequal)} of {len(apart)} scores are equal to {EQUAL:.0e}, others to {max(apart):.0e}"
+    equal = len(apart) - len(unequal)
+    note = f"SCORES DIFFER by {max(apart):.0e} of the largest; {equal} of {len(apart)} are equal to {EQUAL:.0e}"
     if exact is None:
-        return note.upper(), False
+        return note, False
     true = {number: exact(number) for number in unequal}
     ours, theirs = (max(difference(pairs[number][side], true[number]) for number in unequal) for side in (0, 1))
     note += f"; from float64, ours are off by {ours:.0e} there and the peer's by {theirs:.0e}"

@@ -46,37 +46,43 @@ def onednn_is_faster() -> bool:
 
 
 def suited(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
-    """Whether oneDNN takes the product, and its gradient is asked for with respect to the states alone."""
-    given = [each for each in (input, weight, bias) if each is not None]
+    """Whether oneDNN takes the slope, and it is asked for with respect to the states alone.
+
+    With a bias, torch's layer gives a view, which must not come out of a function of our own: networks add to it.
+    """
     return (
-        all(type(each) in PLAIN and each.dtype == torch.float32 and each.device.type == "cpu" for each in given)
-        and not any(each.requires_grad for each in given[1:])
+        all(
+            type(each) in PLAIN and each.dtype == torch.float32 and each.device.type == "cpu"
+            for each in (input, weight)
+        )
+        and bias is None
+        and not weight.requires_grad
         and input.ndim > 1
         and weight.ndim == 2
         and input.numel() > 0
     )
 
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """What `torch.nn.functional.linear` gives, with slopes of oneDNN's."""
-    return Linear.apply(input, weight, bias)
+def linear(input: Tensor, weight: Tensor, bias: None = None) -> Tensor:
+    """What `torch.nn.functional.linear` gives without a bias, with slopes of oneDNN's."""
+    return Linear.apply(input, weight)
 
 
 class Linear(torch.autograd.Function):
-    """States (..., dim) times a weight (out, dim), and a bias."""
+    """States (..., dim) times a weight (out, dim)."""
 
     @staticmethod
-    def forward(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return nn.functional.linear(states, weight, bias)
+    def forward(states: Tensor, weight: Tensor) -> Tensor:
+        return nn.functional.linear(states, weight)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(inputs[1])
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (weight,) = ctx.saved_tensors
-        return Slope.apply(slope, weight), None, None
+        return Slope.apply(slope, weight), None
 
 
 class Slope(torch.autograd.Function):
@@ -93,7 +99,7 @@ class Slope(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, states: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (weight,) = ctx.saved_tensors
-        return Linear.apply(states, weight, None), None
+        return Linear.apply(states, weight), None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, int | None], slope: Tensor, weight: Tensor) -> tuple[Tensor, int]:

@@ -93,6 +93,10 @@ def test_scores_that_differ_miss_every_target():
     note, equal = equality([same, other])
     assert (note, equal) == ("SCORES DIFFER by 5e-04 of the largest; 1 of 2 are equal to 1e-04", False)
     assert times("faster, but not the same", 1.0, 9.0, "s", at_least(2), note, equal).reached is False
+    judged, ours_hold = equality([same, other], lambda number: other[0])
+    assert ours_hold
+    assert judged == f"{note}; from float64, ours are off by 0e+00 there and the peer's by 5e-04"
+    assert not equality([same, other], lambda number: other[1])[1]
     with pytest.raises(AssertionError, match="2 scores are to equal 3"):
         equality([(scores[:2], scores)])
 

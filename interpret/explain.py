@@ -100,7 +100,9 @@ def attribute(
         chunk_size: how many points (path steps, noise samples) run at once; by default as many as are fast and fit
             the memory. Scores do not depend on it.
         memory_budget: the bytes that may be taken above the model's weights, by estimate; by default half of what is
-            free. If the device runs out all the same, the run goes on with fewer points at once, and a warning.
+            free. Where one point does not fit, as many layers as it takes run a second time in the backward pass; all
+            of them make a gradient up to half as long again. If the device runs out all the same, the run goes on with
+            fewer points at once, and a warning.
         on_progress: called with the number of gradients just taken, for a progress bar; an exception that it raises
             cancels the run between two chunks.
 

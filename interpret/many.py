@@ -124,6 +124,7 @@ def in_batches(
     """The answers to some questions, those with prompts of equal length together."""
     answers: dict[int, Attribution | Exception] = {}
     by_length: dict[int, list[tuple[int, Question]]] = {}
+    recomputed: dict[int, int] = {}  # by length too
     for number, row in enumerate(window):
         prompt, target, contrast = row
         if is_span(target):
@@ -136,8 +137,9 @@ def in_batches(
             answers[number] = error
         else:
             by_length.setdefault(len(question.prompt), []).append((number, question))
+            recomputed[len(question.prompt)] = memory.recomputed
     for length, group in by_length.items():
-        memory.check(lm, group[0][1].prompt)  # which tells how many layers have to run twice at this length
+        memory.recomputed = recomputed[length]
         size = memory.at_most(min(max(1, ROWS_A_CHUNK // length), memory.points(lm, group[0][1].prompt)))
         for start in range(0, len(group), size):
             numbers, questions = zip(*group[start : start + size], strict=True)

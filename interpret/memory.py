@@ -18,7 +18,13 @@ from interpret.need import PROBE_LENGTHS, need, text_like
 from nexttoken import NextTokenLM, Prompt
 
 FREE_SHARE = 0.5  # of what is free, for the points that run at once
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")  # how devices say so
+OUT_OF_MEMORY = (  # how devices say so
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+    "could not create a primitive",  # oneDNN, in bfloat16
+)
 GIGA = 1e9
 
 Result = TypeVar("Result")
@@ -98,8 +104,8 @@ class Memory:
             chunk = points[done : done + self.at_most(size)].detach()
             count = len(chunk)
             result = attempt(function, chunk)
-            if result is not None:
-                yield result[0]
+            if not isinstance(result, Shortage):
+                yield result
                 done += count
                 continue
             if count > 1:
@@ -107,7 +113,7 @@ class Memory:
             if count == 1 or not divisible:
                 raise MemoryError(
                     f"the device ran out of memory with {count} x {points.shape[1]} tokens at once, which cannot "
-                    "be fewer; shorten the prompt, or take another device"
+                    f"be fewer; shorten the prompt, or take another device ({result.said})"
                 )
 
     def at_most(self, size: int) -> int:
@@ -126,17 +132,29 @@ class Memory:
         self.most = count // 2
 
 
-def attempt(function: Callable[[Tensor], Result], chunk: Tensor) -> tuple[Result] | None:
-    """What the function gives, or None if the device ran out of memory; what the attempt took is free again then."""
+@dataclass(frozen=True)
+class Shortage:
+    """The device ran out of memory.
+
+    Attributes:
+        said: how it said so.
+    """
+
+    said: str
+
+
+def attempt(function: Callable[[Tensor], Result], chunk: Tensor) -> Result | Shortage:
+    """What the function gives, or that the device ran out of memory; what the attempt took is free again then."""
     try:
-        return (function(chunk.clone()),)
+        return function(chunk.clone())
     except (MemoryError, RuntimeError) as error:
         if not ran_out(error):
             raise
+        said = str(error).partition("\n")[0]  # the error itself would keep what the attempt took
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return None
+    return Shortage(said)
 
 
 def ran_out(error: Exception) -> bool:

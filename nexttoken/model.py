@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from nexttoken.linear import FastSlopes
 from nexttoken.probe import recomputes
-from nexttoken.products import FastProducts
 from nexttoken.prompt import Prompt, PromptLike
 from nexttoken.target import Target
 from nexttoken.vocabulary import Vocabulary
@@ -206,7 +206,7 @@ class NextTokenLM(nn.Module):
             with (
                 torch.inference_mode(False),
                 torch.random.fork_rng(devices=list(devices)),
-                FastProducts(),
+                FastSlopes(),
                 without_cudnn() if self._recurrent() else contextlib.nullcontext(),
             ):
                 self.eval()

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from nexttoken.products import FastProducts
+from nexttoken.linear import FastSlopes
 
 
 @contextmanager
@@ -35,8 +35,8 @@ def recomputing(layers: Sequence[nn.Module]) -> Iterator[None]:
                 layer.forward = forward  # type: ignore[method-assign]
 
 
-class Once(FastProducts):
-    """Within this context a layer runs, with products as everywhere; then memory that is free is given back."""
+class Once(FastSlopes):
+    """Within this context a layer runs, with slopes as everywhere; then memory that is free is given back."""
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)

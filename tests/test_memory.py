@@ -1,6 +1,7 @@
 """Memory: what a point needs is known beforehand, what runs at once fits, and running out changes no result."""
 
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -359,10 +360,14 @@ print(json.dumps({
 """
 
 
+@pytest.mark.parametrize("threads", ["1", "2"])  # which decides where oneDNN runs out, and whether it recovers
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to a limit of the address space")
-def test_real_limits(bundled):
+def test_real_limits(bundled, threads):
     """In a process whose address space is limited to that of the loaded model and some MB; a point needs 60 to 70."""
-    done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=False, cwd=ROOT)
+    environment = os.environ | {"OMP_NUM_THREADS": threads}
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD], capture_output=True, text=True, check=False, cwd=ROOT, env=environment
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     shortages = {name: each["said"].count("MemoryShortageWarning") for name, each in found.items()}

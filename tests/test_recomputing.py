@@ -112,10 +112,27 @@ def test_the_copy_in_less_precision_too(deep, runs):
     torch.testing.assert_close(found.scores, expected.scores, rtol=1e-3, atol=1e-5)
 
 
-def test_behind_a_span_what_stands_before_is_kept_and_nothing_runs_twice(deep):
+def test_behind_a_span_what_stands_before_is_kept_and_nothing_runs_twice(deep, monkeypatch):
     ids = IDS + IDS
     expected = attribute(deep, ids, 20, IntegratedGradients(steps=4), span=(50, 62))
-    found = attribute(deep, ids, 20, IntegratedGradients(steps=4), span=(50, 62), memory_budget=halfway(deep, ids))
+    budget, twice = halfway(deep, ids), []
+
+    def counted(layers):
+        if torch.is_grad_enabled():
+            twice.append(len(layers))
+        return recomputing(layers)
+
+    monkeypatch.setattr("nexttoken.pretrained.recomputing", counted)
+    attribute(deep, ids, 20, IntegratedGradients(steps=4), memory_budget=budget)
+    predicted, *rated_and_points = twice
+    assert predicted == 0
+    assert min(rated_and_points) >= LAYERS // 2
+    twice.clear()
+    found = attribute(deep, ids, 20, IntegratedGradients(steps=4), span=(50, 62), memory_budget=budget)
+    predicted, rated, *points = twice
+    assert rated >= LAYERS // 2
+    assert points
+    assert not any(points)
     torch.testing.assert_close(found.scores, expected.scores, rtol=1e-4, atol=1e-6)
 
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from interpret import GradientTimesInput, attribute, attribute_continuation
-from nexttoken import NextTokenLM, products
-from nexttoken.products import FastProducts, Linear, linear, onednn_is_faster, suited
+from nexttoken import NextTokenLM
+from nexttoken import linear as module
+from nexttoken.linear import FastSlopes, Linear, linear, onednn_is_faster, suited
 from tests import tiny_models
 
 ANY_ONEDNN = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
@@ -18,10 +19,10 @@ pytestmark = pytest.mark.skipif(not ANY_ONEDNN, reason="torch is built without o
 
 @pytest.fixture
 def faster(monkeypatch):
-    """As on a processor for which oneDNN is taken; returns the products that were."""
+    """As on a processor for which oneDNN is taken; returns the layers whose slopes are."""
     taken = []
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
-    monkeypatch.setattr(products, "linear", lambda *args: taken.append(args) or linear(*args))
+    monkeypatch.setattr(module, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(module, "linear", lambda *args: taken.append(args) or linear(*args))
     return taken
 
 
@@ -33,7 +34,7 @@ def test_layers_are_torchs_own_to_the_bit_and_slopes_up_to_rounding(faster, shap
     slope = torch.randn(*shape[:-1], 4)
     expected = layer(states)
     (expected_slope,) = torch.autograd.grad(expected, states, slope)
-    with FastProducts():
+    with FastSlopes():
         found = layer(states)
     (found_slope,) = torch.autograd.grad(found, states, slope)
     assert len(faster) == 1
@@ -44,12 +45,25 @@ def test_layers_are_torchs_own_to_the_bit_and_slopes_up_to_rounding(faster, shap
 def test_on_paper(faster):
     weight = torch.tensor([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5]])
     states = torch.tensor([[2.0, 4.0]], requires_grad=True)
-    with FastProducts():
+    with FastSlopes():
         product = nn.functional.linear(states, weight)
     assert product.tolist() == [[10.0, -4.0, 8.0]]
     (slope,) = torch.autograd.grad(product, states, torch.tensor([[1.0, 0.0, 2.0]]))
     assert slope.tolist() == [[7.0, 3.0]]
     assert len(faster) == 1
+
+
+def test_what_onednn_refuses_torch_computes(faster, monkeypatch):
+    def refuse(*args):
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", refuse)
+    torch.manual_seed(0)
+    weight, states, slope = torch.randn(4, 5), torch.randn(2, 3, 5, requires_grad=True), torch.randn(2, 3, 4)
+    with FastSlopes():
+        product = nn.functional.linear(states, weight)
+    (found,) = torch.autograd.grad(product, states, slope)
+    assert torch.equal(found, slope @ weight)
 
 
 def test_several_backward_passes_at_once_and_a_second_derivative(faster):
@@ -80,7 +94,7 @@ def test_what_it_leaves_alone(faster):
     assert not suited(states, frozen[0])
     assert not suited(states[:0], frozen)
     assert not suited(states.to("meta"), frozen.to("meta"))
-    with FastProducts():
+    with FastSlopes():
         nn.functional.linear(states, trained).sum().backward()
     assert faster == []
     torch.testing.assert_close(trained.grad, states.sum(0).expand(4, 5))
@@ -92,7 +106,7 @@ def test_what_it_leaves_alone(faster):
 )
 def test_only_where_it_was_measured(monkeypatch, tmp_path, processor, capability, expected):
     (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {processor}\n")
-    monkeypatch.setattr(products, "Path", lambda name: tmp_path / Path(name).name)
+    monkeypatch.setattr(module, "Path", lambda name: tmp_path / Path(name).name)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     onednn_is_faster.cache_clear()
     try:
@@ -107,7 +121,7 @@ def test_scores_of_a_model_are_the_same(faster, monkeypatch, family):
     fast = attribute(lm, [5, 6, 7, 8], 9, GradientTimesInput())
     many = attribute_continuation(lm, [5, 6, 7, 8], [9, 10, 11], GradientTimesInput())
     assert faster
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: False)
+    monkeypatch.setattr(module, "onednn_is_faster", lambda: False)
     slow = attribute(lm, [5, 6, 7, 8], 9, GradientTimesInput())
     one_by_one = attribute_continuation(lm, [5, 6, 7, 8], [9, 10, 11], GradientTimesInput())
     assert fast.scores.abs().max() > 0
@@ -142,7 +156,7 @@ def test_a_network_that_its_owner_compiled(faster):
 def test_networks_may_add_to_what_a_layer_gives(faster, shape, biased):
     layer = nn.Linear(5, 4, bias=biased).requires_grad_(False)
     states = torch.randn(shape, requires_grad=True)
-    with FastProducts():
+    with FastSlopes():
         found = layer(states)
         found += 1
     torch.testing.assert_close(found, layer(states) + 1)

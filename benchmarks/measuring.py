@@ -50,12 +50,14 @@ def seconds(timings: Mapping[str, Timing]) -> dict[str, list[float]]:
 def gemm_peak(lm: NextTokenLM, rows: int) -> float:
     """The best rate, in operations a second, of multiplying `rows` rows by the model's matrices, or large squares.
 
-    Of both products that a gradient is made of: that of the forward pass, and that of the slopes.
+    In its precision, of both products that a gradient is made of: that of the forward pass, and that of the slopes.
     """
     shapes = {tuple(weight.shape) for weight in lm.parameters() if weight.ndim == 2}
+    dtype = next(lm.parameters()).dtype
     best = 0.0
     for many, (wide, narrow) in [(SQUARE, (SQUARE, SQUARE)), *((rows, shape) for shape in sorted(shapes))]:
-        states, slopes, weight = torch.randn(many, narrow), torch.randn(many, wide), torch.randn(wide, narrow)
+        sizes = ((many, narrow), (many, wide), (wide, narrow))
+        states, slopes, weight = (torch.randn(size, dtype=dtype) for size in sizes)
         for _ in range(TRIES):
             for product, left in ((torch.nn.functional.linear, states), (slope_product, slopes)):
                 begun = time.perf_counter()
@@ -66,7 +68,8 @@ def gemm_peak(lm: NextTokenLM, rows: int) -> float:
 
 def slope_product(slope: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The slopes of a layer's states, by the library that gradients take here."""
-    return Slope.apply(slope, weight) if onednn_is_faster() else slope @ weight
+    taken = onednn_is_faster() and weight.dtype == torch.float32
+    return Slope.apply(slope, weight) if taken else slope @ weight
 
 
 @dataclass(frozen=True)

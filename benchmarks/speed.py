@@ -39,7 +39,7 @@ from interpret import (
     attribute_many,
 )
 from interpret.gradients import gradients
-from interpret.objective import Objective
+from interpret.objective import ROWS_A_CHUNK, Objective
 from nexttoken import NextTokenLM, Target
 
 FOLDER = Path(__file__).parent / "results"
@@ -59,8 +59,7 @@ class Plan:
         long_rounds: of those where one run takes more than a minute.
         lengths: of the prompts for single gradients.
         steps: of the path.
-        long: the length from which on it has `long_steps`.
-        long_steps: a gradient of such length runs alone, so that one takes as long as another.
+        long: the length at which peak memory is measured.
         gemm: the length at which a gradient is compared with the peak of matrix multiplications.
         prompt: tokens before a continuation, or before candidates.
         continuation: tokens of it.
@@ -81,7 +80,6 @@ class Plan:
     lengths: tuple[int, ...] = (16, 64, 128, 512)
     steps: int = 50
     long: int = 512
-    long_steps: int = 10
     gemm: int = 128
     prompt: int = 64
     continuation: int = 64
@@ -98,7 +96,7 @@ class Plan:
 
 
 QUICK = Plan(
-    rounds=1, long_rounds=1, lengths=(8, 16), steps=4, long=16, long_steps=2, gemm=16, prompt=12, continuation=6,
+    rounds=1, long_rounds=1, lengths=(8, 16), steps=4, long=16, gemm=16, prompt=12, continuation=6,
     middle=2, middle_steps=2, candidates=3, context=48, span=8, many=12, tuning=6, kinds=1, work=32, memory_steps=4,
 )  # fmt: skip
 
@@ -185,7 +183,7 @@ def point(bench: Bench) -> Line:
         text = text_of(bench.lm, length)
         peers = tuned(bench, text)
         fastest = min(peers, key=lambda library: peers[library][1])
-        size, steps = peers[fastest][0], plan.long_steps if length >= plan.long else plan.steps
+        size, steps = peers[fastest][0], plan.steps
         contenders: dict[str, Callable[[], Any]] = {
             "ours": lambda text=text, steps=steps: attribute(bench.lm, text.ids, text.target_ids[0], path(steps)),
             fastest: bench.peers.path(fastest, text, steps, size),
@@ -405,6 +403,10 @@ def bfloat16(bench: Bench) -> Line:
     rows = [times(f"bfloat16 and our float32, one gradient of {plan.steps}, L = {plan.gemm}",
                   timings["bfloat16"].median / plan.steps, timings["float32"].median / plan.steps, "s",
                   at_least(2.2))]  # fmt: skip
+    peaks = {dtype: gemm_peak(lm.in_precision(dtype), ROWS_A_CHUNK) for dtype in (torch.bfloat16, torch.float32)}
+    rows.append(Row("best rate of a product in bfloat16 and in float32", peaks[torch.bfloat16], peaks[torch.float32],
+                    "GFLOP/s", peaks[torch.bfloat16] / peaks[torch.float32], "times",
+                    note="what matrix products alone could gain in this run"))  # fmt: skip
     numbers: dict[str, Any] = {"seconds": seconds(timings)}
     apart: list[float] = []
     for method in (GradientTimesInput(), VanillaGradient(), IntegratedGradients(steps=plan.middle_steps)):
@@ -501,13 +503,23 @@ def start(bench: Bench) -> Line:
     """The command, as a whole process, with everything in the cache."""
     command = str(Path(sys.executable).with_name("nexttoken"))
     explain = [command, "explain", PROMPT_OF_14_TOKENS, "--method", "gradient-times-input"]
-    runs = {"--help": [command, "--help"], "explain": explain}
+    imports = [sys.executable, "-c", "import torch; from transformers import LlamaForCausalLM, PreTrainedTokenizerFast"]
+    runs = {"--help": [command, "--help"], "explain": explain, "imports": imports}
     in_turns({name: lambda run=run: execute(run, bench) for name, run in runs.items()}, 1)
     timings = in_turns({name: lambda run=run: execute(run, bench) for name, run in runs.items()}, bench.plan.rounds)
-    help_seconds, explain_seconds = (timings[name].median for name in runs)
+    help_seconds, explain_seconds, imports_seconds = (timings[name].median for name in runs)
     rows = (
         Row("nexttoken --help", help_seconds, None, "s", help_seconds, "s", at_most(0.4)),
         Row("nexttoken explain, 14 tokens, gradient", explain_seconds, None, "s", explain_seconds, "s", at_most(4)),
+        Row(
+            "of it, importing torch and the model's class",
+            imports_seconds,
+            None,
+            "s",
+            imports_seconds,
+            "s",
+            note="a Python process that does nothing else",
+        ),
     )
     return Line("start", rows, seconds(timings))
 

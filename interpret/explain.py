@@ -267,19 +267,24 @@ def local(
     on_progress: Callable[[int], object] | None = None,
     memory: Memory | None = None,
 ) -> list[Attribution | Exception]:
-    """Questions with prompts of one length, answered together in one forward and one backward pass.
+    """Questions answered together in one forward and one backward pass.
 
-    The forward pass rates the targets as well. A question that cannot be answered gets its error.
+    The forward pass rates the targets as well. A question that cannot be answered gets its error. Of a ragged model,
+    prompts may have several lengths: the shorter ones repeat their last token, which nothing that is read can see.
     """
-    input_ids = torch.cat([lm.tokens(question.prompt)["input_ids"] for question in questions])
+    ids = [lm.tokens(question.prompt)["input_ids"][0] for question in questions]
+    lengths, longest = [len(each) for each in ids], max(len(each) for each in ids)
+    input_ids = torch.stack([torch.cat([each, each[-1:].expand(longest - len(each))]) for each in ids])
+    places = sorted({length - 1 for length in lengths})
+    own_place = [places.index(length - 1) for length in lengths]
     with torch.no_grad(), lm.at_rest():
         embeddings = lm.embed({"input_ids": input_ids}).detach()
     memory = memory or Memory()
     targets: list[Target | Exception] = []
 
     def function(points: Tensor) -> Tensor:
-        _, logits = lm.next_tokens(points.to(embeddings.dtype), input_ids, recomputed=memory.recomputed)
-        every = precise(logits[:, 0])
+        _, logits = lm.next_tokens(points.to(embeddings.dtype), input_ids, places, recomputed=memory.recomputed)
+        every = precise(logits[range(len(questions)), own_place])
         targets[:] = [rated(question, logits) for question, logits in zip(questions, every, strict=True)]
         rows = zip(targets, every[:, None], strict=True)
         return torch.cat([
@@ -300,10 +305,11 @@ def local(
     )  # fmt: skip
     _, gradient = gradients(batch, points)
     found: list[Attribution | Exception] = []
-    for question, target, point, slope in zip(questions, targets, points, gradient, strict=True):
+    for number, (question, target) in enumerate(zip(questions, targets, strict=True)):
         if isinstance(target, Exception):
             found.append(target)
             continue
+        point, slope = points[number, : lengths[number]], gradient[number, : lengths[number]]
         objective = Objective(function, point, lm, question.prompt, gradients_spent=1)
         evidence = Evidence(method.at(objective, point[None], slope[None])[0])
         found.append(result(objective, evidence, target, method, quantity))

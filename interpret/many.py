@@ -20,7 +20,9 @@ from nexttoken import NextTokenLM
 from nexttoken.prompt import PromptLike
 from nexttoken.target import TokenLike
 
-WINDOW = 256  # so many prompts are looked at together, to find those of equal length
+WINDOW = 256  # so many prompts are looked at together, to find those of like length
+PADDING = 0.1  # of the tokens that run together, at most
+MOST_LENGTHS = 4  # that run together: the logits of every row are computed at the end of each
 EXPECTED = (ValueError, ArithmeticError, MemoryError)
 
 Row = tuple[PromptLike, Any, Any]  # prompt, target, foils
@@ -55,8 +57,8 @@ def attribute_many(
 ) -> Iterator[Attribution | Failure]:
     """Explain many prompts, one result for each in the order in which they are given.
 
-    Where a method needs one gradient a prompt, prompts of equal length run together; the scores are those of
-    `attribute`, up to rounding.
+    Where a method needs one gradient a prompt, prompts of like length run together (of equal length, where padding is
+    not known to change nothing); the scores are those of `attribute`, up to rounding.
 
     Args:
         lm: the model; it comes back as it was.
@@ -121,10 +123,10 @@ def alone(
 def in_batches(
     lm: NextTokenLM, window: Sequence[Row], method: LocalMethod, quantity: Quantity, memory: Memory
 ) -> list[Attribution | Exception]:
-    """The answers to some questions, those with prompts of equal length together."""
+    """The answers to some questions, those with prompts of like length together."""
     answers: dict[int, Attribution | Exception] = {}
-    by_length: dict[int, list[tuple[int, Question]]] = {}
-    recomputed: dict[int, int] = {}  # by length too
+    asked: dict[int, Question] = {}
+    recomputed: dict[int, int] = {}
     for number, row in enumerate(window):
         prompt, target, contrast = row
         if is_span(target):
@@ -136,19 +138,33 @@ def in_batches(
         except EXPECTED as error:
             answers[number] = error
         else:
-            by_length.setdefault(len(question.prompt), []).append((number, question))
-            recomputed[len(question.prompt)] = memory.recomputed
-    for length, group in by_length.items():
-        memory.recomputed = recomputed[length]
-        size = memory.at_most(min(max(1, ROWS_A_CHUNK // length), memory.points(lm, group[0][1].prompt)))
-        for start in range(0, len(group), size):
-            numbers, questions = zip(*group[start : start + size], strict=True)
-            try:
-                found = local(lm, questions, method, quantity, memory=memory)
-            except EXPECTED:  # one of them, or together they do not fit; which one shows alone
-                found = [alone(lm, window[number], method, quantity, memory) for number in numbers]
-            answers |= dict(zip(numbers, found, strict=True))
+            asked[number], recomputed[number] = question, memory.recomputed
+    left = sorted(asked, key=lambda number: len(asked[number].prompt), reverse=True)
+    while left:
+        longest = asked[left[0]].prompt
+        fitting = memory.points(lm, longest, places=MOST_LENGTHS)
+        size = memory.at_most(min(max(1, ROWS_A_CHUNK // len(longest)), fitting))
+        lengths = [len(asked[number].prompt) for number in left[:size]]
+        count = how_many(lengths, padded=lm.ragged)
+        numbers, left = left[:count], left[count:]
+        memory.recomputed = recomputed[numbers[0]]
+        try:
+            found = local(lm, [asked[number] for number in numbers], method, quantity, memory=memory)
+        except EXPECTED:  # one of them, or together they do not fit; which one shows alone
+            found = [alone(lm, window[number], method, quantity, memory) for number in numbers]
+        answers |= dict(zip(numbers, found, strict=True))
     return [answers[number] for number in range(len(window))]
+
+
+def how_many(lengths: Sequence[int], padded: bool) -> int:
+    """How many of the prompts of these lengths, longest first, run together."""
+    count = 1
+    while count < len(lengths):
+        some, longest = lengths[: count + 1], lengths[0]
+        if len(set(some)) > (MOST_LENGTHS if padded else 1) or 1 - sum(some) / (longest * len(some)) > PADDING:
+            break
+        count += 1
+    return count
 
 
 @contextmanager

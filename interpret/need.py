@@ -89,9 +89,9 @@ def need(lm: NextTokenLM, prompt: Prompt, recomputed: int = 0) -> Need:
     """What a point of this model needs, measured once for each model and precision on a few tokens of the prompt.
 
     What the forward pass keeps for the backward pass is counted at two lengths, which tells what grows with the length
-    from what grows with its square. The peak is taken to be as far above that as it is there. Where layers run again in
-    the backward pass, all of them, it is what is kept besides, and what some of them need: one as it runs again, as its
-    gradients are taken, and what the allocator loses between the two.
+    from what grows with its square. The peak is taken to be as far above that as it is there. Where all layers run
+    again in the backward pass, two parts add up: what is kept all the same, and what `LAYERS_AT_ONCE` layers need, for
+    the one that runs again and what the allocator loses meanwhile.
     """
     with torch.no_grad(), lm.at_rest():
         dtype = lm.embed(lm.tokens(prompt)).dtype

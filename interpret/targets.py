@@ -48,8 +48,8 @@ def span_target(lm: NextTokenLM, prompt: Prompt, ids: Sequence[int]) -> Target:
         alone = next_logits(lm, prompt, places[:1])
         if bool((logits[0] - alone[0]).abs().max() > SAME * alone.abs().max()):
             raise ValueError(
-                f"{lm.name} is not causal: what it predicts before a token depends on that token; explain one next "
-                "token at a time"
+                f"{lm.name} is not causal: what it predicts at a token depends on those that follow, or on how many "
+                "there are; explain one next token at a time"
             )
     return Target.of_span(ids, lm.vocab, logits)
 

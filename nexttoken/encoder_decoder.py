@@ -119,7 +119,7 @@ class EncoderDecoderLM(NextTokenLM):
 
     @property
     def causal(self) -> bool:
-        return True  # proved by the probe
+        return not self.length_matters  # proved by the probe
 
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
         """The network's own logits, fed with ids, after each token from the decoder's start on."""

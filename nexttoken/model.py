@@ -153,6 +153,11 @@ class NextTokenLM(nn.Module):
         return False
 
     @property
+    def ragged(self) -> bool:
+        """Whether rows of several lengths may run together, the shorter ones filled up behind their end."""
+        return False
+
+    @property
     def batches_backward(self) -> bool:
         """Whether backward passes of several targets may run at once."""
         return False

@@ -22,9 +22,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from nexttoken.bundled import bundled_folder
+from nexttoken.choices import choices
 from nexttoken.encoder_decoder import EncoderDecoderLM
 from nexttoken.model import NextTokenLM
-from nexttoken.probe import batches_backward, embedding_rows, keeps, probe
+from nexttoken.probe import PROBE_LENGTH, batches_backward, embedding_rows, keeps, ordinary_ids, probe
 from nexttoken.recomputing import recomputing
 from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
 
@@ -62,10 +63,10 @@ class PretrainedNextTokenLM(NextTokenLM):
         self._some_rows = "logits_to_keep" in accepted
         self._spread = len(set(getattr(network, "hf_device_map", {}).values())) > 1
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
-        self.reads_ids = False
-        self.uncut = False
+        self.reads_ids = self.length_matters = self.uncut = False
         self._keeps: bool | None = None
         self._batches: bool | None = None
+        self._ragged: bool | None = None
         self.feeding = probe(self)
         if self.reads_ids:
             self.name += " (a part of each token is looked up from its id, and stays)"
@@ -111,7 +112,13 @@ class PretrainedNextTokenLM(NextTokenLM):
 
     @property
     def causal(self) -> bool:
-        return True  # proved by the probe
+        return not self.length_matters  # proved by the probe
+
+    @property
+    def ragged(self) -> bool:
+        if self._ragged is None:  # choices by rank may hang on how many there are to choose from
+            self._ragged = self.causal and not choices(self, ordinary_ids(self)[None, :PROBE_LENGTH])
+        return self._ragged
 
     @property
     def batches_backward(self) -> bool:

@@ -20,7 +20,7 @@ def probe(lm: Any, ways: Sequence[str] = ("inputs_embeds", "embedding_output"), 
     """Find the way of feeding embeddings to a network that equals feeding it with ids, on a fixed prompt.
 
     Args:
-        lm: the model, whose `feeding` and `reads_ids` are set.
+        lm: the model, whose `feeding`, `reads_ids` and `length_matters` are set.
         ways: those that are tried, in order.
         mark: for an encoder-decoder, the id that stands for the decoder's start; it is put in the prompt's middle.
 
@@ -49,6 +49,9 @@ def probe(lm: Any, ways: Sequence[str] = ("inputs_embeds", "embedding_output"), 
                 f"{type(network).__name__} is not causal: what it predicts before a token depends on that token; "
                 "a model of BERT's kind needs is_decoder=True in its configuration"
             )
+        with torch.no_grad():
+            shorter = lm.own_logits(input_ids[:, :-2]).float()
+        lm.length_matters = relative(whole[:, : shorter.shape[1]], shorter) > tolerance
         for way in ways:
             lm.feeding = way
             try:

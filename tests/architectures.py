@@ -16,15 +16,23 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from interpret import ConvergenceWarning, IntegratedGradients, MeanEmbedding
+from interpret import (
+    Attribution,
+    ConvergenceWarning,
+    IntegratedGradients,
+    MeanEmbedding,
+    VanillaGradient,
+    attribute,
+    attribute_many,
+)
 from interpret.gradients import gradients, values
 from interpret.methods.adaptive import Point, Segment, certified_gap, integrate
 from interpret.methods.gap import SMALLEST_GAP
 from interpret.methods.integrated_gradients import FIRST_SEGMENTS
 from interpret.objective import Objective
 from nexttoken import NextTokenLM, Prompt, Target
+from nexttoken.choices import choices
 from nexttoken.probe import embedding_rows, in_one_line, relative
 from tests import tiny_models
 
@@ -40,16 +48,6 @@ STEP_SIZES = (1e-2, 1e-3, 1e-4, 1e-5)  # of finite differences; the best counts:
 FLOAT32_INSIDE = 1e-6  # finite differences in float64 are better than this, unless a part is computed in float32
 HALVINGS = 24  # of a stretch of 2^-20 of the path, to see that what changes there is a jump
 SMALLEST_JUMP = 1e-4  # nats; less than this is within the tolerance, jump or not
-CHOICES = {
-    "topk",
-    "sort",
-    "argsort",
-    "argmax",
-    "argmin",
-    "kthvalue",
-    "max.dim",
-    "min.dim",
-}  # they rank, and so may jump
 
 # Each law, and how far off it may be. Relative errors, but for the last three.
 LAWS: dict[str, float] = {
@@ -59,6 +57,7 @@ LAWS: dict[str, float] = {
     "left padding does not matter": 1e-5,
     "right padding does not matter": 1e-5,
     "rows do not depend on each other": 1e-5,
+    "prompts do not depend on those that run with them": 1e-5,
     "integrated gradients miss nothing but jumps": 1.0,  # in tolerances
     "jumps are choices by rank": 0.0,  # how many are not
     "the gap is reported as it is": 1e-6,  # nats
@@ -141,7 +140,7 @@ def measure(name: str, lm: NextTokenLM, precision: str, notes: tuple[str, ...] =
     prompt = Prompt.of(IDS[0].tolist(), lm.vocab)
     objective = Objective.of(lm, prompt, Target.of(TARGET, prompt, lm.vocab, logits(lm, IDS)[0]))
     path = StraightPath(objective)
-    jumps, chooses = path.jumps(), choices(lm)
+    jumps, chooses = path.jumps(), choices(lm, IDS)
     smooth = [segment for segment in path.segments if segment not in jumps]
     errors = dict(
         zip(
@@ -153,6 +152,7 @@ def measure(name: str, lm: NextTokenLM, precision: str, notes: tuple[str, ...] =
                 error_of_padding(lm, left=True),
                 error_of_padding(lm, left=False),
                 error_of_rows(objective),
+                error_of_company(lm),
                 certified_gap(smooth) / path.enough,
                 0 if chooses else len(jumps),
                 error_of_report(objective),
@@ -230,6 +230,20 @@ def error_of_rows(objective: Objective) -> float:
     return relative(values(objective, points), torch.cat([values(objective, point[None]) for point in points]))
 
 
+def error_of_company(lm: NextTokenLM) -> float:
+    """The scores of prompts of several lengths that run together against those of each alone."""
+    prompts, method = (
+        [IDS[0].tolist(), IDS[0, :8].tolist(), IDS[0, 1:].tolist(), IDS[0, 2:].tolist()],
+        VanillaGradient(),
+    )
+    found = attribute_many(lm, prompts, [TARGET] * len(prompts), method)
+    errors = []
+    for prompt, each in zip(prompts, found, strict=True):
+        assert isinstance(each, Attribution), each
+        errors.append(relative(each.scores, attribute(lm, prompt, TARGET, method).scores))
+    return max(errors)
+
+
 def error_of_report(objective: Objective) -> float:
     """The gap that IntegratedGradients reports at its cheapest, against the sum of its scores and the model's own word.
 
@@ -304,32 +318,13 @@ def remarks(lm: Any, chooses: set[str], jumped: bool) -> tuple[str, ...]:
     if chooses:
         where = "jumps on the path tried" if jumped else "no jump on the path tried"
         notes.append(f"chooses by rank ({', '.join(sorted(chooses))}): {where}")
+    if not lm.causal:
+        notes.append("what it predicts at a token depends on how many follow: no continuations")
     if names := other_with(lm):
         notes.append(f"not the model's own with {', '.join(f'`{name}`' for name in names)} within the prompt")
     if changes_its_input(lm):
         notes.append("changes `inputs_embeds` in place (it is given a copy)")
     return tuple(notes)
-
-
-class Choices(TorchDispatchMode):
-    """Collect the operations that choose by rank among floating-point numbers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        if CHOICES & {name, f"{name}.{func._overloadname}"} and args[0].is_floating_point():
-            self.found.add(name)
-        return func(*args, **(kwargs or {}))
-
-
-def choices(lm: NextTokenLM) -> set[str]:
-    """The operations by which the network chooses by rank: experts, or tokens to attend to."""
-    with Choices() as collected:
-        logits(lm, IDS)
-    return collected.found
 
 
 def other_with(lm: Any) -> list[str]:

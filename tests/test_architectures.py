@@ -93,6 +93,7 @@ FAULTS = {
     "left padding does not matter": without_mask,
     "right padding does not matter": without_mask,
     "rows do not depend on each other": lambda x: x + 0.01 * (x - x.mean(0)),
+    "prompts do not depend on those that run with them": lambda x: x + 0.01 * (x - x.mean(0)),
     "integrated gradients miss nothing but jumps": lambda x: x + 0.1 * (x - x.detach()),
     "jumps are choices by rank": threshold,
     "the gap is reported as it is": lambda x: 1.001 * x,

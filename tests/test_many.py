@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from interpret import (
     Attribution,
@@ -10,9 +11,16 @@ from interpret import (
     IntegratedGradients,
     VanillaGradient,
     attribute,
+    attribute_continuation,
     attribute_many,
+    explain,
     many,
 )
+from interpret.many import how_many
+from nexttoken import NextTokenLM
+from tests import tiny_models
+from tests.conftest import letters_lm
+from tests.test_encoder_decoder import t5
 
 PROMPTS = ["The keys to", "are we?", "The dog", "The cats near the dog are asleep", "are you", "the table", [7, 8, 9]]
 
@@ -35,6 +43,86 @@ def test_as_if_each_were_alone_and_in_order(tiny, method, untouched):
         }  # fmt: skip
         assert each.target.id == alone.target.id
         assert each.target.probability == pytest.approx(alone.target.probability)
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """The lengths of the prompts of each batch."""
+    seen = []
+
+    def local(lm, questions, *args, **options):
+        seen.append([len(question.prompt) for question in questions])
+        return explain.local(lm, questions, *args, **options)
+
+    monkeypatch.setattr(many, "local", local)
+    return seen
+
+
+def test_prompts_of_like_length_run_together(tiny, batches):
+    prompts = [list(range(5, 5 + length)) for length in (20, 19, 3, 21, 20, 2, 21)]
+    found = list(attribute_many(tiny, prompts, method=GradientTimesInput()))
+    assert batches == [[21, 21, 20, 20, 19], [3], [2]]
+    for prompt, each in zip(prompts, found, strict=True):
+        assert len(each.scores) == len(prompt)
+        close(each.scores, attribute(tiny, prompt, method=GradientTimesInput()).scores)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "padded", "count"),
+    [
+        ([20], True, 1),
+        ([20, 20, 20], False, 3),
+        ([20, 20, 19], False, 2),
+        ([20, 19, 18, 17], True, 4),  # 6 of 80 are padding
+        ([20, 19, 18, 17, 16], True, 4),  # a fifth length, and 10 of 100 besides
+        ([20, 16], True, 2),  # 4 of 40
+        ([20, 15], True, 1),  # 5 of 40
+        ([20, 20, 15], True, 3),  # 5 of 60
+    ],
+)
+def test_how_many_run_together(lengths, padded, count):
+    assert how_many(lengths, padded) == count
+
+
+def test_a_model_that_may_look_ahead_takes_equal_lengths_only(batches):
+    """A two-way LSTM: padding behind the end would change what it says."""
+    torch.manual_seed(0)
+    both_ways = letters_lm(nn.LSTM(6, 4, batch_first=True, bidirectional=True, dtype=torch.float64), hidden=8)
+    prompts = ["abcabcabcabc", "abcabcabcab", "cbacbacbacb"]
+    found = list(attribute_many(both_ways, prompts, method=GradientTimesInput()))
+    assert batches == [[12], [11, 11]]
+    for prompt, each in zip(prompts, found, strict=True):
+        close(each.scores, attribute(both_ways, prompt, method=GradientTimesInput()).scores)
+
+
+@pytest.mark.parametrize(
+    ("name", "causal", "ragged"),
+    [
+        ("LlamaForCausalLM", True, True),
+        ("MixtralForCausalLM", True, False),  # its router chooses by rank
+        ("ProphetNetForCausalLM", False, False),  # what it predicts depends on how many tokens follow
+    ],
+)
+def test_only_where_padding_is_known_to_change_nothing(batches, name, causal, ragged):
+    lm = NextTokenLM.from_pretrained(tiny_models.build(name))
+    assert (lm.causal, lm.ragged) == (causal, ragged)
+    prompts = [list(range(5, 5 + length)) for length in (12, 11)]
+    found = list(attribute_many(lm, prompts, [20, 20], GradientTimesInput()))
+    assert len(batches) == (1 if ragged else 2)
+    for prompt, each in zip(prompts, found, strict=True):
+        close(each.scores, attribute(lm, prompt, 20, GradientTimesInput()).scores, 1e-5)
+    if not causal:
+        with pytest.raises(ValueError, match=r"is not causal: .* on those that follow, or on how many there are"):
+            attribute_continuation(lm, prompts[0], [20, 21], GradientTimesInput())
+
+
+def test_an_encoder_decoder_takes_equal_lengths_only(batches):
+    lm = NextTokenLM.from_pretrained(t5())
+    prompts = [([5, 6, 7, 8, 9, 10, 11], [8, 9, 10, 11]), ([5, 6, 7, 8, 9, 10], [8, 9, 10, 11])]
+    found = list(attribute_many(lm, prompts, [20, 21], method=GradientTimesInput()))
+    assert [len(each) for each in batches] == [1, 1]
+    for prompt, target, each in zip(prompts, [20, 21], found, strict=True):
+        close(each.scores, attribute(lm, prompt, target, method=GradientTimesInput()).scores, 1e-5)
 
 
 def test_targets_and_foils_of_their_own(tiny):

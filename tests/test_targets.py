@@ -263,7 +263,7 @@ def test_a_model_that_is_not_causal_has_no_continuation(encoder_lm):
     """A two-way LSTM reads what comes after; its first place changes with it."""
     torch.manual_seed(0)
     both_ways = letters_lm(nn.LSTM(6, 4, batch_first=True, bidirectional=True, dtype=torch.float64), hidden=8)
-    with pytest.raises(ValueError, match="is not causal: what it predicts before a token depends on that token"):
+    with pytest.raises(ValueError, match="is not causal: what it predicts at a token depends on those that follow"):
         attribute_continuation(both_ways, "abc", "de", GradientTimesInput())
     with pytest.raises(ValueError, match="is not causal"):
         attribute(both_ways, "abc", ["d", "e"], GradientTimesInput())

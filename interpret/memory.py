@@ -60,7 +60,8 @@ class Memory:
     def check(self, lm: NextTokenLM, prompt: Prompt) -> None:
         """Find out how many layers have to run twice for the gradient of a single point of this prompt to fit.
 
-        Where there is no budget, a prompt as short as those that tell what a point needs is simply run.
+        Where there is no budget, it is half of what is free, and all of it for a point of which every layer runs
+        twice; a prompt as short as those that tell what a point needs is simply run.
 
         Raises:
             ValueError: it does not fit with all of them; the message names what would.
@@ -68,7 +69,8 @@ class Memory:
         self.recomputed = 0
         if self.budget is None and len(prompt) <= PROBE_LENGTHS[1]:
             return
-        budget = self.budget if self.budget is not None else free_on(lm)
+        most = self.budget if self.budget is not None else free_on(lm)
+        budget = self.budget if self.budget is not None else FREE_SHARE * most
         each = need(lm, prompt)
         whole = least = each.of_point(len(prompt))
         if whole > budget and (layers := lm.recomputable(text_like(lm, prompt, PROBE_LENGTHS[0]))):
@@ -76,12 +78,12 @@ class Memory:
             if again.of_point(len(prompt)) < whole:
                 each, least = again, again.of_point(len(prompt))
                 self.recomputed = min(layers, math.ceil(layers * (whole - budget) / (whole - least)))
-        if least > budget:
+        if least > most:
             name = "memory_budget" if self.budget is not None else "free memory"
-            fits = each.longest(budget, len(prompt))
+            fits = each.longest(most, len(prompt))
             raise ValueError(
                 f"a prompt of {len(prompt)} tokens needs about {least / GIGA:.2g} GB above the "
-                f"model's weights, and the {name} is {budget / GIGA:.2g} GB; "
+                f"model's weights, and the {name} is {most / GIGA:.2g} GB; "
                 + (f"{fits} tokens would fit" if fits else "not even one token would fit")
             )
 

@@ -80,7 +80,8 @@ def test_bars_of_sentences():
 
 @compared
 def test_bars_of_the_strongest_on_seaborns_page():
-    with plt.style.context("seaborn-v0_8-darkgrid"):
+    font = {"font.sans-serif": ["DejaVu Sans"]}  # the page asks for those of the machine first
+    with plt.style.context(["seaborn-v0_8-darkgrid", font]):
         figure, axes = plt.subplots(figsize=(4, 3), layout="constrained")
         plt.close(figure)
         return SAMPLED.bars(top=5, ax=axes)

@@ -78,6 +78,19 @@ def test_scores_are_the_same_with_as_many_layers_as_needed(deep, runs, method, u
     torch.testing.assert_close(found.scores, expected.scores, rtol=1e-5, atol=1e-7)
 
 
+def test_without_a_budget_layers_run_twice_for_half_of_what_is_free(deep, runs, monkeypatch):
+    ids = [5 + i % 40 for i in range(40)]
+    whole = need(deep, deep.prompt(ids)).of_point(len(ids))
+    for free, twice in ((2.1 * whole, False), (1.9 * whole, True)):
+        monkeypatch.setattr("interpret.memory.free_on", lambda lm, free=free: free)
+        runs.clear()
+        attribute(deep, ids, 20, IntegratedGradients(steps=4))
+        assert (runs[-1] > 0) is twice
+    monkeypatch.setattr("interpret.memory.free_on", lambda lm: whole / 100)
+    with pytest.raises(ValueError, match="the free memory is"):
+        attribute(deep, ids, 20, IntegratedGradients(steps=4))
+
+
 def test_with_targets_that_share_forward_passes(deep, runs):
     method, budget = IntegratedGradients(steps=4), halfway(deep, IDS)
     for ask in (

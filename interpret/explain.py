@@ -176,7 +176,7 @@ def attribute_continuation(
         `method.cost(tokens)` gradients a row.
 
     Raises:
-        ValueError: as for `attribute`; an empty continuation; a model that would say nothing.
+        ValueError: as for `attribute`; an empty continuation; a model that would say nothing, or is not causal.
     """
     method, quantity = chosen(method, quantity)
     encoded, memory = lm.prompt(prompt), Memory(memory_budget)

@@ -41,6 +41,7 @@ def probe(lm: Any, ways: Sequence[str] = ("inputs_embeds", "embedding_output"), 
             with torch.no_grad():
                 whole = lm.own_logits(input_ids).float()
                 other = lm.own_logits(last_changed).float()
+                shorter = lm.own_logits(input_ids[:, :-2]).float()
         except Exception as error:
             raise ValueError(f"{type(network).__name__} cannot run on ids alone: {in_one_line(error)}") from error
         expected, tolerance = whole[:, -1], max(PROBE_TOLERANCE, 4 * torch.finfo(network.dtype).eps)
@@ -49,8 +50,6 @@ def probe(lm: Any, ways: Sequence[str] = ("inputs_embeds", "embedding_output"), 
                 f"{type(network).__name__} is not causal: what it predicts before a token depends on that token; "
                 "a model of BERT's kind needs is_decoder=True in its configuration"
             )
-        with torch.no_grad():
-            shorter = lm.own_logits(input_ids[:, :-2]).float()
         lm.length_matters = relative(whole[:, : shorter.shape[1]], shorter) > tolerance
         for way in ways:
             lm.feeding = way

@@ -215,6 +215,7 @@ class Device:
 
 ERRORS = [
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."),
+    RuntimeError("could not create a primitive"),
     torch.OutOfMemoryError("CUDA out of memory."),
     MemoryError(),
 ]

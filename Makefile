@@ -19,11 +19,14 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/python demo.py
 
+# A worker for each core, with one thread each: threads that wait for each other actively take the cores from the others.
+WORKERS := -n logical --maxprocesses 8 --dist worksteal
+
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest $(WORKERS)
 
 quick: setup
-	$(BIN)/pytest -x -q -m "not slow"
+	$(BIN)/pytest $(WORKERS) -x -q -m "not slow"
 
 tables: setup
 	$(BIN)/python -m benchmarks.certificates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -276,5 +277,13 @@ def errors_in_one_line() -> Iterator[Console]:
 
 
 def main() -> None:
-    """Run the command."""
+    """Run the command, with threads that sleep while they wait, so that other busy processes do not slow it down.
+
+    OpenMP reads the policy when torch is loaded; what the user has set is left as it is.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app(prog_name="nexttoken")
+
+
+if __name__ == "__main__":
+    main()

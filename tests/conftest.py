@@ -3,8 +3,10 @@
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# One thread, here and in what the tests start: on a busy machine, waiting for a second one takes most of the time.
+# One thread a process, here and in what the tests start, and threads that sleep while they wait: processes with two
+# busy threads each slow each other ten to twenty times. OpenMP reads this when torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from jaxtyping import install_import_hook
 

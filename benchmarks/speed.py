@@ -38,8 +38,9 @@ from interpret import (
     attribute_continuation,
     attribute_many,
 )
-from interpret.gradients import gradients
-from interpret.objective import ROWS_A_CHUNK, Objective
+from interpret.engine.gradients import gradients
+from interpret.engine.memory.policy import TOKENS_A_BATCH
+from interpret.engine.objective import Objective
 from nexttoken import NextTokenLM, Target
 
 FOLDER = Path(__file__).parent / "results"
@@ -66,8 +67,8 @@ class Plan:
         middle: how many of them, in the middle, integrated gradients explain.
         middle_steps: of the path of each.
         candidates: how many.
-        context: tokens before a span.
-        span: tokens of it.
+        context: tokens before a region.
+        region: tokens of it.
         many: prompts of a data set.
         tuning: of these, for the peer's best batch size.
         kinds: how many prompts of each kind stand for all.
@@ -87,7 +88,7 @@ class Plan:
     middle_steps: int = 20
     candidates: int = 10
     context: int = 1024
-    span: int = 32
+    region: int = 32
     many: int = 500
     tuning: int = 64
     kinds: int = 12
@@ -97,7 +98,7 @@ class Plan:
 
 QUICK = Plan(
     rounds=1, long_rounds=1, lengths=(8, 16), steps=4, long=16, gemm=16, prompt=12, continuation=6,
-    middle=2, middle_steps=2, candidates=3, context=48, span=8, many=12, tuning=6, kinds=1, work=32, memory_steps=4,
+    middle=2, middle_steps=2, candidates=3, context=48, region=8, many=12, tuning=6, kinds=1, work=32, memory_steps=4,
 )  # fmt: skip
 
 
@@ -318,7 +319,7 @@ def candidates(bench: Bench) -> Line:
     for method in (GradientTimesInput(), path(plan.middle_steps)):
         timings = in_turns({
             "one": lambda method=method: attribute(bench.lm, prompt, None, method),
-            "all": lambda method=method: attribute(bench.lm, prompt, None, method, candidates=plan.candidates),
+            "all": lambda method=method: attribute_candidates(bench.lm, prompt, plan.candidates, method),
         }, plan.rounds)  # fmt: skip
         what = f"top {plan.candidates} candidates after {plan.prompt} tokens, {method!r}"
         first = timings["all"].result.attributions[0].scores
@@ -329,16 +330,16 @@ def candidates(bench: Bench) -> Line:
     return Line("candidates", tuple(rows), raw)
 
 
-def span(bench: Bench) -> Line:
-    """A span at the end of a long context, beside the same path computed over all tokens."""
+def region(bench: Bench) -> Line:
+    """A region at the end of a long context, beside the same path computed over all tokens."""
     plan, lm = bench.plan, bench.lm
-    text = text_of(lm, plan.context, plan.span)
+    text = text_of(lm, plan.context, plan.region)
     ids, whole = text.ids + text.target_ids, len(text.prompt) + len(text.target)
     target = lm.predict(ids, 1)[0].id
-    moving = range(plan.context, plan.context + plan.span)
+    moving = range(plan.context, plan.context + plan.region)
 
     def ours(lm: NextTokenLM, steps: int) -> Attribution:
-        return attribute(lm, ids, target, path(steps), span=(len(text.prompt), whole))
+        return attribute(lm, ids, target, path(steps), region=(len(text.prompt), whole))
 
     few = max(1, plan.steps // 5)
     timings = in_turns({
@@ -346,7 +347,7 @@ def span(bench: Bench) -> Line:
         "captum": lambda: bench.peers.captum_path(ids, target, few, 1, moving),
     }, plan.long_rounds)  # fmt: skip
     theirs = timings["captum"].median * plan.steps / few
-    what = f"the last {plan.span} of {len(ids)} tokens, IG with {plan.steps} steps"
+    what = f"the last {plan.region} of {len(ids)} tokens, IG with {plan.steps} steps"
     note = f"captum's path over all tokens, by {few} of the steps, each takes the same; {plan.long_rounds} rounds"
     exact = NextTokenLM.from_pretrained(dtype="float64")
     apart = {
@@ -359,7 +360,7 @@ def span(bench: Bench) -> Line:
         Row("the same: scores", figure=apart["float64"], meaning="largest difference / largest score",
             target=at_most(1e-5), note=in_float32),
     )  # fmt: skip
-    return Line("span", rows, {**seconds(timings), "differences": apart})
+    return Line("region", rows, {**seconds(timings), "differences": apart})
 
 
 def many(bench: Bench) -> Line:
@@ -403,7 +404,7 @@ def bfloat16(bench: Bench) -> Line:
     rows = [times(f"bfloat16 and our float32, one gradient of {plan.steps}, L = {plan.gemm}",
                   timings["bfloat16"].median / plan.steps, timings["float32"].median / plan.steps, "s",
                   at_least(2.2))]  # fmt: skip
-    peaks = {dtype: gemm_peak(lm.in_precision(dtype), ROWS_A_CHUNK) for dtype in (torch.bfloat16, torch.float32)}
+    peaks = {dtype: gemm_peak(lm.in_precision(dtype), TOKENS_A_BATCH) for dtype in (torch.bfloat16, torch.float32)}
     rows.append(Row("best rate of a product in bfloat16 and in float32", peaks[torch.bfloat16], peaks[torch.float32],
                     "GFLOP/s", peaks[torch.bfloat16] / peaks[torch.float32], "times",
                     note="what matrix products alone could gain in this run"))  # fmt: skip
@@ -469,7 +470,7 @@ def growth(bench: Bench) -> Line:
     for length in plan.lengths:
         prompt = lm.prompt(text_of(lm, length).ids)
         objective = Objective.of(lm, prompt, Target.of(None, prompt, lm.vocab, torch.arange(lm_rows(lm)).float()))
-        points = objective.embeddings.expand(max(1, plan.work // length), -1, -1)
+        points = objective.x.expand(max(1, plan.work // length), -1, -1)
         runs[str(length)] = lambda objective=objective, points=points: gradients(objective, points)
     timings = in_turns(runs, plan.rounds)
     rates = {
@@ -532,7 +533,7 @@ def execute(command: Sequence[str], bench: Bench) -> None:
 
 MEASUREMENTS: dict[str, Callable[[Bench], Line]] = {
     each.__name__: each
-    for each in (start, point, certified, continuation, candidates, span, many, bfloat16, memory, growth)
+    for each in (start, point, certified, continuation, candidates, region, many, bfloat16, memory, growth)
 }
 
 

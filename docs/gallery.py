@@ -26,6 +26,7 @@ from interpret import (
     VanillaGradient,
     aligned,
     attribute,
+    attribute_candidates,
     attribute_continuation,
     compare,
     explore,
@@ -143,7 +144,7 @@ def candidates(lm):
     Rows are next tokens with their probabilities, columns the pieces of the prompt.
     """
     few_shot = "apple -> red\nbanana -> yellow\ngrass -> green\nsky ->"
-    return attribute(lm, few_shot, candidates=4).heatmap()
+    return attribute_candidates(lm, few_shot, 4).heatmap()
 
 
 def continuation(lm):
@@ -194,7 +195,7 @@ def span(lm):
     Only the colours of the examples move; what stands before the first of them runs once.
     """
     few_shot = "apple -> red\nbanana -> yellow\ngrass -> green\nsky ->"
-    return attribute(lm, few_shot, " blue", span="red|yellow|green").heatmap()
+    return attribute(lm, few_shot, " blue", region="red|yellow|green").heatmap()
 
 
 def explorer(lm):

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.objective import Objective
+from interpret.engine.objective import Objective
 from nexttoken import NextTokenLM
 from nexttoken.prompt import PromptLike
 
@@ -100,7 +100,8 @@ class Text(Baseline):
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         lm = model_of(objective, self)
         ids, places = lm.tokens(lm.prompt(self.text))["input_ids"][0], list(objective.places())
-        length = len(objective.prompt) if objective.prompt is not None else len(x)
+        prompt = objective.context.prompt
+        length = len(prompt) if prompt is not None else len(x)
         if len(ids) != length:
             raise ValueError(f"the baseline text has {len(ids)} tokens and the prompt {length}; they must be as many")
         return embedded(lm, ids)[places].to(x)
@@ -134,9 +135,10 @@ def every_embedding(objective: Objective, asker: object) -> Float[Tensor, "vocab
 
 def model_of(objective: Objective, asker: object) -> NextTokenLM:
     """The model behind an objective. Raises ValueError for an objective that is a function of one's own."""
-    if objective.lm is None:
+    lm = objective.context.lm
+    if lm is None:
         raise ValueError(f"{asker} asks the model for embeddings; for a function of your own use Zero or Embeddings")
-    return objective.lm
+    return lm
 
 
 def embedded(lm: NextTokenLM, ids: Tensor) -> Float[Tensor, "token dim"]:

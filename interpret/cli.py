@@ -89,7 +89,7 @@ def explain(
     generate: Annotated[
         int | None, typer.Option(min=1, help="The same, for so many tokens that the model itself would say.")
     ] = None,
-    span: Annotated[
+    region: Annotated[
         str | None, typer.Option(help="A regular expression: explain by these parts of the prompt; the rest stays.")
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="The prompt is a user's message in a chat.")] = False,
@@ -101,7 +101,9 @@ def explain(
     json: Annotated[Path | None, typer.Option(help="Save all numbers as JSON.")] = None,
     printed: FormatOption = "table",
     model: ModelOption = None,
-    precision: Annotated[str, typer.Option(help="In which gradients are taken: float32 or bfloat16.")] = "float32",
+    precision: Annotated[
+        str | None, typer.Option(help="In which gradients are taken: float64, float32 or bfloat16.")
+    ] = None,
     memory_budget: Annotated[
         float | None, typer.Option(help="GB to take above the model's weights; by default half of what is free.")
     ] = None,
@@ -144,8 +146,8 @@ def explain(
             raise ValueError(f"--contrast is for one next token; leave it out beside {given[0]}")
         lm = load(model, console)
 
-        from interpret import attribute, attribute_continuation
-        from interpret.memory import GIGA
+        from interpret import attribute, attribute_candidates, attribute_continuation
+        from interpret.engine.memory.policy import GIGA
         from interpret.views.printed import print_result
 
         text = read(prompt)
@@ -155,12 +157,12 @@ def explain(
         count = candidates or generate or (1 if continuation is None else None)
         with progress(console, count and count * chosen.cost(len(encoded))) as advance:
             how: dict[str, Any] = {
-                "span": span, "memory_budget": budget, "precision": precision, "on_progress": advance,
+                "region": region, "memory_budget": budget, "precision": precision, "on_progress": advance,
             }  # fmt: skip
             if continuation is not None or generate:
                 result = attribute_continuation(lm, encoded, continuation, chosen, max_new_tokens=generate or 1, **how)
             elif candidates:
-                result = attribute(lm, encoded, None, chosen, contrast=contrast, candidates=candidates, **how)
+                result = attribute_candidates(lm, encoded, candidates, chosen, contrast=contrast, **how)
             else:
                 result = attribute(lm, encoded, target, chosen, contrast=contrast, **how)
                 result = result if by is None else result.totals(by)  # type: ignore[arg-type]

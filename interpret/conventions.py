@@ -10,14 +10,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.baselines import Baseline, Embeddings, Token, Unknown, Zero
-from interpret.gradients import gradients
+from interpret.engine.gradients import gradients
+from interpret.engine.objective import Objective
+from interpret.engine.run import BackwardRules
 from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.methods.integrated_gradients import IntegratedGradients
+from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import quadrature
 from interpret.methods.vanilla_gradient import VanillaGradient
-from interpret.objective import Objective
-from interpret.quantity import LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY, Quantity
+from interpret.question.quantity import LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY, Quantity
 from interpret.reduction import ABSOLUTE_SUM, MEAN_ABSOLUTE, NORM_2, SUM, Reduction
 
 
@@ -65,8 +67,19 @@ class Convention(Method):
     normalization: Normalization
 
     @property
-    def drawn(self) -> bool:  # type: ignore[override]
-        return self.method.drawn
+    def local(self) -> bool:  # type: ignore[override]
+        return self.method.local
+
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]
+        return self.method.stochastic
+
+    @property
+    def rules(self) -> BackwardRules | None:  # type: ignore[override]
+        return self.method.rules
+
+    def points(self, objective: Objective) -> Float[Tensor, "point token dim"] | None:
+        return self.method.points(objective)
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
         return self.method(objective, x)
@@ -109,10 +122,16 @@ class MagnitudesAlongPath(Method):
         return self.steps
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        start = self.baseline(objective, x)
-        alphas, weights = (each.to(x)[:, None, None] for each in quadrature("trapezoid", self.steps))
-        points = start + alphas * (x - start)
-        return Evidence((weights * (points * gradients(objective, points)[1]).abs()).sum(0))
+        _, weights = quadrature("trapezoid", self.steps)
+        points = self._points(objective, x)
+        slopes = points * gradients(objective, points)[1]
+        return Evidence((weights.to(x)[:, None, None] * slopes.abs()).sum(0))
+
+    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+        return self._points(objective, objective.x)
+
+    def _points(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "point token dim"]:
+        return Line.of(self.baseline, None, objective, x).at(quadrature("trapezoid", self.steps)[0])
 
 
 @dataclass(frozen=True)
@@ -126,7 +145,7 @@ class PlainNoise(Method):
     scale: float = 0.01
     seed: int = 0
 
-    drawn = True
+    stochastic = True
 
     def cost(self, tokens: int) -> int:
         return self.samples
@@ -135,10 +154,16 @@ class PlainNoise(Method):
         return f"{quantity} per unit of embedding"
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
+        _, gradient = gradients(objective, self._noisy(x))
+        return Evidence(gradient.mean(0), samples=gradient)
+
+    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+        return self._noisy(objective.x)
+
+    def _noisy(self, x: Float[Tensor, "token dim"]) -> Float[Tensor, "point token dim"]:
         generator = torch.Generator().manual_seed(self.seed)
         noise = torch.randn((self.samples, *x.shape), generator=generator, dtype=x.dtype).to(x.device)
-        _, gradient = gradients(objective, x + self.scale * (x.max() - x.min()) * noise)
-        return Evidence(gradient.mean(0), samples=gradient)
+        return x + self.scale * (x.max() - x.min()) * noise
 
 
 IG, GI, GRADIENT, SMOOTHGRAD = "integrated gradients", "gradient x input", "gradient", "smoothgrad"

@@ -9,21 +9,16 @@ from itertools import islice, zip_longest
 from typing import Any
 
 from interpret.attribution import Attribution
-from interpret.explain import Question, attribute, chosen, local
-from interpret.memory import Memory
-from interpret.methods.method import LocalMethod, Method
-from interpret.objective import ROWS_A_CHUNK
-from interpret.quantity import Quantity
-from interpret.span import Span
-from interpret.targets import is_span
+from interpret.engine.memory.policy import PROMPTS_A_WINDOW
+from interpret.engine.run import Precision, Run
+from interpret.explain import EXPECTED, attribute_batch, with_defaults
+from interpret.methods.method import Method
+from interpret.question.quantity import Quantity
+from interpret.question.question import Question, ask
+from interpret.question.region import Region
 from nexttoken import NextTokenLM
 from nexttoken.prompt import PromptLike
 from nexttoken.target import TokenLike
-
-WINDOW = 256  # so many prompts are looked at together, to find those of like length
-PADDING = 0.1  # of the tokens that run together, at most
-MOST_LENGTHS = 4  # that run together: the logits of every row are computed at the end of each
-EXPECTED = (ValueError, ArithmeticError, MemoryError)
 
 Row = tuple[PromptLike, Any, Any]  # prompt, target, foils
 
@@ -51,14 +46,18 @@ def attribute_many(
     *,
     contrasts: Iterable[TokenLike | Sequence[TokenLike] | None] | None = None,
     quantity: Quantity | None = None,
-    span: Span | None = None,
+    region: Region | None = None,
+    precision: Precision | None = None,
+    chunk_size: int | None = None,
     memory_budget: int | None = None,
+    on_progress: Callable[[int], object] | None = None,
     progress: bool = True,
 ) -> Iterator[Attribution | Failure]:
     """Explain many prompts, one result for each in the order in which they are given.
 
     Where a method needs one gradient a prompt, prompts of like length run together (of equal length, where padding is
-    not known to change nothing); the scores are those of `attribute`, up to rounding.
+    not known to change nothing); the scores are those of `attribute`, up to rounding. What is learned about the
+    device's memory from one prompt serves the next ones.
 
     Args:
         lm: the model; it comes back as it was.
@@ -67,34 +66,33 @@ def attribute_many(
         method: how; by default IntegratedGradients().
         contrasts: the foils of each prompt, if any.
         quantity: as for `attribute`.
-        span: as for `attribute`.
+        region: as for `attribute`, the same for every prompt.
+        precision: as for `attribute`.
+        chunk_size: as for `attribute`; prompts that run together are points, too.
         memory_budget: as for `attribute`.
+        on_progress: as for `attribute`.
         progress: show a progress bar in a terminal or a notebook.
 
     Yields:
         An Attribution, or a Failure for a prompt that cannot be explained: a ValueError, ArithmeticError or
         MemoryError of `attribute`. Other errors, and fewer or more targets than prompts, end it.
     """
-    method, quantity = chosen(method, quantity)
+    method, quantity = with_defaults(method, quantity)
+    run = Run.of(precision, chunk_size, memory_budget, on_progress)
     for name, given in (("prompts", prompts), ("targets", targets), ("contrasts", contrasts)):
         if isinstance(given, str):
             raise ValueError(f"{name} is one text, {given!r}; give a list, or use attribute for one prompt")
-    questions, memory = rows(prompts, targets, contrasts), Memory(memory_budget)
-    local_method = method if isinstance(method, LocalMethod) and span is None else None
-    done = 0
+    rows, done = _rows(prompts, targets, contrasts), 0
     with progress_bar(len(prompts) if isinstance(prompts, Sized) else None, progress) as advance:
-        while window := list(islice(questions, WINDOW if local_method else 1)):
-            if local_method is not None:
-                answers = in_batches(lm, window, local_method, quantity, memory)
-            else:
-                answers = [alone(lm, window[0], method, quantity, memory, span)]
+        while window := list(islice(rows, PROMPTS_A_WINDOW if method.local else 1)):
+            answers = _in_batches(lm, window, method, quantity, region, run)
             for (prompt, _, _), answer in zip(window, answers, strict=True):
                 advance()
                 yield Failure(done, prompt, answer) if isinstance(answer, Exception) else answer
                 done += 1
 
 
-def rows(
+def _rows(
     prompts: Iterable[PromptLike], targets: Iterable[Any] | None, contrasts: Iterable[Any] | None
 ) -> Iterator[Row]:
     """Each prompt with its target and its foils. Raises ValueError unless there are as many of each."""
@@ -107,64 +105,35 @@ def rows(
         yield prompt, target, others.pop(0) if contrasts is not None else None
 
 
-def alone(
-    lm: NextTokenLM, row: Row, method: Method, quantity: Quantity, memory: Memory, span: Span | None = None
-) -> Attribution | Exception:
-    """One answer, or the error that stands for it."""
-    prompt, target, contrast = row
-    try:
-        return attribute(
-            lm, prompt, target, method, contrast=contrast, quantity=quantity, span=span, memory_budget=memory.budget
-        )
-    except EXPECTED as error:
-        return error
-
-
-def in_batches(
-    lm: NextTokenLM, window: Sequence[Row], method: LocalMethod, quantity: Quantity, memory: Memory
+def _in_batches(
+    lm: NextTokenLM, window: Sequence[Row], method: Method, quantity: Quantity, region: Region | None, run: Run
 ) -> list[Attribution | Exception]:
-    """The answers to some questions, those with prompts of like length together."""
+    """The answers to some rows, those with prompts of like length together."""
     answers: dict[int, Attribution | Exception] = {}
     asked: dict[int, Question] = {}
-    recomputed: dict[int, int] = {}
-    for number, row in enumerate(window):
-        prompt, target, contrast = row
-        if is_span(target):
-            answers[number] = alone(lm, row, method, quantity, memory)
-            continue
+    for number, (prompt, target, contrast) in enumerate(window):
         try:
-            question = Question(lm.prompt(prompt), target, contrast)
-            memory.check(lm, question.prompt)
+            asked[number] = ask(lm, prompt, target, contrast, region)
         except EXPECTED as error:
             answers[number] = error
-        else:
-            asked[number], recomputed[number] = question, memory.recomputed
-    left = sorted(asked, key=lambda number: len(asked[number].prompt), reverse=True)
-    while left:
-        longest = asked[left[0]].prompt
-        fitting = memory.points(lm, longest, places=MOST_LENGTHS)
-        size = memory.at_most(min(max(1, ROWS_A_CHUNK // len(longest)), fitting))
-        lengths = [len(asked[number].prompt) for number in left[:size]]
-        count = how_many(lengths, padded=lm.ragged)
-        numbers, left = left[:count], left[count:]
-        memory.recomputed = recomputed[numbers[0]]
-        try:
-            found = local(lm, [asked[number] for number in numbers], method, quantity, memory=memory)
-        except EXPECTED:  # one of them, or together they do not fit; which one shows alone
-            found = [alone(lm, window[number], method, quantity, memory) for number in numbers]
-        answers |= dict(zip(numbers, found, strict=True))
+    for numbers in _batches(lm, asked, run):
+        found = attribute_batch(lm, [asked[number] for number in numbers], method, quantity, run)
+        for number, answer in zip(numbers, found, strict=True):
+            answers[number] = answer if isinstance(answer, Exception) else answer[0]
     return [answers[number] for number in range(len(window))]
 
 
-def how_many(lengths: Sequence[int], padded: bool) -> int:
-    """How many of the prompts of these lengths, longest first, run together."""
-    count = 1
-    while count < len(lengths):
-        some, longest = lengths[: count + 1], lengths[0]
-        if len(set(some)) > (MOST_LENGTHS if padded else 1) or 1 - sum(some) / (longest * len(some)) > PADDING:
-            break
-        count += 1
-    return count
+def _batches(lm: NextTokenLM, asked: dict[int, Question], run: Run) -> Iterator[list[int]]:
+    """The numbers of the questions that run together, the longest first; one with several targets runs alone."""
+    alone = [number for number, question in asked.items() if len(question.places) > 1]
+    yield from ([number] for number in alone)
+    left = sorted(asked.keys() - set(alone), key=lambda number: len(asked[number].prompt), reverse=True)
+    while left:
+        lengths = [len(asked[number].prompt) for number in left]
+        count = run.memory.prompts_at_once(run.grad_lm(lm), lengths, asked[left[0]].prompt)
+        count = min(count, run.batch_size or count)
+        yield left[:count]
+        left = left[count:]
 
 
 @contextmanager

@@ -12,19 +12,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.attribution import Attribution
+from interpret.engine.objective import Objective
 from interpret.methods.method import Evidence, Method
-from interpret.objective import Objective
-from interpret.quantity import Quantity
+from interpret.question.quantity import Quantity
 from interpret.reduction import SUM
 from nexttoken import Target
 
 
-def result(objective: Objective, evidence: Evidence, target: Target, method: Method, quantity: Quantity) -> Attribution:
-    """The attribution of one objective, from the evidence that a method found."""
-    assert objective.lm is not None
-    assert objective.prompt is not None
-    prompt = objective.prompt
-    evidence = spread(evidence, objective)
+def build_attribution(
+    objective: Objective, evidence: Evidence, target: Target, method: Method, quantity: Quantity
+) -> Attribution:
+    """The attribution of one objective, from the evidence that a method found: scores and provenance."""
+    lm, prompt, counts = objective.context.lm, objective.context.prompt, objective.run.counts
+    assert lm is not None
+    assert prompt is not None
+    evidence = _scatter_to_prompt(evidence, objective)
+    other = objective.run.grad_lm(lm)
+    remark = "" if other is lm else f" (gradients in {str(other.dtype).removeprefix('torch.')})"
     positions = [piece.positions for piece in prompt.pieces]
     held = evidence.held.tolist() if evidence.held is not None else [False] * len(prompt)
     return Attribution(
@@ -36,27 +40,28 @@ def result(objective: Objective, evidence: Evidence, target: Target, method: Met
         method=repr(method),
         reduction=method.reduction.name,
         signed=method.reduction.signed,
-        model=objective.lm.name + (" (gradients in bfloat16)" if objective.rough else ""),
-        gradients_spent=objective.gradients_spent,
-        forwards_spent=objective.forwards_spent,
+        model=lm.name + remark,
+        gradients_spent=counts.gradients,
+        forwards_spent=counts.forwards,
         completeness=evidence.completeness and replace(evidence.completeness, unit=quantity.unit),
-        standard_error=standard_error(evidence, method, positions),
+        standard_error=_standard_error(evidence, method, positions),
         error=None if evidence.error is None else SUM(evidence.error[:, None], positions),
         held=tuple(all(held[position] for position in piece) for piece in positions),
         template=tuple(piece.template for piece in prompt.pieces),
         labels=tuple(piece.label for piece in prompt.pieces),
         token_ids=tuple(tuple(prompt.ids[position] for position in piece) for piece in positions),
-        versions=versions(),
+        versions=dict(_versions()),
         messages=prompt.messages,
         path=evidence.path,
     )
 
 
-def spread(evidence: Evidence, objective: Objective) -> Evidence:
+def _scatter_to_prompt(evidence: Evidence, objective: Objective) -> Evidence:
     """The evidence for all tokens of the prompt, where only some of them moved: the others are held."""
-    if objective.positions is None or objective.prompt is None:
+    moved, prompt = objective.context.places, objective.context.prompt
+    if moved is None or prompt is None:
         return evidence
-    length, places = len(objective.prompt), torch.tensor(objective.positions)
+    length, places = len(prompt), torch.tensor(moved)
 
     def wide(found: Tensor | None, axis: int, rest: float = 0) -> Tensor | None:
         if found is None:
@@ -74,7 +79,7 @@ def spread(evidence: Evidence, objective: Objective) -> Evidence:
     )  # fmt: skip
 
 
-def standard_error(
+def _standard_error(
     evidence: Evidence, method: Method, pieces: Sequence[Sequence[int]]
 ) -> Float[Tensor, " piece"] | None:
     """The jackknife standard error of each score, from the independent samples of a method that has them.
@@ -101,8 +106,3 @@ def _versions() -> tuple[tuple[str, str], ...]:
         except PackageNotFoundError:
             continue
     return tuple(found)
-
-
-def versions() -> dict[str, str]:
-    """The versions of the packages that a result depends on, as far as they are installed."""
-    return dict(_versions())

@@ -168,6 +168,13 @@ class NextTokenLM(nn.Module):
             self._recomputes = bool(self.layers) and recomputes(self, input_ids)
         return len(self.layers) if self._recomputes else 0
 
+    def attention(self, function: Callable[..., Any]) -> contextlib.AbstractContextManager[None]:
+        """Within this context, the network's attention is `function`; see the models that can exchange it.
+
+        Raises ValueError for a network whose attention cannot be exchanged.
+        """
+        raise ValueError(f"the attention of {self.name} cannot be exchanged")
+
     def read_before(self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]) -> Any:
         """What the network keeps of tokens that others follow, for `next_tokens`; None where it keeps nothing."""
         return None
@@ -207,9 +214,11 @@ class NextTokenLM(nn.Module):
             if parameter is not None and parameter.requires_grad
         ]
         devices = {parameter.device for parameter in self.parameters() if parameter.device.type == "cuda"}
+        enabled = torch.is_grad_enabled()
         try:
             with (
-                torch.inference_mode(False),
+                torch.inference_mode(False),  # which turns gradients on
+                torch.set_grad_enabled(enabled),
                 torch.random.fork_rng(devices=list(devices)),
                 FastSlopes(),
                 without_cudnn() if self._recurrent() else contextlib.nullcontext(),
@@ -257,6 +266,12 @@ class NextTokenLM(nn.Module):
         """A prompt, and ids that follow it, as a batch of one row on the model's device."""
         ids = torch.tensor([[*prompt.ids, *following]], device=self.device)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights: that of the first floating-point parameter."""
+        found = (parameter.dtype for parameter in self.parameters() if parameter.is_floating_point())
+        return next(found, torch.get_default_dtype())
 
     @property
     def device(self) -> torch.device:

@@ -26,11 +26,11 @@ from interpret import (
     attribute,
     attribute_many,
 )
-from interpret.gradients import gradients, values
+from interpret.engine.gradients import gradients, values
+from interpret.engine.objective import Objective
 from interpret.methods.adaptive import Point, Segment, certified_gap, integrate
 from interpret.methods.gap import SMALLEST_GAP
 from interpret.methods.integrated_gradients import FIRST_SEGMENTS
-from interpret.objective import Objective
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.choices import choices
 from nexttoken.probe import embedding_rows, in_one_line, relative
@@ -192,7 +192,7 @@ def error_of_logits(lm: NextTokenLM) -> float:
 
 def error_of_gradients(objective: Objective) -> float:
     """The gradient along random directions against central differences, at the best step size."""
-    x = objective.embeddings
+    x = objective.x
     directions = torch.randn(4, *x.shape, generator=torch.Generator().manual_seed(0)).to(x)
     directions /= directions.flatten(1).norm(dim=1)[:, None, None]
     expected = (directions * gradients(objective, x[None])[1]).flatten(1).sum(1)
@@ -225,7 +225,7 @@ def error_of_padding(lm: NextTokenLM, left: bool) -> float:
 
 def error_of_rows(objective: Objective) -> float:
     """Several points at once against each alone."""
-    x = objective.embeddings
+    x = objective.x
     points = x + x.std() * torch.randn(3, *x.shape, generator=torch.Generator().manual_seed(1)).to(x)
     return relative(values(objective, points), torch.cat([values(objective, point[None]) for point in points]))
 
@@ -252,9 +252,9 @@ def error_of_report(objective: Objective) -> float:
     method = IntegratedGradients(TOLERANCE, 2 * FIRST_SEGMENTS + 1, MeanEmbedding(), "first")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        evidence = method(objective, objective.embeddings)
+        evidence = method(objective, objective.x)
     completeness = evidence.completeness
-    own = own_logits(objective.lm, IDS)[0, -1].double().log_softmax(-1)[TARGET]
+    own = own_logits(objective.context.lm, IDS)[0, -1].double().log_softmax(-1)[TARGET]
     change = float(own) - completeness.baseline_value
     enough = max(TOLERANCE * abs(completeness.value - completeness.baseline_value), SMALLEST_GAP)
     warned = any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
@@ -267,7 +267,7 @@ class StraightPath:
     """The path of integrated gradients from the mean embedding to the prompt, its first token held, refined."""
 
     def __init__(self, objective: Objective):
-        self.objective, x = objective, objective.embeddings
+        self.objective, x = objective, objective.x
         self.start = torch.cat([x[:1], MeanEmbedding()(objective, x)[1:]])
         self.way = x - self.start
         self.segments = integrate(self.explore, TOLERANCE, SMALLEST_GAP, MOST_GRADIENTS, FIRST_SEGMENTS)

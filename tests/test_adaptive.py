@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from interpret import ConvergenceWarning, IntegratedGradients, Token, Zero, attribute
+from interpret.engine.objective import Objective
 from interpret.methods.adaptive import Point, Segment, certified_gap, integrate, total
 from interpret.methods.integrated_gradients import FIRST_SEGMENTS
-from interpret.objective import Objective
 
 SENTENCE = "The keys to the cat"
 

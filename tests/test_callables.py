@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from interpret import IntegratedGradients, SmoothGrad, VanillaGradient, Zero, attribute
-from interpret.gradients import gradients, values
-from interpret.objective import Objective
+from interpret.engine.gradients import gradients, values
+from interpret.engine.objective import Objective
 from nexttoken import NextTokenLM, SymbolVocabulary, Target
 from tests.conftest import LETTERS
 
@@ -110,7 +110,7 @@ def test_gradient_against_finite_differences(lm):
     with torch.no_grad(), lm.at_rest():
         logits = lm.logits(lm.embed(lm.tokens(prompt)), lm.tokens(prompt))[0]
     objective = Objective.of(lm, prompt, Target.of("c", prompt, lm.vocab, logits))
-    x = objective.embeddings
+    x = objective.x
     directions = torch.randn(6, *x.shape, generator=torch.Generator().manual_seed(0)).to(x)
     slopes = (directions * gradients(objective, x[None])[1]).flatten(1).sum(1)
     above, below = (values(objective, x + sign * 1e-5 * directions) for sign in (1, -1))

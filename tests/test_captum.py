@@ -29,13 +29,13 @@ def test_saliency_keeps_its_sign(tiny):
     signed = result.scores
     assert result.unit == "nats per unit of embedding"
     f = objective(tiny, SENTENCE, 69)
-    torch.testing.assert_close(signed, VanillaGradient()(f, f.embeddings).attributions.sum(-1))
+    torch.testing.assert_close(signed, VanillaGradient()(f, f.x).attributions.sum(-1))
 
 
 def test_feature_ablation_is_the_change_when_a_token_is_replaced(tiny):
     result = attribute(tiny, SENTENCE, 69, Captum(captum.attr.FeatureAblation, baseline=Zero()))
     f = objective(tiny, SENTENCE, 69)
-    x = f.embeddings
+    x = f.x
     for place in range(len(x)):
         without = x.clone()
         without[place] = 0

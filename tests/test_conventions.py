@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from interpret import CONVENTIONS, SmoothGrad, VanillaGradient, attribute, convention
+from interpret import CONVENTIONS, Objective, SmoothGrad, VanillaGradient, attribute, convention
 from interpret.conventions import COLUMNS, share, table
-from interpret.gradients import gradients, values
+from interpret.engine.gradients import gradients, values
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2
 from tests.test_gradients import objective
@@ -25,7 +25,7 @@ def gradient_of(f, points):
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 def test_allennlp_by_its_formulas(tiny, f):
     """FIELD: |sum over dim| over its sum; the loss; 10 left steps from zero."""
-    x = f.embeddings
+    x = f.x
     simple = (gradient_of(f, x[None])[0] * x).sum(-1).abs()
     path = torch.stack([k / 10 * x for k in range(10)])
     integrated = (x * gradient_of(f, path).mean(0)).sum(-1).abs()
@@ -39,7 +39,7 @@ def test_allennlp_by_its_formulas(tiny, f):
 
 
 def test_ecco_by_its_formulas(tiny, f):
-    x, p = f.embeddings, values(f, f.embeddings[None]).exp()
+    x, p = f.x, values(f, f.x[None]).exp()
     gradient = p * gradient_of(f, x[None])[0]
     for kind, expected in (("gradient", gradient.norm(dim=-1)), ("gradient x input", (gradient * x).sum(-1).abs())):
         result = attribute(tiny, SENTENCE, 69, convention("ecco", kind))
@@ -48,10 +48,9 @@ def test_ecco_by_its_formulas(tiny, f):
 
 
 def test_interpretos_integrated_gradients_takes_magnitudes_before_the_mean(tiny, f):
-    x = f.embeddings
-    logit = objective(tiny, SENTENCE, 69)
-    tokens = tiny.tokens(tiny.prompt(SENTENCE))
-    logit.function = lambda points: tiny.next_tokens(points, tokens["input_ids"].expand(len(points), -1))[1][:, 0, 69]
+    x = f.x
+    ids = tiny.tokens(tiny.prompt(SENTENCE))["input_ids"]
+    logit = Objective(lambda points: tiny.next_tokens(points, ids.expand(len(points), -1))[1][:, 0, 69], x)
     alphas = torch.linspace(0, 1, 10, dtype=torch.float64)[:, None, None]
     points = 1e-6 + alphas * (x - 1e-6)
     each = (points * gradient_of(logit, points)).abs().mean(-1)

@@ -23,8 +23,8 @@ from interpret import (
     attribute_continuation,
     attribute_many,
 )
-from interpret.gradients import gradients, values
-from interpret.objective import Objective
+from interpret.engine.gradients import gradients, values
+from interpret.engine.objective import Objective
 from nexttoken import NextTokenLM, Target
 from nexttoken.encoder_decoder import EncoderDecoderLM
 from tests import tiny_models
@@ -192,7 +192,7 @@ def slope_error(lm, step):
     """How far the gradient of log p is from central differences in random directions of length one, relatively."""
     prompt = lm.prompt(PAIR)
     objective = Objective.of(lm, prompt, Target.of(12, prompt, lm.vocab, own(lm, PAIR)[0, -1]))
-    x = objective.embeddings
+    x = objective.x
     directions = torch.randn(6, *x.shape, generator=torch.Generator().manual_seed(0)).to(x)
     directions /= directions.flatten(1).norm(dim=1)[:, None, None]
     slopes = (directions * gradients(objective, x[None])[1]).flatten(1).sum(1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from interpret import GIM, GradientTimesInput, Objective, attribute
-from interpret.methods.gim import frozen_norms, halved
+from interpret.methods.gim import GIMRules, frozen_norms, halved
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2, llama
 from tests.test_gradients import objective
@@ -14,10 +14,10 @@ from tests.test_gradients import objective
 def test_the_forward_pass_is_the_models(build, tokenizer, untouched):
     lm = NextTokenLM.from_pretrained(build(), tokenizer)
     f = objective(lm, "The keys to the cat", 69)
-    plain = f.function(f.embeddings[None]).detach()
+    plain = f.function(f.x[None]).detach()
     before = lm.language_model_head.config._attn_implementation
-    with untouched(lm), lm.at_rest(), lm.attention(GIM().attend), frozen_norms(lm):
-        torch.testing.assert_close(f.function(f.embeddings[None]).detach(), plain, rtol=1e-5, atol=1e-5)
+    with untouched(lm), lm.at_rest(), lm.attention(GIM().rules.attend), frozen_norms(lm):
+        torch.testing.assert_close(f.function(f.x[None]).detach(), plain, rtol=1e-5, atol=1e-5)
     assert lm.language_model_head.config._attn_implementation == before
     result = attribute(lm, "The keys to the cat", 69, GIM())
     assert result.gradients_spent == 1
@@ -26,13 +26,13 @@ def test_the_forward_pass_is_the_models(build, tokenizer, untouched):
 
 def test_the_derivative_of_the_softmax_is_that_at_the_temperature():
     scores = torch.tensor([3.0, -1.0, 0.5], dtype=torch.float64, requires_grad=True)
-    weights = GIM(temperature=2.0).softmax(scores)
+    weights = GIMRules(temperature=2.0).softmax(scores)
     torch.testing.assert_close(weights, scores.softmax(-1))
     out = torch.tensor([1.0, 2.0, -1.0], dtype=torch.float64)
     (gradient,) = torch.autograd.grad(weights, scores, out)
     soft = (scores.detach() / 2).softmax(-1)
     torch.testing.assert_close(gradient, soft * (out - (soft * out).sum()))
-    (usual,) = torch.autograd.grad(GIM(temperature=1.0).softmax(scores), scores, out)
+    (usual,) = torch.autograd.grad(GIMRules(temperature=1.0).softmax(scores), scores, out)
     (expected,) = torch.autograd.grad(scores.softmax(-1), scores, out)
     torch.testing.assert_close(usual, expected)
 

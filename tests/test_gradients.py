@@ -1,11 +1,14 @@
 """The one call to autograd: right, whatever the chunk size, and without a trace."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from interpret.gradients import gradients, values
-from interpret.objective import Objective
-from interpret.quantity import LOG_PROBABILITY
+from interpret.engine.gradients import gradients, values
+from interpret.engine.objective import Objective
+from interpret.engine.run import Run
+from interpret.question.quantity import LOG_PROBABILITY
 from nexttoken import Target
 
 
@@ -31,18 +34,18 @@ def finite_differences(function, x, step=1e-5):
 @pytest.mark.parametrize("contrast", [None, 70, [70, 71, 72]])
 def test_gradients_equal_finite_differences(tiny, contrast):
     f = objective(tiny, "The keys to the cat", 69, contrast)
-    value, gradient = gradients(f, f.embeddings[None])
-    expected = finite_differences(lambda points: values(f, points), f.embeddings)
+    value, gradient = gradients(f, f.x[None])
+    expected = finite_differences(lambda points: values(f, points), f.x)
     error = (gradient[0] - expected).norm() / expected.norm()
     assert error <= 1e-6
-    assert torch.equal(value, values(f, f.embeddings[None]))
+    assert torch.equal(value, values(f, f.x[None]))
 
 
 @pytest.mark.parametrize("name", ["bag_lm", "lstm_lm", "encoder_lm"])
 def test_gradients_of_composed_models_equal_finite_differences(name, request):
     f = objective(request.getfixturevalue(name), "abcde", "f", contrast="g")
-    _, gradient = gradients(f, f.embeddings[None])
-    expected = finite_differences(lambda points: values(f, points), f.embeddings)
+    _, gradient = gradients(f, f.x[None])
+    expected = finite_differences(lambda points: values(f, points), f.x)
     assert (gradient[0] - expected).norm() / expected.norm() <= 1e-6
 
 
@@ -63,13 +66,13 @@ def test_log_probability_and_contrast():
 
 @pytest.mark.parametrize("chunk_size", [1, 2, 3, 7, 100])
 def test_the_chunk_size_does_not_matter(tiny, chunk_size):
-    f, chunked = objective(tiny), objective(tiny, chunk_size=chunk_size)
-    points = f.embeddings + torch.randn(7, *f.embeddings.shape, dtype=torch.float64)
+    f, chunked = objective(tiny), objective(tiny, run=Run.of(chunk_size=chunk_size))
+    points = f.x + torch.randn(7, *f.x.shape, dtype=torch.float64)
     for one, other in zip(gradients(f, points), gradients(chunked, points), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(values(f, points), values(chunked, points), rtol=1e-12, atol=1e-12)
-    assert chunked.gradients_spent == 7
-    assert chunked.forwards_spent == 7
+    assert chunked.run.counts.gradients == 7
+    assert chunked.run.counts.forwards == 7
 
 
 @pytest.mark.parametrize("name", ["tiny", "lstm_lm"])
@@ -93,7 +96,7 @@ def test_nothing_of_the_callers_is_touched(name, request, untouched):
 def test_gradients_work_under_no_grad(tiny):
     f = objective(tiny)
     with torch.no_grad():
-        _, gradient = gradients(f, f.embeddings[None])
+        _, gradient = gradients(f, f.x[None])
     assert gradient.any()
 
 
@@ -101,26 +104,26 @@ def test_interrupt_leaves_everything_as_it_was(tiny, untouched):
     def interrupt(count):
         raise KeyboardInterrupt
 
-    f = objective(tiny, on_progress=interrupt)
+    f = objective(tiny, run=Run.of(on_progress=interrupt))
     with untouched(tiny), pytest.raises(KeyboardInterrupt):
-        gradients(f, f.embeddings[None])
+        gradients(f, f.x[None])
 
 
 def test_progress_counts_gradients(tiny):
     counts = []
-    f = objective(tiny, chunk_size=2, on_progress=counts.append)
-    gradients(f, f.embeddings.expand(5, -1, -1))
+    f = objective(tiny, run=Run.of(chunk_size=2, on_progress=counts.append))
+    gradients(f, f.x.expand(5, -1, -1))
     assert counts == [2, 2, 1]
 
 
 def test_not_finite_says_where(tiny):
     f = objective(tiny, "The keys")
-    f.function = lambda points: points[:, 1].square().sum(-1).sqrt()
-    points = f.embeddings.expand(3, -1, -1).clone()
+    f = replace(f, function=lambda points: points[:, 1].square().sum(-1).sqrt())
+    points = f.x.expand(3, -1, -1).clone()
     points[2, 1] = 0
     with pytest.raises(FloatingPointError, match=r"the gradient is not finite at point 3 of 3, token 2 \(' keys'\)"):
         gradients(f, points)
-    f.function = lambda points: points[:, 0, 0].abs().log() * 0 + points.sum((1, 2)) / 0
+    f = replace(f, function=lambda points: points[:, 0, 0].abs().log() * 0 + points.sum((1, 2)) / 0)
     with pytest.raises(FloatingPointError, match=r"the objective is .*(inf|nan) at point 1 of 3"):
         gradients(f, points)
     with pytest.raises(FloatingPointError, match=r"the objective is .*(inf|nan) at point 1 of 3"):
@@ -129,7 +132,7 @@ def test_not_finite_says_where(tiny):
 
 def test_chunk_size_must_be_positive():
     with pytest.raises(ValueError, match="chunk_size is 0; it must be at least 1"):
-        Objective(torch.sum, torch.zeros(1, 1), chunk_size=0)
+        Run.of(chunk_size=0)
 
 
 def test_a_models_in_place_arithmetic_on_its_input_does_no_harm():
@@ -138,9 +141,9 @@ def test_a_models_in_place_arithmetic_on_its_input_does_no_harm():
         return points.sum((1, 2))
 
     f = Objective(careless, torch.ones(2, 3))
-    _, gradient = gradients(f, f.embeddings[None])
+    _, gradient = gradients(f, f.x[None])
     assert torch.equal(gradient, torch.full((1, 2, 3), 2.0))
-    assert torch.equal(f.embeddings, torch.ones(2, 3))
+    assert torch.equal(f.x, torch.ones(2, 3))
 
 
 def test_it_works_in_inference_mode(tiny):

@@ -16,7 +16,7 @@ from interpret import (
     explain,
     many,
 )
-from interpret.many import how_many
+from interpret.engine.memory import policy
 from nexttoken import NextTokenLM
 from tests import tiny_models
 from tests.conftest import letters_lm
@@ -50,11 +50,11 @@ def batches(monkeypatch):
     """The lengths of the prompts of each batch."""
     seen = []
 
-    def local(lm, questions, *args, **options):
+    def attribute_batch(lm, questions, *args, **options):
         seen.append([len(question.prompt) for question in questions])
-        return explain.local(lm, questions, *args, **options)
+        return explain.attribute_batch(lm, questions, *args, **options)
 
-    monkeypatch.setattr(many, "local", local)
+    monkeypatch.setattr(many, "attribute_batch", attribute_batch)
     return seen
 
 
@@ -81,7 +81,7 @@ def test_prompts_of_like_length_run_together(tiny, batches):
     ],
 )
 def test_how_many_run_together(lengths, padded, count):
-    assert how_many(lengths, padded) == count
+    assert policy._alike(lengths, padded) == count
 
 
 def test_a_model_that_may_look_ahead_takes_equal_lengths_only(batches):
@@ -168,7 +168,7 @@ def test_a_number_that_is_not_finite_fails_alone(tiny, monkeypatch):
 
 def test_prompts_may_come_one_by_one(tiny, monkeypatch):
     """A generator is read no further than the window that is worked on."""
-    monkeypatch.setattr(many, "WINDOW", 2)
+    monkeypatch.setattr(many, "PROMPTS_A_WINDOW", 2)
     taken = []
 
     def source():

@@ -22,13 +22,20 @@ from interpret import (
     attribute,
     attribute_continuation,
     attribute_many,
-    free,
 )
-from interpret.free import limits_of_groups
-from interpret.gradients import gradients, values
-from interpret.memory import Memory
-from interpret.need import ALLOCATOR_OVERHEAD, Alive, Need, need, text_like
-from interpret.objective import Objective
+from interpret.engine.gradients import gradients, values
+from interpret.engine.memory import available
+from interpret.engine.memory.available import limits_of_groups
+from interpret.engine.memory.policy import Memory
+from interpret.engine.memory.profile import (
+    ALLOCATOR_OVERHEAD,
+    AllocationTracker,
+    MemoryProfile,
+    memory_profile,
+    text_like,
+)
+from interpret.engine.objective import Objective
+from interpret.engine.run import Run
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2
 from tests.test_encoder_decoder import t5
@@ -43,15 +50,15 @@ TEXT = "The keys to the cabinet"
 
 def measured(lm, prompt, rows=1):
     """The peak of what is alive while gradients of a prompt are taken, counted at the prompt's own length."""
-    f = objective(lm, prompt, 5, chunk_size=rows)
-    points = f.embeddings.expand(rows, -1, -1)
-    with Alive([*lm.parameters(), *lm.buffers()]) as alive:
+    f = objective(lm, prompt, 5, run=Run.of(chunk_size=rows))
+    points = f.x.expand(rows, -1, -1)
+    with AllocationTracker([*lm.parameters(), *lm.buffers()]) as alive:
         gradients(f, points)
     return alive.peak
 
 
 def test_what_is_alive_is_counted_to_the_byte():
-    with Alive([]) as alive:
+    with AllocationTracker([]) as alive:
         first = torch.zeros(1000, dtype=torch.float64)
         view = first[10:]
         second = first + 1
@@ -65,7 +72,7 @@ def test_what_is_alive_is_counted_to_the_byte():
 
 def test_what_is_there_already_is_not_counted():
     layer = nn.Linear(10, 10)
-    with Alive(list(layer.parameters())) as alive:
+    with AllocationTracker(list(layer.parameters())) as alive:
         assert layer.weight.detach().T.shape == (10, 10)
         assert alive.peak == 0
 
@@ -80,7 +87,7 @@ def test_the_need_is_what_is_counted_at_other_lengths(attention, length):
     )
     lm = NextTokenLM.from_pretrained(transformers.GPT2LMHeadModel(config).eval())
     ids = [5 + i % 40 for i in range(length)]
-    each = need(lm, lm.prompt([5, 6, 7])).of_point(length)
+    each = memory_profile(lm, lm.prompt([5, 6, 7])).of_point(length)
     for rows in (1, 3):
         assert measured(lm, ids, rows) <= rows * each <= 1.08 * ALLOCATOR_OVERHEAD * measured(lm, ids, rows)
 
@@ -88,21 +95,21 @@ def test_the_need_is_what_is_counted_at_other_lengths(attention, length):
 def test_the_need_of_an_encoder_decoder_and_of_a_composed_model(lstm_lm):
     lm = NextTokenLM.from_pretrained(t5())
     prompt = lm.prompt(([5, 9, 13, 33] * 8, [7, 11] * 8))
-    assert measured(lm, prompt) <= need(lm, prompt).of_point(len(prompt)) <= 2 * measured(lm, prompt)
+    assert measured(lm, prompt) <= memory_profile(lm, prompt).of_point(len(prompt)) <= 2 * measured(lm, prompt)
     prompt = lstm_lm.prompt("abcde" * 20)
-    assert measured(lstm_lm, prompt) <= need(lstm_lm, prompt).of_point(100) <= 1.5 * measured(lstm_lm, prompt)
+    assert measured(lstm_lm, prompt) <= memory_profile(lstm_lm, prompt).of_point(100) <= 1.5 * measured(lstm_lm, prompt)
 
 
 def test_the_need_is_measured_once_for_each_precision(tokenizer, monkeypatch):
     lm = NextTokenLM.from_pretrained(gpt2(torch.float32), tokenizer)
-    single = need(lm, lm.prompt(TEXT))
-    assert need(lm, lm.prompt("are we?")) is single
+    single = memory_profile(lm, lm.prompt(TEXT))
+    assert memory_profile(lm, lm.prompt("are we?")) is single
     lm.double()
-    assert need(lm, lm.prompt(TEXT)).of_point(20) == pytest.approx(2 * single.of_point(20), rel=0.1)
+    assert memory_profile(lm, lm.prompt(TEXT)).of_point(20) == pytest.approx(2 * single.of_point(20), rel=0.1)
 
 
 def test_places_cost_rows_of_the_vocabulary():
-    each = Need(token=1000.0, pair=10.0, place=500.0)
+    each = MemoryProfile(token=1000.0, pair=10.0, place=500.0)
     assert each.of_point(10, 3) == 10 * 1000 + 10 * 100 + 3 * 500
     assert each.longest(each.of_point(10), 100) == 10
     assert each.longest(each.of_point(10) - 1, 100) == 9
@@ -124,14 +131,14 @@ def sizes(tiny, monkeypatch):
         return own(self, embeddings, *args, **options)
 
     prompt = tiny.prompt(TEXT)
-    need(tiny, prompt, tiny.recomputable(text_like(tiny, prompt, 5)))
+    memory_profile(tiny, prompt, tiny.recomputable(text_like(tiny, prompt, 5)))
     monkeypatch.setattr(type(tiny), "next_tokens", next_tokens)
     return seen
 
 
 def test_what_runs_at_once_fits_the_budget(tiny, sizes):
     prompt = tiny.prompt(TEXT)
-    each = need(tiny, prompt).of_point(len(prompt))
+    each = memory_profile(tiny, prompt).of_point(len(prompt))
     whole = attribute(tiny, TEXT, 69, IntegratedGradients(steps=20)).scores
     for fits in (1, 3, 5):
         sizes.clear()
@@ -142,22 +149,22 @@ def test_what_runs_at_once_fits_the_budget(tiny, sizes):
 
 def test_half_of_what_is_free_is_the_default(tiny, sizes, monkeypatch):
     prompt = tiny.prompt(TEXT)
-    each = need(tiny, prompt).of_point(len(prompt))
-    monkeypatch.setattr(free, "free_memory", lambda device: 4 * each + 8)
+    each = memory_profile(tiny, prompt).of_point(len(prompt))
+    monkeypatch.setattr(available, "available_on", lambda device: 4 * each + 8)
     attribute(tiny, TEXT, 69, IntegratedGradients(steps=20))
     assert max(sizes) == 2
 
 
 def test_the_callers_chunk_size_wins(tiny, sizes):
     prompt = tiny.prompt(TEXT)
-    budget = need(tiny, prompt).of_point(len(prompt))
+    budget = memory_profile(tiny, prompt).of_point(len(prompt))
     attribute(tiny, TEXT, 69, IntegratedGradients(steps=20), chunk_size=7, memory_budget=budget)
     assert max(sizes) == 7
 
 
 def test_prompts_that_run_together_fit_the_budget(tiny, sizes):
     prompts = ["The dog", "The cat", "The key"] * 4
-    each = need(tiny, tiny.prompt("The dog")).of_point(len(tiny.prompt("The dog")))
+    each = memory_profile(tiny, tiny.prompt("The dog")).of_point(len(tiny.prompt("The dog")))
     assert not any(
         isinstance(found, Failure)
         for found in attribute_many(tiny, prompts, method=GradientTimesInput(), memory_budget=5 * each)
@@ -168,7 +175,7 @@ def test_prompts_that_run_together_fit_the_budget(tiny, sizes):
 
 def test_a_prompt_that_cannot_fit_is_an_error_before_any_work(tiny, sizes):
     prompt = tiny.prompt(TEXT)
-    budget = need(tiny, prompt).of_point(4)
+    budget = memory_profile(tiny, prompt).of_point(4)
     words = rf"a prompt of {len(prompt)} tokens needs about .* GB .* memory_budget is .* GB; 4 tokens would fit"
     for ask in (attribute, attribute_continuation):
         with pytest.raises(ValueError, match=words):
@@ -186,7 +193,7 @@ def test_a_prompt_that_cannot_fit_is_an_error_before_any_work(tiny, sizes):
 def test_integrated_gradients_take_no_more_for_more_steps(tiny):
     def peak(steps):
         method = IntegratedGradients(steps=steps)
-        with Alive([*tiny.parameters(), *tiny.buffers()]) as alive:
+        with AllocationTracker([*tiny.parameters(), *tiny.buffers()]) as alive:
             attribute(tiny, TEXT, 69, method, chunk_size=2)
         return alive.peak
 
@@ -238,7 +245,7 @@ def test_running_out_halves_the_chunk_and_changes_nothing(tiny, method, error, m
 
 def test_a_continuation_says_so_once(tiny, monkeypatch):
     expected = attribute_continuation(tiny, TEXT, " are the dogs near", IntegratedGradients(steps=8))
-    monkeypatch.setattr("interpret.explain.TARGETS_A_BLOCK", 2)
+    monkeypatch.setattr("interpret.explain.TARGETS_A_PASS", 2)
     device = Device(2, ERRORS[0])
     monkeypatch.setattr(type(tiny), "next_tokens", device.run(type(tiny).next_tokens))
     with warnings.catch_warnings(record=True) as said:

@@ -21,7 +21,7 @@ from interpret import (
     Zero,
     attribute,
 )
-from interpret.gradients import gradients, values
+from interpret.engine.gradients import gradients, values
 from interpret.methods.quadrature import quadrature
 from tests.test_gradients import finite_differences, objective
 
@@ -46,7 +46,7 @@ def linear(seed=0, tokens=4, dim=3):
 
 def test_vanilla_gradient_of_a_linear_function_is_its_weight():
     w, f = linear()
-    evidence = VanillaGradient()(f, f.embeddings)
+    evidence = VanillaGradient()(f, f.x)
     assert torch.equal(evidence.attributions, w)
     pieces = [[0], [1, 2], [3]]
     two = VanillaGradient(2).reduction(w, pieces)
@@ -57,23 +57,21 @@ def test_vanilla_gradient_of_a_linear_function_is_its_weight():
 
 def test_gradient_times_input_of_a_linear_function_is_exact():
     w, f = linear()
-    attributions = GradientTimesInput()(f, f.embeddings).attributions
-    torch.testing.assert_close(attributions, w * f.embeddings)
-    torch.testing.assert_close(
-        GradientTimesInput.reduction(attributions, [[0, 1], [2, 3]]).sum(), (w * f.embeddings).sum()
-    )
+    attributions = GradientTimesInput()(f, f.x).attributions
+    torch.testing.assert_close(attributions, w * f.x)
+    torch.testing.assert_close(GradientTimesInput.reduction(attributions, [[0, 1], [2, 3]]).sum(), (w * f.x).sum())
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("hold", [None, "first", [1, -1]])
 def test_integrated_gradients_of_a_linear_function_is_exact(rule, hold):
     w, f = linear()
-    evidence = IntegratedGradients(steps=3, baseline=Zero(), rule=rule, hold=hold)(f, f.embeddings)
-    expected = w * f.embeddings
+    evidence = IntegratedGradients(steps=3, baseline=Zero(), rule=rule, hold=hold)(f, f.x)
+    expected = w * f.x
     expected[{None: [], "first": [0]}.get(hold if isinstance(hold, str | None) else "", [1, 3])] = 0
     torch.testing.assert_close(evidence.attributions, expected)
     assert evidence.completeness.gap < 1e-12
-    assert evidence.completeness.value == pytest.approx(float((w * f.embeddings).sum()) + 2)
+    assert evidence.completeness.value == pytest.approx(float((w * f.x).sum()) + 2)
     assert evidence.completeness.baseline_value == pytest.approx(evidence.completeness.value - float(expected.sum()))
 
 
@@ -107,7 +105,7 @@ def test_a_bag_of_embeddings_is_explained_exactly(bag_lm, method):
 @pytest.mark.parametrize("contrast", [None, 70])
 def test_methods_equal_their_formulas_with_finite_differences(tiny, contrast):
     f = objective(tiny, SENTENCE, 69, contrast)
-    x = f.embeddings
+    x = f.x
 
     def g(point):
         return finite_differences(lambda points: values(f, points), point)
@@ -132,7 +130,7 @@ def test_methods_equal_their_formulas_with_finite_differences(tiny, contrast):
 
 def in_captum(lm, text, target):
     f = objective(lm, text, target)
-    return f, f.embeddings[None], lambda points: f.function(points)
+    return f, f.x[None], lambda points: f.function(points)
 
 
 def close(one, other):
@@ -144,14 +142,14 @@ def test_vanilla_gradient_equals_captum_saliency(tiny32):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
     with tiny32.at_rest():
         expected = captum.attr.Saliency(forward).attribute(x.clone().requires_grad_(), abs=False)[0]
-    close(VanillaGradient()(f, f.embeddings).attributions, expected)
+    close(VanillaGradient()(f, f.x).attributions, expected)
 
 
 def test_gradient_times_input_equals_captum(tiny32):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
     with tiny32.at_rest():
         expected = captum.attr.InputXGradient(forward).attribute(x.clone().requires_grad_())[0]
-    close(GradientTimesInput()(f, f.embeddings).attributions, expected.detach())
+    close(GradientTimesInput()(f, f.x).attributions, expected.detach())
 
 
 @pytest.mark.parametrize(
@@ -162,22 +160,22 @@ def test_gradient_times_input_equals_captum(tiny32):
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 def test_integrated_gradients_equals_captum(tiny32, rule, theirs):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
-    start = LineBreak()(f, f.embeddings)[None]
+    start = LineBreak()(f, f.x)[None]
     with tiny32.at_rest():
         expected = captum.attr.IntegratedGradients(forward).attribute(x, start, n_steps=12, method=theirs)[0]
-    close(IntegratedGradients(steps=12, rule=rule, hold=None)(f, f.embeddings).attributions, expected.float())
+    close(IntegratedGradients(steps=12, rule=rule, hold=None)(f, f.x).attributions, expected.float())
 
 
 def test_smoothgrad_equals_captum_noise_tunnel_within_its_standard_error(tiny32):
     """NoiseTunnel draws its own noise, so the two means of 2000 samples may differ by their standard errors."""
     f, x, forward = in_captum(tiny32, "The keys", 69)
-    ours = SmoothGrad(GradientTimesInput(), samples=2000, sigma=0.2)(f, f.embeddings)
-    scale = float(f.embeddings.square().mean().sqrt())
+    ours = SmoothGrad(GradientTimesInput(), samples=2000, sigma=0.2)(f, f.x)
+    scale = float(f.x.square().mean().sqrt())
     with torch.random.fork_rng(), tiny32.at_rest():
         torch.manual_seed(0)
         tunnel = captum.attr.NoiseTunnel(captum.attr.InputXGradient(forward))
         theirs = tunnel.attribute(x.clone(), nt_samples=2000, nt_samples_batch_size=250, stdevs=0.2 * scale)[0].detach()
-    noisy = f.embeddings + SmoothGrad(samples=2000, sigma=0.2).noise(f.embeddings)
+    noisy = f.x + SmoothGrad(samples=2000, sigma=0.2).noise(f.x)
     unpaired = GradientTimesInput().at(f, noisy, gradients(f, noisy)[1]).sum(-1)
     error = (ours.samples.sum(-1).var(0) / 1000 + unpaired.var(0) / 2000).sqrt()
     assert ((ours.attributions.sum(-1) - theirs.sum(-1)).abs() <= 4 * error).all()
@@ -189,7 +187,7 @@ def test_smoothgrad_without_noise_equals_captum_noise_tunnel(tiny32):
     with torch.random.fork_rng(), tiny32.at_rest():
         tunnel = captum.attr.NoiseTunnel(captum.attr.InputXGradient(forward))
         expected = tunnel.attribute(x.clone(), nt_samples=4, stdevs=0.0)[0].detach()
-    close(SmoothGrad(GradientTimesInput(), samples=4, sigma=0.0)(f, f.embeddings).attributions, expected)
+    close(SmoothGrad(GradientTimesInput(), samples=4, sigma=0.0)(f, f.x).attributions, expected)
 
 
 # Laws
@@ -228,7 +226,7 @@ def test_standard_error_of_a_sum_is_the_usual_one(tiny):
     method = SmoothGrad(GradientTimesInput(), samples=10)
     result = attribute(tiny, SENTENCE, 69, method)
     f = objective(tiny, SENTENCE, 69)
-    sums = method(f, f.embeddings).samples.sum(-1)
+    sums = method(f, f.x).samples.sum(-1)
     torch.testing.assert_close(result.standard_error, sums.std(0) / 5**0.5)
 
 
@@ -259,7 +257,7 @@ def test_cost_is_what_is_spent(tiny, method):
 )
 def test_what_the_target_cannot_see_gets_nothing(method):
     """Read the token after position 3 of 6: the three later tokens do not matter, and score exactly 0."""
-    from interpret.quantity import LOG_PROBABILITY
+    from interpret.question.quantity import LOG_PROBABILITY
     from nexttoken import Target
     from tests.conftest import gpt2
 
@@ -317,9 +315,9 @@ def test_a_prompt_of_one_token_is_moved(bag_lm):
 
 def test_hold_errors(tiny):
     f = objective(tiny, SENTENCE, 69)
-    for hold, message in [([99], "hold names position 99"), (range(len(f.embeddings)), "every token is held")]:
+    for hold, message in [([99], "hold names position 99"), (range(len(f.x)), "every token is held")]:
         with pytest.raises(ValueError, match=message):
-            IntegratedGradients(hold=hold)(f, f.embeddings)
+            IntegratedGradients(hold=hold)(f, f.x)
 
 
 # Settings that make no sense
@@ -372,7 +370,7 @@ def test_gauss_legendre_is_exact_to_its_degree():
 
 def test_baselines(tiny):
     f = objective(tiny, SENTENCE, 69)
-    x, table = f.embeddings, tiny.text_field_embedder.weight.detach()
+    x, table = f.x, tiny.text_field_embedder.weight.detach()
     assert not Zero()(f, x).any()
     torch.testing.assert_close(MeanEmbedding()(f, x), table.mean(0).expand_as(x))
     assert torch.equal(Token()(f, x), table[1].expand_as(x))
@@ -384,7 +382,7 @@ def test_baselines(tiny):
 
 def test_baseline_errors(tiny, bag_lm):
     f = objective(tiny, SENTENCE, 69)
-    x = f.embeddings
+    x = f.x
     with pytest.raises(ValueError, match="the baseline text has 1 tokens and the prompt"):
         Text(".")(f, x)
     with pytest.raises(ValueError, match=r"the baseline has shape \(2, 2\)"):

@@ -8,7 +8,8 @@ import pytest
 SCRIPT = """
 import numpy, torch
 from torch import nn
-from interpret import AttributionMatrix, Failure, GradientTimesInput, IntegratedGradients, attribute, attribute_many
+from interpret import AttributionMatrix, Failure, GradientTimesInput, IntegratedGradients
+from interpret import attribute, attribute_candidates, attribute_many
 from nexttoken import NextTokenLM, SymbolVocabulary
 
 lm = NextTokenLM(SymbolVocabulary("abcdef"), nn.Embedding(6, 4), nn.Linear(4, 6))
@@ -26,11 +27,12 @@ says("1.5 is not a token id", target=1.5)
 says("is not a token id", target=IntegratedGradients())
 says("give an instance, such as IntegratedGradients()", method=IntegratedGradients)
 says("give an instance", method="integrated-gradients")
-says("it must be (start, end)", span=(0.5, 1.5))
+says("precision is 'half'; it must be 'float64', 'float32', 'bfloat16', None for the model's own", precision="half")
+says("it must be (start, end)", region=(0.5, 1.5))
 
-number = attribute(lm, "abc", method=method, candidates=numpy.int64(2), span=(numpy.int64(0), numpy.int64(2)))
+number = attribute_candidates(lm, "abc", numpy.int64(2), method=method, region=(numpy.int64(0), numpy.int64(2)))
 assert AttributionMatrix.from_json(number.to_json()).to_dict() == number.to_dict()
-assert torch.equal(number.scores, attribute(lm, "abc", method=method, candidates=2, span=(0, 2)).scores)
+assert torch.equal(number.scores, attribute_candidates(lm, "abc", 2, method=method, region=(0, 2)).scores)
 
 prompts = [None, float("nan"), 5, ["a", "b"], [1.5], b"ab", torch.tensor([[1, 2], [2, 3]]), torch.tensor([[1, 2]])]
 *failures, last = attribute_many(lm, prompts, method=method)

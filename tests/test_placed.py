@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from interpret import GradientTimesInput, IntegratedGradients, VanillaGradient, attribute
-from interpret.quantity import LOG_PROBABILITY, Quantity
+from interpret.question.quantity import LOG_PROBABILITY, Quantity
 from nexttoken import NextTokenLM
 from nexttoken.bundled import packaged_gguf
 from tests.conftest import gpt2, llama

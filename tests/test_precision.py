@@ -11,12 +11,22 @@ from interpret import (
     SmoothGrad,
     VanillaGradient,
     attribute,
+    attribute_candidates,
     attribute_continuation,
 )
+from nexttoken import NextTokenLM
+from tests.conftest import gpt2
 
 TEXT = "The keys to the cabinet are"
 ROUGH = 0.1  # bfloat16 has 8 bits; of the largest score
-METHODS = [VanillaGradient(), GradientTimesInput(), IntegratedGradients(steps=8), SmoothGrad(samples=4), IDGI(steps=8)]
+METHODS = [
+    VanillaGradient(),
+    GradientTimesInput(),
+    GIM(),
+    IntegratedGradients(steps=8),
+    SmoothGrad(samples=4),
+    IDGI(steps=8),
+]
 pytestmark = pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 
 
@@ -51,9 +61,9 @@ def test_a_certificate_is_about_the_models_own_values(tiny32):
 def test_matrices_and_spans(tiny32):
     method = GradientTimesInput()
     for call in (
-        lambda **options: attribute(tiny32, TEXT, method=method, candidates=3, **options),
+        lambda **options: attribute_candidates(tiny32, TEXT, 3, method=method, **options),
         lambda **options: attribute_continuation(tiny32, TEXT, " a", method, **options),
-        lambda **options: attribute(tiny32, TEXT, " a", method, span="cabinet", **options),
+        lambda **options: attribute(tiny32, TEXT, " a", method, region="cabinet", **options),
     ):
         close(call(precision="bfloat16").scores.nan_to_num(), call().scores.nan_to_num(), ROUGH)
 
@@ -74,9 +84,19 @@ def test_the_copy_follows_the_weights(tiny32):
     assert all(parameter.dtype == torch.float32 for parameter in tiny32.parameters())
 
 
-def test_errors(tiny32):
-    with pytest.raises(ValueError, match="GIM changes the model's own backward pass"):
-        attribute(tiny32, TEXT, " a", GIM(), precision="bfloat16")
+def test_the_models_own_precision_is_the_default(tiny, tokenizer):
+    """A float64 model is explained in float64, a bfloat16 model in bfloat16; float32 is then another precision."""
+    assert attribute(tiny, TEXT, " a", GradientTimesInput()).model == tiny.name
+    single = attribute(tiny, TEXT, " a", GradientTimesInput(), precision="float32")
+    assert single.model.endswith("(gradients in float32)")
+    close(single.scores, attribute(tiny, TEXT, " a", GradientTimesInput()).scores, 1e-4)
+    half = NextTokenLM.from_pretrained(gpt2(torch.bfloat16), tokenizer)
+    own, exact = (attribute(half, TEXT, " a", GradientTimesInput(), precision=name) for name in (None, "float32"))
+    assert own.model == half.name
+    assert exact.model.endswith("(gradients in float32)")
+    assert exact.target == own.target
+    single = NextTokenLM.from_pretrained(gpt2(torch.bfloat16).float(), tokenizer)
+    close(exact.scores, attribute(single, TEXT, " a", GradientTimesInput()).scores, 1e-6)
 
 
 def test_the_bundled_model(bundled):

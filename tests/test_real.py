@@ -49,14 +49,14 @@ def test_methods_run_and_leave_no_trace(bundled, method, untouched):
 
 def test_directional_derivative(bundled):
     """Float32 inside the norms floors finite differences, so along one direction and to 1 %."""
-    from interpret.gradients import gradients, values
+    from interpret.engine.gradients import gradients, values
     from tests.test_gradients import objective
 
     f = objective(bundled, "The capital of France is", " Paris")
-    _, gradient = gradients(f, f.embeddings[None])
-    direction = torch.nn.functional.normalize(gradient[0].flatten(), dim=0).view_as(f.embeddings)
+    _, gradient = gradients(f, f.x[None])
+    direction = torch.nn.functional.normalize(gradient[0].flatten(), dim=0).view_as(f.x)
     step = 1e-3
-    high, low = values(f, torch.stack([f.embeddings + step * direction, f.embeddings - step * direction])).double()
+    high, low = values(f, torch.stack([f.x + step * direction, f.x - step * direction])).double()
     assert float((high - low) / (2 * step)) == pytest.approx(float(gradient.norm()), rel=0.01)
 
 

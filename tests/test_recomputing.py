@@ -12,11 +12,18 @@ from interpret import (
     IntegratedGradients,
     SmoothGrad,
     attribute,
+    attribute_candidates,
     attribute_continuation,
     attribute_many,
 )
-from interpret.memory import Memory
-from interpret.need import ALLOCATOR_OVERHEAD, Alive, need, taken, text_like
+from interpret.engine.memory.policy import Memory
+from interpret.engine.memory.profile import (
+    ALLOCATOR_OVERHEAD,
+    AllocationTracker,
+    measured_bytes,
+    memory_profile,
+    text_like,
+)
 from nexttoken import NextTokenLM
 from nexttoken.recomputing import recomputing
 from tests import tiny_models
@@ -56,7 +63,7 @@ def halfway(lm, ids):
     """A budget between what a point needs and what it needs if all layers run twice."""
     prompt = lm.prompt(ids)
     layers = lm.recomputable(text_like(lm, prompt, 8))
-    whole, least = (need(lm, prompt, each).of_point(len(ids)) for each in (0, layers))
+    whole, least = (memory_profile(lm, prompt, each).of_point(len(ids)) for each in (0, layers))
     assert least < whole
     return (whole + least) // 2
 
@@ -80,13 +87,13 @@ def test_scores_are_the_same_with_as_many_layers_as_needed(deep, runs, method, u
 
 def test_without_a_budget_layers_run_twice_for_half_of_what_is_free(deep, runs, monkeypatch):
     ids = [5 + i % 40 for i in range(40)]
-    whole = need(deep, deep.prompt(ids)).of_point(len(ids))
+    whole = memory_profile(deep, deep.prompt(ids)).of_point(len(ids))
     for free, twice in ((2.1 * whole, False), (1.9 * whole, True)):
-        monkeypatch.setattr("interpret.memory.free_on", lambda lm, free=free: free)
+        monkeypatch.setattr("interpret.engine.memory.policy.available_memory", lambda lm, free=free: free)
         runs.clear()
         attribute(deep, ids, 20, IntegratedGradients(steps=4))
         assert (runs[-1] > 0) is twice
-    monkeypatch.setattr("interpret.memory.free_on", lambda lm: whole / 100)
+    monkeypatch.setattr("interpret.engine.memory.policy.available_memory", lambda lm: whole / 100)
     with pytest.raises(ValueError, match="the free memory is"):
         attribute(deep, ids, 20, IntegratedGradients(steps=4))
 
@@ -94,7 +101,7 @@ def test_without_a_budget_layers_run_twice_for_half_of_what_is_free(deep, runs, 
 def test_with_targets_that_share_forward_passes(deep, runs):
     method, budget = IntegratedGradients(steps=4), halfway(deep, IDS)
     for ask in (
-        lambda **options: attribute(deep, IDS, method=method, candidates=3, **options),
+        lambda **options: attribute_candidates(deep, IDS, 3, method=method, **options),
         lambda **options: attribute_continuation(deep, IDS, [20, 21, 22], method, **options),
     ):
         expected = ask()
@@ -117,7 +124,7 @@ def test_only_the_prompts_that_need_it(deep, runs):
 
 
 def test_the_copy_in_less_precision_too(deep, runs):
-    budget = halfway(deep, IDS)
+    budget = halfway(deep.in_precision(torch.bfloat16), IDS)
     expected = attribute(deep, IDS, 20, IntegratedGradients(steps=4), precision="bfloat16")
     runs.clear()
     found = attribute(deep, IDS, 20, IntegratedGradients(steps=4), precision="bfloat16", memory_budget=budget)
@@ -127,7 +134,7 @@ def test_the_copy_in_less_precision_too(deep, runs):
 
 def test_behind_a_span_what_stands_before_is_kept_and_nothing_runs_twice(deep, monkeypatch):
     ids = IDS + IDS
-    expected = attribute(deep, ids, 20, IntegratedGradients(steps=4), span=(50, 62))
+    expected = attribute(deep, ids, 20, IntegratedGradients(steps=4), region=(50, 62))
     budget, twice = halfway(deep, ids), []
 
     def counted(layers):
@@ -137,15 +144,13 @@ def test_behind_a_span_what_stands_before_is_kept_and_nothing_runs_twice(deep, m
 
     monkeypatch.setattr("nexttoken.pretrained.recomputing", counted)
     attribute(deep, ids, 20, IntegratedGradients(steps=4), memory_budget=budget)
-    predicted, *rated_and_points = twice
-    assert predicted == 0
-    assert min(rated_and_points) >= LAYERS // 2
+    assert min(twice) >= LAYERS // 2
     twice.clear()
-    found = attribute(deep, ids, 20, IntegratedGradients(steps=4), span=(50, 62), memory_budget=budget)
-    predicted, rated, *points = twice
-    assert rated >= LAYERS // 2
-    assert points
-    assert not any(points)
+    found = attribute(deep, ids, 20, IntegratedGradients(steps=4), region=(50, 62), memory_budget=budget)
+    first, *others = twice
+    assert first >= LAYERS // 2
+    assert others
+    assert not any(others)
     torch.testing.assert_close(found.scores, expected.scores, rtol=1e-4, atol=1e-6)
 
 
@@ -179,23 +184,23 @@ def test_the_need_with_layers_that_run_twice(deep, length):
     ids = [5 + i % 40 for i in range(length)]
     prompt = deep.prompt(IDS)
     layers = deep.recomputable(text_like(deep, prompt, 8))
-    reckoned = need(deep, prompt, layers).of_point(length)
-    _, peak, _ = taken(deep, torch.tensor([ids]), layers)
+    reckoned = memory_profile(deep, prompt, layers).of_point(length)
+    _, peak, _ = measured_bytes(deep, torch.tensor([ids]), layers)
     assert peak <= reckoned <= 2.5 * ALLOCATOR_OVERHEAD * peak
-    assert reckoned < 0.8 * need(deep, prompt).of_point(length)
+    assert reckoned < 0.8 * memory_profile(deep, prompt).of_point(length)
 
 
 def test_the_fewest_layers_that_fit(deep):
     prompt = deep.prompt(IDS)
     layers = deep.recomputable(text_like(deep, prompt, 8))
-    whole, least = (need(deep, prompt, each).of_point(len(IDS)) for each in (0, layers))
+    whole, least = (memory_profile(deep, prompt, each).of_point(len(IDS)) for each in (0, layers))
     for share in (0.0, 0.3, 0.5, 1.0):
         memory = Memory(round(whole - share * (whole - least)) + 1)
-        memory.check(deep, prompt)
-        assert memory.recomputed == pytest.approx(share * layers, abs=1)
-        assert whole - memory.recomputed * (whole - least) / layers <= memory.budget
+        checkpointed = memory.checkpointed_layers(deep, prompt)
+        assert checkpointed == pytest.approx(share * layers, abs=1)
+        assert whole - checkpointed * (whole - least) / layers <= memory.budget
     with pytest.raises(ValueError, match="9 tokens would fit"):
-        Memory(need(deep, prompt, layers).of_point(9)).check(deep, prompt)
+        Memory(memory_profile(deep, prompt, layers).of_point(9)).checkpointed_layers(deep, prompt)
 
 
 class Fickle(nn.Module):
@@ -222,7 +227,7 @@ def test_a_network_that_does_not_do_the_same_twice_is_left_alone(deep):
     assert deep.recomputable(torch.tensor([IDS[:8]])) == 0
     prompt = deep.prompt(IDS)
     with pytest.raises(ValueError, match="tokens would fit"):
-        attribute(deep, prompt, 20, GradientTimesInput(), memory_budget=need(deep, prompt).of_point(5))
+        attribute(deep, prompt, 20, GradientTimesInput(), memory_budget=memory_profile(deep, prompt).of_point(5))
 
 
 def test_layers_come_back_as_they_were_after_errors_too():
@@ -242,7 +247,7 @@ def test_layers_come_back_as_they_were_after_errors_too():
 def test_what_runs_again_is_not_kept():
     layer = Fickle()
     states = torch.ones(1000, 3, requires_grad=True)
-    with Alive([*layer.parameters(), states]) as alive, recomputing([layer]):
+    with AllocationTracker([*layer.parameters(), states]) as alive, recomputing([layer]):
         kept = layer(states)
         assert alive.bytes <= kept.nbytes
     torch.autograd.grad(kept.sum(), states)

@@ -20,10 +20,11 @@ from interpret import (
     Text,
     VanillaGradient,
     attribute,
+    attribute_candidates,
     attribute_many,
-    logits,
 )
-from interpret.span import positions_in
+from interpret.engine import forward
+from interpret.question.region import positions_in
 from nexttoken import NextTokenLM
 from tests import tiny_models
 
@@ -49,7 +50,7 @@ def inside(prompt, start, end):
     "method", [VanillaGradient(), GradientTimesInput(), GradientTimesInput(MeanEmbedding()), GIM()]
 )
 def test_a_gradient_is_the_whole_gradients_part(tiny, method):
-    whole, part = attribute(tiny, TEXT, " a", method), attribute(tiny, TEXT, " a", method, span=(4, 8))
+    whole, part = attribute(tiny, TEXT, " a", method), attribute(tiny, TEXT, " a", method, region=(4, 8))
     moving = inside(tiny.prompt(TEXT), 4, 8)
     assert [place for place, held in enumerate(part.held) if not held] == moving
     close(part.scores[moving], whole.scores[moving])
@@ -78,7 +79,7 @@ def test_a_path_is_the_path_that_holds_the_rest(tiny, make):
         make = lambda hold: IntegratedGradients(steps=4, hold=hold, baseline=Text(text))  # noqa: E731
     moving = positions_in("cabinet|keys", prompt)
     rest = [place for place in range(len(prompt)) if place not in moving]
-    part, whole = attribute(tiny, TEXT, " a", method, span="cabinet|keys"), attribute(tiny, TEXT, " a", make(rest))
+    part, whole = attribute(tiny, TEXT, " a", method, region="cabinet|keys"), attribute(tiny, TEXT, " a", make(rest))
     close(part.scores, whole.scores)
     assert part.held == whole.held
     if part.completeness is not None:
@@ -92,7 +93,7 @@ def test_a_path_is_the_path_that_holds_the_rest(tiny, make):
     ids=repr,
 )
 def test_drawn_points_move_the_span_only(tiny, method):
-    result = attribute(tiny, TEXT, " a", method, span="cabinet")
+    result = attribute(tiny, TEXT, " a", method, region="cabinet")
     moving = inside(tiny.prompt(TEXT), TEXT.index("cabinet"), TEXT.index("cabinet") + 7)
     assert result.scores.nonzero().flatten().tolist() == moving
     if result.standard_error is not None:
@@ -127,29 +128,29 @@ def test_what_a_span_names(tiny, span, characters):
 )
 def test_a_span_that_is_not_there(tiny, span, message):
     with pytest.raises(ValueError, match=message):
-        attribute(tiny, TEXT, " a", span=span)
+        attribute(tiny, TEXT, " a", region=span)
 
 
 def test_a_span_that_is_held_anyway(tiny):
     with pytest.raises(ValueError, match="hold=None holds none"):
-        attribute(tiny, [0, 70, 71], 72, IntegratedGradients(hold=[0, 1, 2]), span=(0, 99))
+        attribute(tiny, [0, 70, 71], 72, IntegratedGradients(hold=[0, 1, 2]), region=(0, 99))
 
 
 def test_an_expression_that_is_none(tiny):
-    with pytest.raises(ValueError, match=r"the span '\(' is not a regular expression: missing \)"):
-        attribute(tiny, TEXT, span="(")
+    with pytest.raises(ValueError, match=r"the region '\(' is not a regular expression: missing \)"):
+        attribute(tiny, TEXT, region="(")
 
 
 def test_many_prompts_take_a_span(tiny):
-    found = list(attribute_many(tiny, [TEXT, "no such word"], method=GradientTimesInput(), span="keys"))
-    close(found[0].scores, attribute(tiny, TEXT, method=GradientTimesInput(), span="keys").scores)
+    found = list(attribute_many(tiny, [TEXT, "no such word"], method=GradientTimesInput(), region="keys"))
+    close(found[0].scores, attribute(tiny, TEXT, method=GradientTimesInput(), region="keys").scores)
     assert "matches nothing" in str(found[1].error)
 
 
 def test_the_bundled_model_explained_by_a_question(bundled):
     text = "France is in Europe. Italy is in Europe. Question: What is the capital of France? Answer: The capital is"
     start = text.index("Question")
-    result = attribute(bundled, text, " Paris", span=(start, text.index(" Answer")))
+    result = attribute(bundled, text, " Paris", region=(start, text.index(" Answer")))
     assert result.completeness.relative_gap < 0.05
     assert result.prompt == text
     moved = "".join(piece for piece, held in zip(result.tokens, result.held, strict=True) if not held)
@@ -194,12 +195,12 @@ def test_the_scores_are_those_of_the_whole(keeping, method, monkeypatch):
         return next_tokens(embeddings, *args, **options)
 
     monkeypatch.setattr(keeping, "next_tokens", watched)
-    part = attribute(keeping, IDS, 25, method, span=span)
+    part = attribute(keeping, IDS, 25, method, region=span)
     assert all(kept and tokens == len(IDS) - 9 for points, tokens, kept in rows if points > 1)
     assert any(kept for _, _, kept in rows)
-    monkeypatch.setattr(logits, "FEWEST_KEPT", 1000)
+    monkeypatch.setattr(forward, "FEWEST_CACHED", 1000)
     rows.clear()
-    whole = attribute(keeping, IDS, 25, method, span=span)
+    whole = attribute(keeping, IDS, 25, method, region=span)
     assert not any(kept for _, _, kept in rows)
     close(part.scores, whole.scores, 1e-6)
 
@@ -207,9 +208,9 @@ def test_the_scores_are_those_of_the_whole(keeping, method, monkeypatch):
 def test_candidates_by_a_span(keeping, monkeypatch):
     start = sum(len(piece.text) for piece in keeping.prompt(IDS).pieces[:9])
     method = IntegratedGradients(steps=3)
-    part = attribute(keeping, IDS, method=method, candidates=3, span=(start, 1000))
-    monkeypatch.setattr(logits, "FEWEST_KEPT", 1000)
-    close(part.scores, attribute(keeping, IDS, method=method, candidates=3, span=(start, 1000)).scores, 1e-6)
+    part = attribute_candidates(keeping, IDS, 3, method=method, region=(start, 1000))
+    monkeypatch.setattr(forward, "FEWEST_CACHED", 1000)
+    close(part.scores, attribute_candidates(keeping, IDS, 3, method=method, region=(start, 1000)).scores, 1e-6)
 
 
 def test_a_model_that_keeps_something_else_runs_whole(forgetting):
@@ -218,20 +219,20 @@ def test_a_model_that_keeps_something_else_runs_whole(forgetting):
     embeddings = forgetting.embed(forgetting.tokens(prompt))
     assert forgetting.read_before(embeddings, forgetting.tokens(prompt)["input_ids"]) is None
     start = sum(len(piece.text) for piece in prompt.pieces[:9])
-    assert attribute(forgetting, IDS, 25, IntegratedGradients(steps=3), span=(start, 1000)).scores.abs().sum() > 0
+    assert attribute(forgetting, IDS, 25, IntegratedGradients(steps=3), region=(start, 1000)).scores.abs().sum() > 0
 
 
 def test_what_is_kept_must_be_right_after_this_very_text(keeping, monkeypatch):
     """A network that keeps something wrong is run whole."""
     start = sum(len(piece.text) for piece in keeping.prompt(IDS).pieces[:9])
-    expected = attribute(keeping, IDS, 25, IntegratedGradients(steps=3), span=(start, 1000))
+    expected = attribute(keeping, IDS, 25, IntegratedGradients(steps=3), region=(start, 1000))
     kept = keeping.kept
 
     def spoilt(embeddings):
         return kept(embeddings.flip(1))
 
     monkeypatch.setattr(keeping, "kept", spoilt)
-    close(attribute(keeping, IDS, 25, IntegratedGradients(steps=3), span=(start, 1000)).scores, expected.scores, 1e-9)
+    close(attribute(keeping, IDS, 25, IntegratedGradients(steps=3), region=(start, 1000)).scores, expected.scores, 1e-9)
 
 
 def test_what_stands_before_is_kept_from_the_second_point_on(monkeypatch):
@@ -239,7 +240,7 @@ def test_what_stands_before_is_kept_from_the_second_point_on(monkeypatch):
     lm = NextTokenLM.from_pretrained(tiny_models.build("LlamaForCausalLM").double())
     ids = [5, 9, 13, 33, 21, 8, 40, 9, 17, 25, 30, 11, 12, 41]
     start = sum(len(piece.text) for piece in lm.prompt(ids).pieces[:9])
-    attribute(lm, ids, 25, IntegratedGradients(steps=2), span=(start, 1000))  # what is asked of a model once is known
+    attribute(lm, ids, 25, IntegratedGradients(steps=2), region=(start, 1000))  # what is asked of a model once is known
     read_before, next_tokens, reads, seen = lm.read_before, lm.next_tokens, [], []
 
     def read(*args):
@@ -253,9 +254,9 @@ def test_what_stands_before_is_kept_from_the_second_point_on(monkeypatch):
 
     monkeypatch.setattr(lm, "read_before", read)
     monkeypatch.setattr(lm, "next_tokens", watched)
-    kept = attribute(lm, ids, 25, IntegratedGradients(steps=8), span=(start, 1000), chunk_size=1)
+    kept = attribute(lm, ids, 25, IntegratedGradients(steps=8), region=(start, 1000), chunk_size=1)
     assert len(reads) == 1
     assert seen == [(len(ids), False)] + [(len(ids) - 9, True)] * 7
     monkeypatch.setattr(lm, "read_before", lambda *args: None)
-    alone = attribute(lm, ids, 25, IntegratedGradients(steps=8), span=(start, 1000), chunk_size=1)
+    alone = attribute(lm, ids, 25, IntegratedGradients(steps=8), region=(start, 1000), chunk_size=1)
     torch.testing.assert_close(kept.scores, alone.scores, rtol=0, atol=1e-6 * float(alone.scores.abs().max()))

@@ -26,12 +26,13 @@ from interpret import (
     VanillaGradient,
     VarGrad,
     attribute,
+    attribute_candidates,
     attribute_continuation,
     convention,
     explain,
     log_odds,
 )
-from interpret.gradients import gradients
+from interpret.engine.gradients import gradients
 from interpret.methods.method import Evidence, Method
 from tests.conftest import letters_lm
 
@@ -76,7 +77,7 @@ def counted(lm, monkeypatch):
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_candidates_are_explained_as_if_each_were_alone(tiny, method):
-    matrix = attribute(tiny, TEXT, method=method, candidates=3)
+    matrix = attribute_candidates(tiny, TEXT, 3, method=method)
     for predicted, row in zip(tiny.predict(TEXT, 3), matrix, strict=True):
         alone = attribute(tiny, TEXT, predicted.id, method)
         assert row.target == alone.target == predicted
@@ -106,16 +107,16 @@ def test_every_token_of_a_continuation_sees_what_stands_before_it(tiny, method):
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_a_continuation_does_not_depend_on_its_blocks(tiny, monkeypatch, size):
     whole = attribute_continuation(tiny, TEXT, " are the dog", IntegratedGradients(steps=3))
-    monkeypatch.setattr(explain, "TARGETS_A_BLOCK", size)
+    monkeypatch.setattr(explain, "TARGETS_A_PASS", size)
     parts = attribute_continuation(tiny, TEXT, " are the dog", IntegratedGradients(steps=3), chunk_size=1)
     close(parts.scores.nan_to_num(), whole.scores.nan_to_num())
 
 
 def test_many_candidates_do_not_depend_on_their_blocks(tiny, monkeypatch):
-    whole = attribute(tiny, TEXT, method=IntegratedGradients(steps=3), candidates=5)
-    monkeypatch.setattr(explain, "TARGETS_A_BLOCK", 2)
+    whole = attribute_candidates(tiny, TEXT, 5, IntegratedGradients(steps=3))
+    monkeypatch.setattr(explain, "TARGETS_A_PASS", 2)
     calls = counted(tiny, monkeypatch)
-    parts = attribute(tiny, TEXT, method=IntegratedGradients(steps=3), candidates=5)
+    parts = attribute_candidates(tiny, TEXT, 5, IntegratedGradients(steps=3))
     close(parts.scores, whole.scores)
     assert calls.count(3) == 3  # the path once for each block of two, so no more gradients are kept
 
@@ -131,7 +132,7 @@ class GradientsOfTwoNetworks(Method):
             output.logits = 2 * output.logits
             return output
 
-        handle = objective.lm.language_model_head.register_forward_hook(doubled)
+        handle = objective.context.lm.language_model_head.register_forward_hook(doubled)
         try:
             return Evidence((gradients(objective, x[None])[1][0] - before) * x)
         finally:
@@ -143,7 +144,7 @@ class GradientsOfTwoNetworks(Method):
 
 def test_only_what_is_asked_first_is_shared(tiny):
     """A method may ask again at the same point, of a network that it has changed by then."""
-    matrix = attribute(tiny, TEXT, method=GradientsOfTwoNetworks(), candidates=2)
+    matrix = attribute_candidates(tiny, TEXT, 2, method=GradientsOfTwoNetworks())
     for predicted, row in zip(tiny.predict(TEXT, 2), matrix, strict=True):
         alone = attribute(tiny, TEXT, predicted.id, GradientsOfTwoNetworks())
         assert float(alone.scores.abs().max()) > 0
@@ -153,14 +154,14 @@ def test_only_what_is_asked_first_is_shared(tiny):
 
 def test_what_targets_have_in_common_runs_once(tiny, monkeypatch):
     calls = counted(tiny, monkeypatch)
-    attribute(tiny, TEXT, method=GradientTimesInput(), candidates=5)
-    assert calls == [1, 1]  # one rates the candidates, one is explained
+    attribute_candidates(tiny, TEXT, 5, method=GradientTimesInput())
+    assert calls == [1]  # it rates the candidates and is explained
     calls.clear()
-    attribute(tiny, TEXT, method=IntegratedGradients(steps=6), candidates=5, chunk_size=6)
+    attribute_candidates(tiny, TEXT, 5, IntegratedGradients(steps=6), chunk_size=6)
     assert calls == [1, 6] + 5 * [2]  # F at both ends of the path is each candidate's own
     calls.clear()
     attribute_continuation(tiny, TEXT, " are the dog", GradientTimesInput())
-    assert calls == [1, 1]
+    assert calls == [1]
 
 
 def test_one_gradient_needs_one_forward_pass(tiny, monkeypatch):
@@ -170,7 +171,7 @@ def test_one_gradient_needs_one_forward_pass(tiny, monkeypatch):
 
 
 def test_named_candidates_and_a_common_foil(tiny):
-    matrix = attribute(tiny, TEXT, method=GradientTimesInput(), candidates=[" a", 70], contrast=71)
+    matrix = attribute_candidates(tiny, TEXT, [" a", 70], method=GradientTimesInput(), contrast=71)
     for target, row in zip((" a", 70), matrix, strict=True):
         close(row.scores, attribute(tiny, TEXT, target, GradientTimesInput(), contrast=71).scores)
     assert "rather than" in matrix.title
@@ -205,7 +206,7 @@ def test_a_span_is_the_sum_of_its_tokens(tiny):
     span = attribute(tiny, TEXT, list(ids), GradientTimesInput())
     rows = attribute_continuation(tiny, TEXT, list(ids), GradientTimesInput())
     close(span.scores, rows.scores[:, : len(span)].sum(0))
-    each = attribute_continuation(tiny, TEXT, list(ids), GradientTimesInput(), span=(0, len(TEXT)))
+    each = attribute_continuation(tiny, TEXT, list(ids), GradientTimesInput(), region=(0, len(TEXT)))
     close(span.scores, each.scores.nansum(0)[: len(span)])
     assert [target.id for target in span.target.span] == list(ids)
 
@@ -230,12 +231,11 @@ def test_texts_in_a_list_are_the_tokens_they_stand_for(tiny):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda lm: attribute(lm, TEXT, " a", candidates=3), "either a target or candidates"),
-        (lambda lm: attribute(lm, TEXT, candidates=0), "candidates is 0; it must be at least one"),
-        (lambda lm: attribute(lm, TEXT, candidates=[]), "it must be at least one"),
-        (lambda lm: attribute(lm, TEXT, candidates=-1), "candidates is -1; it must be at least one"),
-        (lambda lm: attribute(lm, TEXT, candidates=" are"), "give a number or a list of tokens"),
-        (lambda lm: attribute(lm, TEXT, candidates=2, quantity=ENTROPY), "the same for every next token"),
+        (lambda lm: attribute_candidates(lm, TEXT, 0), "candidates is 0; it must be at least one"),
+        (lambda lm: attribute_candidates(lm, TEXT, []), "it must be at least one"),
+        (lambda lm: attribute_candidates(lm, TEXT, -1), "candidates is -1; it must be at least one"),
+        (lambda lm: attribute_candidates(lm, TEXT, " are"), "give a number or a list of tokens"),
+        (lambda lm: attribute_candidates(lm, TEXT, 2, quantity=ENTROPY), "the same for every next token"),
         (lambda lm: attribute(lm, [7] * 64, [70, 71]), "at most 64"),
         (lambda lm: attribute(lm, TEXT, [70, 71], contrast=72), "has no foils"),
         (lambda lm: attribute(lm, TEXT, [70, 71], quantity=PROBABILITY), "not by the probability"),
@@ -255,7 +255,7 @@ def test_errors_say_what_to_do(tiny, call, message):
 
 def test_the_likeliest_are_counted_without_the_foils(tiny):
     first, second, third = tiny.predict(TEXT, 3)
-    matrix = attribute(tiny, TEXT, method=GradientTimesInput(), candidates=2, contrast=second.id)
+    matrix = attribute_candidates(tiny, TEXT, 2, method=GradientTimesInput(), contrast=second.id)
     assert [row.target.id for row in matrix] == [first.id, third.id]
 
 
@@ -356,7 +356,7 @@ def test_a_continuation_completes_the_prompts_last_character(tiny):
 
 def test_a_matrix_comes_back_from_json_as_it_was(tiny, tmp_path):
     for matrix in (
-        attribute(tiny, TEXT, method=IntegratedGradients(steps=3), candidates=2),
+        attribute_candidates(tiny, TEXT, 2, IntegratedGradients(steps=3)),
         attribute_continuation(tiny, TEXT, " are the", SmoothGrad(samples=4)),
     ):
         again = AttributionMatrix.load(matrix.save(tmp_path / "matrix.json"))
@@ -369,7 +369,7 @@ def test_a_matrix_comes_back_from_json_as_it_was(tiny, tmp_path):
 
 def test_the_caller_s_model_comes_back(tiny, untouched):
     with untouched(tiny):
-        attribute(tiny, TEXT, candidates=2)
+        attribute_candidates(tiny, TEXT, 2)
         attribute_continuation(tiny, TEXT, max_new_tokens=2, method=GradientTimesInput())
 
 
@@ -377,7 +377,7 @@ def test_the_caller_s_model_comes_back(tiny, untouched):
 
 
 def test_candidates_of_the_bundled_model(bundled):
-    matrix = attribute(bundled, "The keys to the cabinet near the door", method=GradientTimesInput(), candidates=5)
+    matrix = attribute_candidates(bundled, "The keys to the cabinet near the door", 5, method=GradientTimesInput())
     alone = attribute(bundled, "The keys to the cabinet near the door", " are", GradientTimesInput())
     assert matrix.targets[0] == " are"
     close(matrix[0].scores, alone.scores, 1e-4)

@@ -12,9 +12,10 @@ from interpret import (
     GradientTimesInput,
     IntegratedGradients,
     attribute,
+    attribute_candidates,
     attribute_continuation,
 )
-from interpret.workers import available, side_by_side
+from interpret.engine.parallel import available, side_by_side
 from nexttoken import NextTokenLM
 from tests import tiny_models
 from tests.conftest import gpt2
@@ -111,7 +112,7 @@ def test_workers_leave_the_warnings_alone(tokenizer, two_threads):
 
     lm = NextTokenLM.from_pretrained(gpt2(), tokenizer)
     lm.__class__ = Asked
-    attribute(lm, TEXT, method=IntegratedGradients(steps=8), candidates=3, chunk_size=1)
+    attribute_candidates(lm, TEXT, 3, IntegratedGradients(steps=8), chunk_size=1)
     assert here
     assert set(here) == {threading.get_ident()}
     assert warnings.filters == filters
@@ -126,7 +127,7 @@ def test_every_architecture(name, two_threads):
     except ValueError:
         return  # refused; the table of architectures says why
     ids = [5, 9, 13, 33, 21, 8, 40, 9, 17]
-    several = attribute(lm, ids, method=GradientTimesInput(), candidates=[25, 30, 11, 12])
+    several = attribute_candidates(lm, ids, [25, 30, 11, 12], method=GradientTimesInput())
     torch.set_num_threads(1)
     each = [attribute(lm, ids, target, GradientTimesInput()) for target in (25, 30, 11, 12)]
     torch.set_num_threads(2)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from interpret.explain import chosen
+from interpret.explain import with_defaults
 from interpret.explorer.question import Question
 from interpret.explorer.state import Explorer
 from interpret.methods.method import Method
@@ -52,7 +52,7 @@ def explore(
         raise ValueError(f"top is {top}; it is the number of next tokens to list, at least 1")
     several = isinstance(contrast, Sequence) and not isinstance(contrast, str)
     foils: Any = contrast if several else () if contrast is None else (contrast,)
-    explorer = Explorer(lm, Question(prompt, target, tuple(foils), chosen(method, None)[0]), top)
+    explorer = Explorer(lm, Question(prompt, target, tuple(foils), with_defaults(method, None)[0]), top)
     shell = notebook_shell()
     if shell is not None:
         shell.events.register("pre_execute", explorer.background.pause)

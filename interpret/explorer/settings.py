@@ -71,7 +71,7 @@ def setting(owner: Any, name: str, hint: Any) -> Setting | None:
     optional = NoneType in kinds
     objects = next((kind for kind in kinds if kind in (Method, Baseline)), None)
     if objects is not None:  # noise on noise is a choice that helps nobody
-        found = [each for each in instances(objects) if not getattr(each, "drawn", False)]
+        found = [each for each in instances(objects) if not getattr(each, "stochastic", False)]
         choices = {"none": None} if optional else {}
         choices |= {type(each).__name__: each for each in found}
         given = {} if value is None else {type(value).__name__: value}

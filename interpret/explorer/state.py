@@ -15,7 +15,7 @@ from interpret.explain import attribute
 from interpret.explorer.background import Background, Cancelled
 from interpret.explorer.call import call
 from interpret.explorer.question import Answer, Question
-from interpret.targets import candidates_of
+from interpret.question.targets import candidates_of
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.target import TokenLike
 

@@ -79,7 +79,7 @@ def integrate(
         max_gradients: stop when no more than these are left to bisect a segment.
         first: how many segments to begin with, at 2 gradients each and one more.
     """
-    points = explore([step / (2 * first) for step in range(2 * first + 1)])
+    points = explore(first_alphas(first))
     segments = [Segment(*points[place : place + 3]) for place in range(0, 2 * first, 2)]
     enough = max(tolerance * abs(points[-1].value - points[0].value), smallest)
     left = (max_gradients - len(points)) // 2
@@ -100,6 +100,11 @@ def integrate(
             segments += [Segment(segment.start, early, segment.middle), Segment(segment.middle, late, segment.end)]
         left -= count
     return sorted(segments, key=lambda segment: segment.start.alpha)
+
+
+def first_alphas(segments: int) -> list[float]:
+    """Where the points of the first segments are: at their ends and middles."""
+    return [step / (2 * segments) for step in range(2 * segments + 1)]
 
 
 def certified_gap(segments: Sequence[Segment]) -> float:

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interpret.baselines import Baseline, LineBreak
+from interpret.engine.objective import Objective
 from interpret.methods.method import Evidence, Method
-from interpret.objective import Objective
 
 BARE_GRADIENTS = ("Saliency", "Deconvolution", "GuidedBackprop")
 
@@ -81,7 +81,7 @@ class Captum(Method):
                 "feature_mask", torch.arange(len(x), device=x.device)[None, :, None].repeat(1, 1, x.shape[1])
             )
         explainer = self.attribution(AsModule(objective))
-        with objective.at_rest(), seeded(self.seed):
+        with objective.frozen(), seeded(self.seed):
             result = explainer.attribute(x[None].clone().requires_grad_(), **settings)
         if isinstance(result, tuple):  # with return_convergence_delta
             result = result[0]
@@ -95,14 +95,14 @@ class AsModule(nn.Module):
     def __init__(self, objective: Objective):
         super().__init__()
         self.objective = objective
-        self.lm = objective.lm  # so that captum finds the modules that it puts its hooks on
+        self.lm = objective.context.lm  # so that captum finds the modules that it puts its hooks on
 
     def forward(self, points: Float[Tensor, "point token dim"]) -> Float[Tensor, " point"]:
         """The objective at each point."""
         if torch.is_grad_enabled():
-            self.objective.gradients_spent += len(points)
+            self.objective.run.counts.gradients += len(points)
         else:
-            self.objective.forwards_spent += len(points)
+            self.objective.run.counts.forwards += len(points)
         return self.objective.function(points)
 
 

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from interpret.attribution import Completeness
 from interpret.baselines import Baseline, LineBreak, every_embedding
-from interpret.gradients import gradients
+from interpret.engine.gradients import gradients
+from interpret.engine.objective import Objective
 from interpret.methods.gap import warn_of_gap
-from interpret.methods.holding import Hold, held_tokens
+from interpret.methods.holding import Hold
+from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
-from interpret.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,23 @@ class DiscretizedIG(Method):
         return self.steps + 2
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        held = held_tokens(self.hold, objective, x)
-        start = torch.where(held[:, None], x, self.baseline(objective, x))
-        words = every_embedding(objective, self).to(x)
-        tracks = [self.track(*each, words) for each in zip(x, start, strict=True)]
-        points = [torch.stack(step) for step in zip(*tracks, strict=True)]
-        path = torch.stack([*points, start]).flip(0)
+        line = Line.of(self.baseline, self.hold, objective, x)
+        path = self._path(objective, line)
         value, gradient = gradients(objective, path, exact_values=True)
         attributions = ((path[1:] - path[:-1]) * (gradient[1:] + gradient[:-1]) / 2).sum(0)
         completeness = Completeness.of(float(value[-1]), float(value[0]), float(attributions.double().sum()))
         warn_of_gap(completeness, f"more steps than {self.steps}, or another baseline")
-        return Evidence(attributions, completeness, held)
+        return Evidence(attributions, completeness, line.held)
+
+    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+        return self._path(objective, Line.of(self.baseline, self.hold, objective, objective.x))
+
+    def _path(self, objective: Objective, line: Line) -> Float[Tensor, "point token dim"]:
+        """The points from the baseline to the prompt, each token on a track of its own."""
+        words = every_embedding(objective, self).to(line.x)
+        tracks = [self.track(*each, words) for each in zip(line.x, line.start, strict=True)]
+        points = [torch.stack(step) for step in zip(*tracks, strict=True)]
+        return torch.stack([*points, line.start]).flip(0)
 
     def track(
         self, first: Float[Tensor, " dim"], end: Float[Tensor, " dim"], words: Float[Tensor, "vocab dim"]

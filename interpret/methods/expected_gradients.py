@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpret.baselines import every_embedding
-from interpret.gradients import gradients
+from interpret.engine.gradients import gradients
+from interpret.engine.objective import Objective
 from interpret.methods.holding import Hold, held_tokens
 from interpret.methods.method import Evidence, Method
-from interpret.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ExpectedGradients(Method):
     seed: int = 0
     hold: Hold = "template"
 
-    drawn = True
+    stochastic = True
 
     def __post_init__(self) -> None:
         if self.samples < 2:
@@ -40,11 +40,21 @@ class ExpectedGradients(Method):
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
         held = held_tokens(self.hold, objective, x)
+        points, way = self._drawn(objective, x, held)
+        samples = way * gradients(objective, points)[1]
+        return Evidence(samples.mean(0), held=held, samples=samples)
+
+    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+        return self._drawn(objective, objective.x, held_tokens(self.hold, objective, objective.x))[0]
+
+    def _drawn(
+        self, objective: Objective, x: Float[Tensor, "token dim"], held: Bool[Tensor, " token"]
+    ) -> tuple[Float[Tensor, "point token dim"], Float[Tensor, "point token dim"]]:
+        """The points, one on each path, and the paths' ways."""
         words = every_embedding(objective, self)
         generator = torch.Generator().manual_seed(self.seed)
         drawn = torch.randint(len(words), (self.samples, len(x)), generator=generator)
         alphas = torch.rand((self.samples, 1, 1), generator=generator, dtype=torch.float64).to(x)
         start = torch.where(held[:, None], x, words[drawn.to(words.device)].to(x))
         way = x - start
-        samples = way * gradients(objective, start + alphas * way)[1]
-        return Evidence(samples.mean(0), held=held, samples=samples)
+        return start + alphas * way, way

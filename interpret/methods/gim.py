@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from interpret.gradients import gradients, values
+from interpret.engine.gradients import gradients, values
+from interpret.engine.objective import Objective
+from interpret.engine.run import BackwardRules
 from interpret.methods.method import Evidence, Method
-from interpret.objective import Objective
+from nexttoken import NextTokenLM
 
 SAME = 1e-4  # how closely what is exchanged has to give the model's own values
 
@@ -34,6 +36,8 @@ class GIM(Method):
 
     temperature: float = 2.0
 
+    local = True
+
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"temperature is {self.temperature}; it must be a number above 0 (2 is usual)")
@@ -42,20 +46,45 @@ class GIM(Method):
         return 1
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        lm: Any = objective.lm
-        if lm is None or not hasattr(lm, "attention"):
+        lm = objective.context.lm
+        if lm is None:
             raise ValueError("GIM changes a transformer's backward pass; it needs a Hugging Face model")
-        if objective.rough:
-            raise ValueError("GIM changes the model's own backward pass, in its own precision; leave out precision")
         own = values(objective, x[None])
-        with lm.attention(self.attend), frozen_norms(lm):
-            value, gradient = gradients(objective, x[None])
-        if bool((value - own).abs() > same(next(lm.parameters()).dtype) * own.abs().clamp_min(1)):
+        value, gradient = gradients(objective, x[None], rules=self.rules)
+        if bool((value - own).abs() > same(objective.run.grad_lm(lm).dtype) * own.abs().clamp_min(1)):
             raise ValueError(
                 f"GIM does not know the attention of {lm.name}: with it, the objective is {float(value):.6g} "
                 f"where the model's own is {float(own):.6g}"
             )
         return Evidence(gradient[0] * x)
+
+    @property
+    def rules(self) -> BackwardRules:  # type: ignore[override]
+        return GIMRules(self.temperature)
+
+
+@dataclass(frozen=True)
+class GIMRules(BackwardRules):
+    """The changes of the backward pass: the attention's softmax and products, and the norms.
+
+    Attributes:
+        temperature: of the softmax in the backward pass.
+    """
+
+    temperature: float
+
+    @contextmanager
+    def applied(self, lm: NextTokenLM) -> Iterator[None]:
+        with ExitStack() as contexts:
+            try:
+                contexts.enter_context(lm.attention(self.attend))
+            except ValueError as error:
+                raise ValueError(
+                    "GIM changes a transformer's backward pass; it needs a Hugging Face model whose attention can be "
+                    f"exchanged: {error}"
+                ) from error
+            contexts.enter_context(frozen_norms(lm))
+            yield
 
     def attend(
         self,

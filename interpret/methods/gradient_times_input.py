@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.baselines import Baseline
+from interpret.engine.objective import Objective
 from interpret.methods.method import LocalMethod
-from interpret.objective import Objective
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpret.objective import Objective
+from interpret.engine.objective import Objective
 from nexttoken import Piece
 
 Hold = Literal["template", "first"] | Sequence[int] | Callable[[Piece], bool] | None
@@ -24,11 +24,11 @@ def held_tokens(hold: Hold, objective: Objective, x: Float[Tensor, "token dim"])
     Raises:
         ValueError: a position outside the prompt, an unknown name, or nothing left to move.
     """
-    places = objective.places()
-    pieces = objective.prompt.pieces if objective.prompt is not None else ()
+    places, prompt = objective.places(), objective.context.prompt
+    pieces = prompt.pieces if prompt is not None else ()
     chosen: set[int] = set()
     if hold in ("first", "template"):
-        start = objective.prompt.start if objective.prompt is not None else 0
+        start = prompt.start if prompt is not None else 0
         chosen = {start} if len(x) > 1 else set()
     elif isinstance(hold, str):
         raise ValueError(f"hold is {hold!r}; it must be 'template', 'first', positions, a function of a piece, or None")
@@ -36,7 +36,7 @@ def held_tokens(hold: Hold, objective: Objective, x: Float[Tensor, "token dim"])
         is_held = (lambda piece: piece.template) if hold == "template" else hold
         chosen |= {position for piece in pieces if is_held(piece) for position in piece.positions}
     elif isinstance(hold, Sequence) and not isinstance(hold, str):
-        length = len(objective.prompt) if objective.prompt is not None else len(x)
+        length = len(prompt) if prompt is not None else len(x)
         outside = [position for position in hold if not -length <= position < length]
         if outside:
             raise ValueError(f"hold names position {outside[0]}, and the prompt has {length} tokens")

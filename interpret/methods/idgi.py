@@ -10,11 +10,12 @@ from torch import Tensor
 
 from interpret.attribution import Completeness
 from interpret.baselines import Baseline, LineBreak
-from interpret.gradients import gradients, values
-from interpret.methods.holding import Hold, held_tokens
+from interpret.engine.gradients import gradients, values
+from interpret.engine.objective import Objective
+from interpret.methods.holding import Hold
+from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import quadrature
-from interpret.objective import Objective
 from interpret.path import StraightPath
 
 
@@ -40,21 +41,23 @@ class IDGI(Method):
         return self.steps
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        held = held_tokens(self.hold, objective, x)
-        start = torch.where(held[:, None], x, self.baseline(objective, x))
-        alphas = quadrature("left", self.steps)[0].to(x)[:, None, None]
-        value, gradient = gradients(objective, start + alphas * (x - start), exact_values=True)
-        ends = values(objective, torch.stack([start, x]))
+        line = Line.of(self.baseline, self.hold, objective, x)
+        alphas, _ = quadrature("left", self.steps)
+        value, gradient = gradients(objective, line.at(alphas), exact_values=True)
+        ends = values(objective, torch.stack([line.start, x]))
         steps = torch.cat([value[1:], ends[1:]]) - value
-        squared = gradient.masked_fill(held[:, None], 0).square()
+        squared = gradient.masked_fill(line.held[:, None], 0).square()
         length = squared.sum((1, 2))
         share = squared / length.where(length > 0, torch.ones_like(length))[:, None, None]
         attributions = (share * steps[:, None, None]).sum(0)
         total = float(attributions.double().sum())
-        slopes = (gradient * (x - start)).double().sum((1, 2))
+        slopes = (gradient * line.way).double().sum((1, 2))
         path = StraightPath(
-            (*alphas.flatten().tolist(), 1.0),
+            (*alphas.tolist(), 1.0),
             (*value.tolist(), float(ends[1])),
             (*slopes.tolist(), None),
         )
-        return Evidence(attributions, Completeness.of(float(ends[1]), float(ends[0]), total), held, path=path)
+        return Evidence(attributions, Completeness.of(float(ends[1]), float(ends[0]), total), line.held, path=path)
+
+    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+        return Line.of(self.baseline, self.hold, objective, objective.x).at(quadrature("left", self.steps)[0])

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from interpret.attribution import Completeness
 from interpret.baselines import Baseline, LineBreak
-from interpret.gradients import each_gradient, values
-from interpret.methods.adaptive import Point, certified_gap, integrate, total
+from interpret.engine.gradients import each_gradient, values
+from interpret.engine.objective import Objective
+from interpret.methods.adaptive import Point, certified_gap, first_alphas, integrate, total
 from interpret.methods.gap import SMALLEST_GAP, warn, warn_of_gap
-from interpret.methods.holding import Hold, held_tokens
+from interpret.methods.holding import Hold
+from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import Rule, quadrature
-from interpret.objective import Objective
 from interpret.path import StraightPath
 
 FIRST_SEGMENTS = 8
@@ -72,31 +73,29 @@ class IntegratedGradients(Method):
         return self.max_gradients if self.steps is None else self.steps
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        held = held_tokens(self.hold, objective, x)
-        start = torch.where(held[:, None], x, self.baseline(objective, x))
-        follow = self.certified if self.steps is None else self.fixed
+        line = Line.of(self.baseline, self.hold, objective, x)
         try:
-            return follow(objective, x, start, held)
+            return self._certified(objective, line) if self.steps is None else self._fixed(objective, line)
         except FloatingPointError as error:
             raise FloatingPointError(
                 f"{error}, on the path from the baseline {self.baseline!r}; take another baseline (where a network has "
                 "no biases, its norms divide by zero at embeddings of zero)"
             ) from error
 
-    def certified(
-        self,
-        objective: Objective,
-        x: Float[Tensor, "token dim"],
-        start: Float[Tensor, "token dim"],
-        held: Bool[Tensor, " token"],
-    ) -> Evidence:
+    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+        alphas = torch.tensor(first_alphas(FIRST_SEGMENTS), dtype=torch.float64)
+        if self.steps is not None:
+            alphas, _ = quadrature(self.rule, self.steps)
+        return Line.of(self.baseline, self.hold, objective, objective.x).at(alphas)
+
+    def _certified(self, objective: Objective, line: Line) -> Evidence:
         """The path refined until its certified gap is within the tolerance; attributions summed over dimensions."""
 
         def explore(alphas: Sequence[float]) -> list[Point]:
-            way = x - start
-            found = each_gradient(objective, (start + alpha * way for alpha in alphas), exact_values=True)
+            points = (line.at(torch.tensor([alpha], dtype=torch.float64))[0] for alpha in alphas)
+            found = each_gradient(objective, points, exact_values=True)
             return [
-                Point(alpha, float(value), (gradient.double() * way.double()).sum(-1))
+                Point(alpha, float(value), (gradient.double() * line.way.double()).sum(-1))
                 for alpha, (value, gradient) in zip(alphas, found, strict=True)
             ]
 
@@ -117,28 +116,22 @@ class IntegratedGradients(Method):
             tuple(point.value for point in points),
             tuple(float(point.slope.sum()) for point in points),
         )
-        return Evidence(scores[:, None], completeness, held, error=error, path=path)
+        return Evidence(scores[:, None], completeness, line.held, error=error, path=path)
 
-    def fixed(
-        self,
-        objective: Objective,
-        x: Float[Tensor, "token dim"],
-        start: Float[Tensor, "token dim"],
-        held: Bool[Tensor, " token"],
-    ) -> Evidence:
+    def _fixed(self, objective: Objective, line: Line) -> Evidence:
         """The path by a fixed rule."""
-        alphas, weights = (each.to(x) for each in quadrature(self.rule, self.steps or 0))
-        found = each_gradient(objective, (start + alpha * (x - start) for alpha in alphas))
-        attributions = torch.zeros_like(x)
+        alphas, weights = (each.to(line.x) for each in quadrature(self.rule, self.steps or 0))
+        found = each_gradient(objective, (line.at(alpha[None])[0] for alpha in alphas))
+        attributions = torch.zeros_like(line.x)
         points: list[tuple[float, float, float | None]] = []
         for alpha, weight, (point_value, gradient) in zip(alphas, weights, found, strict=True):
-            slopes = gradient * (x - start)
+            slopes = gradient * line.way
             attributions += weight * slopes
             points.append((float(alpha), float(point_value), float(slopes.double().sum())))
-        value, baseline_value = values(objective, torch.stack([x, start])).tolist()
+        value, baseline_value = values(objective, torch.stack([line.x, line.start])).tolist()
         completeness = Completeness.of(value, baseline_value, float(attributions.double().sum()))
         warn_of_gap(completeness, f"more steps than {self.steps}, another baseline, or leave out steps")
         ends = [(0.0, baseline_value, None), (1.0, value, None)]
         points += [end for end in ends if all(alpha != end[0] for alpha, *_ in points)]
         path = StraightPath(*zip(*sorted(points, key=lambda point: point[0]), strict=True))
-        return Evidence(attributions, completeness, held, path=path)
+        return Evidence(attributions, completeness, line.held, path=path)

@@ -9,10 +9,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpret.attribution import Completeness
-from interpret.gradients import gradients
-from interpret.objective import Objective
+from interpret.engine.gradients import gradients
+from interpret.engine.objective import Objective
+from interpret.engine.run import BackwardRules
 from interpret.path import StraightPath
-from interpret.quantity import LOG_PROBABILITY, Quantity
+from interpret.question.quantity import LOG_PROBABILITY, Quantity
 from interpret.reduction import SUM, Reduction
 
 
@@ -39,11 +40,21 @@ class Evidence:
 
 
 class Method(ABC):
-    """A way to attribute an objective to the embeddings: a frozen dataclass, whose repr is its label."""
+    """A way to attribute an objective to the embeddings: a frozen dataclass, its settings in fields.
+
+    Attributes:
+        reduction: how the embedding's dimensions become one score.
+        quantity: what about a target is explained, unless the caller says otherwise.
+        local: whether it needs the gradient at the prompt only; many prompts then run at once (see `points`).
+        stochastic: whether its points are random draws, which differ with the length of the prompt.
+        rules: of its backward pass, where that is not the network's own.
+    """
 
     reduction: Reduction = SUM
     quantity: Quantity = LOG_PROBABILITY
-    drawn: bool = False  # whether its points are random draws, which differ with the length of the prompt
+    local: bool = False
+    stochastic: bool = False
+    rules: BackwardRules | None = None
 
     @abstractmethod
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
@@ -52,6 +63,15 @@ class Method(ABC):
     @abstractmethod
     def cost(self, tokens: int) -> int:
         """The number of gradients it takes for a prompt of so many tokens, at most."""
+
+    def points(self, objective: Objective) -> Float[Tensor, "point token dim"] | None:
+        """The points whose gradients it asks for first, all at once; None where that is not known beforehand.
+
+        Targets of one text that ask for the same points share their forward passes, so these gradients, and F at the
+        prompt, are looked up when the method asks for them. A method that changes the network before it asks must
+        return None, or say what it changes by its `rules`.
+        """
+        return objective.x[None] if self.local else None
 
     def unit(self, quantity: str) -> str:
         """The unit of a score, given the unit of the quantity explained."""
@@ -65,6 +85,8 @@ class Method(ABC):
 class LocalMethod(Method):
     """A method that needs the gradient at one point only; many points run at once."""
 
+    local = True
+
     @abstractmethod
     def at(
         self,
@@ -75,7 +97,7 @@ class LocalMethod(Method):
         """The attributions at each point, given the gradients there."""
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        _, gradient = gradients(objective, x[None])
+        _, gradient = gradients(objective, x[None], rules=self.rules)
         return Evidence(self.at(objective, x[None], gradient)[0])
 
     def cost(self, tokens: int) -> int:

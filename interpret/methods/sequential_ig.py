@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.baselines import Baseline, LineBreak
-from interpret.gradients import gradients
-from interpret.methods.holding import Hold, held_tokens
+from interpret.engine.gradients import gradients
+from interpret.engine.objective import Objective
+from interpret.methods.holding import Hold
+from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import Rule, quadrature
-from interpret.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class SequentialIG(Method):
         return self.steps * tokens
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        held = held_tokens(self.hold, objective, x)
-        way = x - self.baseline(objective, x)
+        line = Line.of(self.baseline, self.hold, objective, x)
+        way = line.way
         alphas, weights = (each.to(x)[:, None] for each in quadrature(self.rule, self.steps))
         attributions = torch.zeros_like(x)
-        for token in (~held).nonzero().flatten().tolist():
+        for token in (~line.held).nonzero().flatten().tolist():
             points = x.repeat(self.steps, 1, 1)
             points[:, token] -= (1 - alphas) * way[token]
             _, gradient = gradients(objective, points)
             attributions[token] = way[token] * (weights * gradient[:, token]).sum(0)
-        return Evidence(attributions, held=held)
+        return Evidence(attributions, held=line.held)

@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpret.gradients import gradients
+from interpret.engine.gradients import gradients
+from interpret.engine.objective import Objective
+from interpret.engine.run import BackwardRules
 from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.methods.method import Evidence, LocalMethod, Method
 from interpret.methods.vanilla_gradient import VanillaGradient
-from interpret.objective import Objective
-from interpret.quantity import Quantity
+from interpret.question.quantity import Quantity
 from interpret.reduction import TOTAL, Reduction
 
 
@@ -44,7 +45,11 @@ class Noisy(Method):
         if not 0 <= self.sigma < float("inf"):
             raise ValueError(f"sigma is {self.sigma}; it must be a finite number from 0 on (0.3 is usual)")
 
-    drawn = True
+    stochastic = True
+
+    @property
+    def rules(self) -> BackwardRules | None:  # type: ignore[override]
+        return self.method.rules
 
     @property
     def quantity(self) -> Quantity:  # type: ignore[override]
@@ -60,8 +65,7 @@ class Noisy(Method):
         """One estimate of the statistic from each pair; their mean is the result."""
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        noise = self.noise(x)
-        attributions, held = self.at_points(objective, x + torch.cat([noise, -noise]))
+        attributions, held = self.at_points(objective, self._noisy(x))
         samples = self.of_pairs(*attributions.chunk(2))
         return Evidence(samples.mean(0), held=held, samples=samples)
 
@@ -70,11 +74,19 @@ class Noisy(Method):
     ) -> tuple[Float[Tensor, "point token _"], Bool[Tensor, " token"] | None]:
         """The wrapped method's attributions at each point, and what it held; points run together where they can."""
         if isinstance(self.method, LocalMethod):
-            return self.method.at(objective, points, gradients(objective, points)[1]), None
+            return self.method.at(objective, points, gradients(objective, points, rules=self.rules)[1]), None
         evidence = [self.method(objective, point) for point in points]
         if self.method.reduction is not self.reduction and evidence[0].attributions.shape != points.shape[1:]:
             raise ValueError(f"{self.method} has added up the dimensions, which {type(self).__name__} needs apart")
         return torch.stack([each.attributions for each in evidence]), evidence[0].held
+
+    def points(self, objective: Objective) -> Float[Tensor, "point token dim"] | None:
+        return self._noisy(objective.x) if isinstance(self.method, LocalMethod) else None
+
+    def _noisy(self, x: Float[Tensor, "token dim"]) -> Float[Tensor, "point token dim"]:
+        """The noisy copies: x + e of every pair, then x - e."""
+        noise = self.noise(x)
+        return x + torch.cat([noise, -noise])
 
     def noise(self, x: Float[Tensor, "token dim"]) -> Float[Tensor, "pair token dim"]:
         """One noise tensor for each pair, from a generator of its own."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from interpret.engine.objective import Objective
 from interpret.methods.method import LocalMethod
-from interpret.objective import Objective
 from interpret.reduction import NORM_1, NORM_2, Reduction
 
 

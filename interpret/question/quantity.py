@@ -27,13 +27,17 @@ class Quantity:
     function: Callable[[Float[Tensor, "point vocab"], Target], Float[Tensor, " point"]] = field(repr=False)
     of_target: bool = True
 
-    def of_span(self, logits: Float[Tensor, "point place vocab"], targets: Sequence[Target]) -> Float[Tensor, " point"]:
+    def of_continuation(
+        self, logits: Float[Tensor, "point place vocab"], targets: Sequence[Target]
+    ) -> Float[Tensor, " point"]:
         """The quantity of targets that follow each other, added up.
 
         Raises ValueError for several targets and a quantity whose sum over tokens means nothing.
         """
         if len(targets) > 1 and self not in (LOG_PROBABILITY, LOSS):
-            raise ValueError(f"a span is explained by the log-probabilities of its tokens, not by the {self.name}")
+            raise ValueError(
+                f"several tokens in a row are explained by the log-probabilities of its tokens, not by the {self.name}"
+            )
         values = [self.function(logits[:, place], target) for place, target in enumerate(targets)]
         return sum(values[1:], start=values[0])
 

@@ -1,4 +1,4 @@
-"""How much of a device's memory is free, within the limits of the process and its control groups."""
+"""How much of a device's memory is available, within the limits of the process and its control groups."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 from nexttoken import NextTokenLM
 
 
-def free_on(lm: NextTokenLM) -> int:
-    """The bytes that are free for a model, on that of its devices where least is free."""
+def available_memory(lm: NextTokenLM) -> int:
+    """The bytes available to a model: on that of its devices where they are fewest."""
     devices = {parameter.device for parameter in lm.parameters() if parameter.device.type != "meta"} | {lm.device}
-    return min(free_memory(device) for device in devices)
+    return min(available_on(device) for device in devices)
 
 
-def free_memory(device: torch.device) -> int:
-    """The bytes that can be had on a device: on a CPU, within the limits of the process and its control groups."""
+def available_on(device: torch.device) -> int:
+    """The bytes available on a device: on a CPU, within the limits of the process and its control groups."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

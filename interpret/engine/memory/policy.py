@@ -1,0 +1,202 @@
+"""What a run may take of a device's memory: how many points run at once, and which layers run twice."""
+
+from __future__ import annotations
+
+import gc
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interpret.engine.memory.available import available_memory
+from interpret.engine.memory.profile import PROBE_LENGTHS, memory_profile, text_like
+from nexttoken import NextTokenLM, Prompt
+
+AVAILABLE_SHARE = 0.5  # of the available memory, for the points that run at once
+TOKENS_A_BATCH = 512  # rows of tokens in a forward pass; more brings nothing on a CPU, see docs/performance.md
+TOKENS_A_BACKWARD = 384  # rows of tokens in backward passes that run at once
+TARGETS_A_PASS = 16  # tokens of a continuation that share a pass, which may stop at its own end
+PROMPTS_A_WINDOW = 256  # prompts of a data set that are looked at together, to find those of like length
+PADDING_SHARE = 0.1  # of the tokens that run together, at most
+LENGTHS_A_PASS = 4  # different lengths that run together: the logits of every row are computed at the end of each
+OUT_OF_MEMORY = (  # how devices say so
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+    "could not create a primitive",  # oneDNN, in bfloat16
+)
+GIGA = 1e9
+
+Result = TypeVar("Result")
+
+
+class MemoryShortageWarning(UserWarning):
+    """The device ran out of memory, and the run went on with fewer points at once."""
+
+
+@dataclass
+class Memory:
+    """What a run may take of the device's memory, and what it has learned about it.
+
+    Attributes:
+        budget: bytes above the model's weights; None for half of what is available.
+        batch_cap: the number of tokens at once that the run was brought down to; None while the device never ran out.
+    """
+
+    budget: int | None = None
+    batch_cap: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and self.budget < 1:
+            raise ValueError(f"memory_budget is {self.budget}; it is a number of bytes, at least 1")
+
+    def fitting(self, lm: NextTokenLM, prompt: Prompt, following: int = 0, places: int = 1) -> int:
+        """The number of points that fit at once, at least 1.
+
+        Args:
+            lm: the model whose gradients are taken.
+            prompt: the text.
+            following: the number of tokens that follow it.
+            places: the number of places at which a next token is predicted.
+        """
+        budget = self.budget if self.budget is not None else AVAILABLE_SHARE * available_memory(lm)
+        return max(1, int(budget // memory_profile(lm, prompt).of_point(len(prompt) + following, places)))
+
+    def checkpointed_layers(self, lm: NextTokenLM, prompt: Prompt) -> int:
+        """The number of layers that have to run twice for the gradient of a single point of this prompt to fit.
+
+        Where there is no budget, it is half of what is available, and all of it for a point of which every layer runs
+        twice; a prompt as short as those that the profile is measured on is simply run.
+
+        Raises:
+            ValueError: it does not fit with all of them; the message names the length that would.
+        """
+        if self.budget is None and len(prompt) <= PROBE_LENGTHS[1]:
+            return 0
+        most = self.budget if self.budget is not None else available_memory(lm)
+        budget = self.budget if self.budget is not None else AVAILABLE_SHARE * most
+        profile = memory_profile(lm, prompt)
+        whole = least = profile.of_point(len(prompt))
+        checkpointed = 0
+        if whole > budget and (layers := lm.recomputable(text_like(lm, prompt, PROBE_LENGTHS[0]))):
+            thrifty = memory_profile(lm, prompt, layers)
+            if thrifty.of_point(len(prompt)) < whole:
+                profile, least = thrifty, thrifty.of_point(len(prompt))
+                checkpointed = min(layers, math.ceil(layers * (whole - budget) / (whole - least)))
+        if least > most:
+            name = "memory_budget" if self.budget is not None else "free memory"
+            fits = profile.longest(most, len(prompt))
+            raise ValueError(
+                f"a prompt of {len(prompt)} tokens needs about {least / GIGA:.2g} GB above the "
+                f"model's weights, and the {name} is {most / GIGA:.2g} GB; "
+                + (f"{fits} tokens would fit" if fits else "not even one token would fit")
+            )
+        return checkpointed
+
+    def prompts_at_once(self, lm: NextTokenLM, lengths: Sequence[int], longest: Prompt) -> int:
+        """The number of prompts, of those with these lengths from the longest on, that run together; at least 1.
+
+        Prompts of different lengths run together only where padding is known to change nothing.
+        """
+        fitting = self.fitting(lm, longest, places=LENGTHS_A_PASS)
+        size = self.capped(min(max(1, TOKENS_A_BATCH // lengths[0]), fitting), lengths[0])
+        return _alike(lengths[:size], padded=lm.ragged)
+
+    def capped(self, count: int, length: int) -> int:
+        """The number of points of a length that run at once, within what the run was brought down to."""
+        return count if self.batch_cap is None else max(1, min(count, self.batch_cap // length))
+
+    def in_chunks(
+        self, function: Callable[[Tensor], Result], points: Float[Tensor, "point token dim"], size: int
+    ) -> Iterator[Result]:
+        """The function on the points in order, `size` at once; where the device runs out, half as many from there on.
+
+        Each chunk is a copy, so that nothing of the caller's is touched.
+
+        Raises:
+            MemoryError: a point does not fit even alone.
+        """
+        done, length = 0, points.shape[1]
+        while done < len(points):
+            chunk = points[done : done + self.capped(size, length)].detach()
+            result = self.attempt(partial(_of_copy, function, chunk), len(chunk), length)
+            if not isinstance(result, Shortage):
+                yield result
+                done += len(chunk)
+
+    def attempt(self, function: Callable[[], Result], count: int, length: int) -> Result | Shortage:
+        """What the function gives, or that the device ran out with `count` points of a length at once.
+
+        After a shortage, half as many run from then on; the first one in a run is warned of.
+
+        Raises:
+            MemoryError: the device ran out with a single point.
+        """
+        result = attempt(function)
+        if isinstance(result, Shortage):
+            if count == 1:
+                raise MemoryError(
+                    f"the device ran out of memory with 1 x {length} tokens at once, which cannot "
+                    f"be fewer; shorten the prompt, or take another device ({result.message})"
+                )
+            if self.batch_cap is None:
+                warnings.warn(
+                    f"the device ran out of memory with {count} points at once; the run goes on with fewer, with the "
+                    "same result; a smaller chunk_size or a memory_budget avoids it",
+                    MemoryShortageWarning,
+                    stacklevel=2,
+                )
+            self.batch_cap = count // 2 * length
+        return result
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """The device ran out of memory.
+
+    Attributes:
+        message: how it said so.
+    """
+
+    message: str
+
+
+def attempt(function: Callable[[], Result]) -> Result | Shortage:
+    """What the function gives, or that the device ran out of memory; what the attempt took is free again then."""
+    try:
+        return function()
+    except (MemoryError, RuntimeError) as error:
+        if not _ran_out(error):
+            raise
+        message = str(error).partition("\n")[0]  # the error itself would keep what the attempt took
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return Shortage(message)
+
+
+def _of_copy(function: Callable[[Tensor], Result], chunk: Tensor) -> Result:
+    return function(chunk.clone())
+
+
+def _ran_out(error: Exception) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(said in str(error) for said in OUT_OF_MEMORY)
+
+
+def _alike(lengths: Sequence[int], padded: bool) -> int:
+    """How many of the prompts of these lengths, longest first, run together."""
+    count = 1
+    while count < len(lengths):
+        some, longest = lengths[: count + 1], lengths[0]
+        padding = 1 - sum(some) / (longest * len(some))
+        if len(set(some)) > (LENGTHS_A_PASS if padded else 1) or padding > PADDING_SHARE:
+            break
+        count += 1
+    return count

@@ -1,0 +1,28 @@
+"""The model's own logits at some places of a text, in float32 or better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nexttoken import NextTokenLM, Prompt
+
+SAME = 1e-4  # of the largest logit: rounding, where the same is computed in another way
+
+
+def next_logits(
+    lm: NextTokenLM, prompt: Prompt, places: Sequence[int], following: Sequence[int] = ()
+) -> Float[Tensor, "place vocab"]:
+    """The logits after some places of a prompt and of the tokens that follow it. One forward pass."""
+    tokens = lm.tokens(prompt, following)
+    with torch.no_grad(), lm.at_rest():
+        logits = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], list(places))[1][0]
+    return upcast(logits)
+
+
+def upcast(numbers: Tensor) -> Tensor:
+    """The numbers in float32, or in float64 if that is what they are in."""
+    return numbers if numbers.dtype == torch.float64 else numbers.float()

@@ -1,0 +1,223 @@
+"""The shared pass: every row has a real objective, whoever runs beside it and in whatever order it is asked."""
+
+import dataclasses
+import inspect
+import warnings
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from interpret import (
+    GIM,
+    Attribution,
+    Failure,
+    GradientTimesInput,
+    IntegratedGradients,
+    LocalMethod,
+    MemoryShortageWarning,
+    Objective,
+    SmoothGrad,
+    attribute,
+    attribute_candidates,
+    attribute_continuation,
+    attribute_many,
+    gradients,
+    values,
+)
+from interpret.engine.run import Run
+from interpret.engine.shared import Asked, SharedPass
+from interpret.question.quantity import LOG_PROBABILITY
+from interpret.question.question import ask, ask_candidates, ask_continuation
+
+TEXT = "The keys to the cabinet"
+PROMPTS = ["The keys to", "are we?", "The dog", "The cats near the dog are asleep", "are you", "the table"]
+ENTRIES = (attribute, attribute_candidates, attribute_continuation, attribute_many)
+
+
+def close(found, expected, tolerance=1e-9):
+    assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
+
+
+@dataclass(frozen=True)
+class Asking(LocalMethod):
+    """Gradient x input, weighted by the objective at three points: it asks inside `at`."""
+
+    def at(self, objective, points, gradient):
+        x = objective.x
+        three = torch.stack([0.5 * x, x, 1.5 * x])
+        found = values(objective, three)
+        assert found.shape == (3,)
+        own, slopes = gradients(objective, three)
+        torch.testing.assert_close(own, found)
+        assert slopes.shape == three.shape
+        torch.testing.assert_close(slopes[1], gradient[0])
+        return gradient * points * (found[0] + 2 * found[1] + 3 * found[2])
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"region": (4, 8)}, {"region": "keys|cabinet", "precision": "float64"}, {"chunk_size": 1}]
+)
+def test_a_local_method_may_ask_for_any_number_of_points(tiny, options):
+    alone = attribute(tiny, TEXT, " a", Asking(), **options)
+    assert float(alone.scores.abs().max()) > 0
+    assert (alone.gradients_spent, alone.forwards_spent) == (4, 3)
+    several = [f"{TEXT} are", TEXT, f"{TEXT} is", TEXT]
+    found = list(attribute_many(tiny, several, [" a"] * 4, Asking(), **options))
+    assert all(isinstance(each, Attribution) for each in found)
+    for each in (found[1], found[3]):
+        close(each.scores, alone.scores)
+        assert (each.gradients_spent, each.forwards_spent) == (4, 3)
+    candidates = attribute_candidates(tiny, TEXT, [" a", 70], Asking(), **options)
+    close(candidates[0].scores, alone.scores)
+    continuation = attribute_continuation(tiny, TEXT, [tiny.vocab.one_id(" a"), 70], Asking(), **options)
+    close(continuation[0].scores, alone.scores)
+
+
+@pytest.mark.parametrize("method", [GradientTimesInput(), GIM()], ids=repr)
+def test_methods_of_one_gradient_run_together(tiny, method, monkeypatch, untouched):
+    alone = [attribute(tiny, prompt, method=method) for prompt in PROMPTS]
+    sizes, next_tokens = [], tiny.next_tokens
+
+    def counting(embeddings, *args, **options):
+        sizes.append(len(embeddings) if embeddings.requires_grad else 0)
+        return next_tokens(embeddings, *args, **options)
+
+    monkeypatch.setattr(tiny, "next_tokens", counting)
+    with untouched(tiny):
+        found = list(attribute_many(tiny, PROMPTS, method=method))
+    assert max(sizes) > 1
+    assert sum(sizes) == len(PROMPTS)
+    for one, other in zip(found, alone, strict=True):
+        close(one.scores, other.scores)
+        assert (one.gradients_spent, one.forwards_spent) == (other.gradients_spent, other.forwards_spent)
+
+
+@pytest.mark.parametrize("method", [GradientTimesInput(), GIM(), IntegratedGradients(steps=3)], ids=repr)
+@pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
+def test_many_take_the_options_of_one(tiny32, method):
+    prompts = ["The keys to the", "The keys to the cat", "keys are there"]
+    for options in ({"region": "keys"}, {"precision": "bfloat16"}, {"precision": "float64", "chunk_size": 2}):
+        found = list(attribute_many(tiny32, prompts, method=method, **options))
+        for prompt, each in zip(prompts, found, strict=True):
+            alone = attribute(tiny32, prompt, method=method, **options)
+            close(each.scores, alone.scores, 0.05 if options.get("precision") == "bfloat16" else 1e-4)
+            assert (each.model, each.held, each.target.id) == (alone.model, alone.held, alone.target.id)
+
+
+def test_entry_points_take_the_same_options():
+    how = {"precision", "chunk_size", "memory_budget", "on_progress", "quantity", "region"}
+    for entry in ENTRIES:
+        parameters = inspect.signature(entry).parameters
+        assert how <= set(parameters)
+        assert all(parameters[name].default is None for name in how)
+
+
+def test_an_objective_has_five_fields():
+    assert [field.name for field in dataclasses.fields(Objective)] == [
+        "function",
+        "x",
+        "grad_function",
+        "context",
+        "run",
+    ]
+
+
+# No dependence on the order of asking
+
+
+def rows_of(lm, question, points=None):
+    """The rows of a question, with the gradients at points of its text where some are given."""
+    shared = SharedPass(lm, LOG_PROBABILITY, Run())
+    asked = Asked.of(lm, question, Run())
+    (rows,) = shared.rate([asked])
+    return rows if points is None else shared.at_points(asked, rows, points(asked.forward.x))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("kind", ["candidates", "continuation"])
+def test_rows_may_ask_in_any_order_and_for_anything(tiny, kind, order):
+    prompt = tiny.prompt(TEXT)
+    if kind == "candidates":
+        question = ask_candidates(tiny, prompt, [70, 71, 72])
+    else:
+        (question,) = ask_continuation(tiny, prompt, [70, 71, 72], None, 16)
+    shares = torch.tensor([0.25, 0.5, 1.0], dtype=torch.float64)[:, None, None]
+    rows = rows_of(tiny, question, lambda x: shares * x)
+    plain = [row.objective(LOG_PROBABILITY, Run()) for row in rows_of(tiny, question)]
+    objectives = [row.objective(LOG_PROBABILITY, Run()) for row in rows]
+    for number in order:
+        f, expected = objectives[number], plain[number]
+        for points in (shares[:2] * f.x, shares * f.x, f.x[None], shares * f.x):
+            for one, other in zip(gradients(f, points), gradients(expected, points), strict=True):
+                close(one, other)
+            close(values(f, points), values(expected, points))
+        assert f.run.counts.gradients == 2 + 3 + 1 + 3
+
+
+def test_what_is_known_is_looked_up(tiny, monkeypatch):
+    (row,) = rows_of(tiny, ask(tiny, TEXT, 70), lambda x: torch.stack([x, 2 * x]))
+    f, calls, next_tokens = row.objective(LOG_PROBABILITY, Run()), [], tiny.next_tokens
+
+    def counting(embeddings, *args, **options):
+        calls.append(len(embeddings))
+        return next_tokens(embeddings, *args, **options)
+
+    monkeypatch.setattr(tiny, "next_tokens", counting)
+    gradients(f, torch.stack([f.x, 2 * f.x]))
+    assert calls == []
+    gradients(f, torch.stack([f.x, 2 * f.x]), rules=GIM().rules)  # other rules are another gradient
+    gradients(f, torch.stack([2 * f.x, f.x]))
+    assert calls == [2, 2]
+
+
+# Memory
+
+
+class Device:
+    """A device that holds so many tokens at once, with a gradient."""
+
+    def __init__(self, lm, most, monkeypatch):
+        self.refused, next_tokens = 0, lm.next_tokens
+
+        def limited(embeddings, *args, **options):
+            if embeddings.requires_grad and embeddings.shape[0] * embeddings.shape[1] > most:
+                self.refused += 1
+                raise MemoryError
+            return next_tokens(embeddings, *args, **options)
+
+        monkeypatch.setattr(lm, "next_tokens", limited)
+
+
+@pytest.mark.parametrize("method", [IntegratedGradients(steps=8), SmoothGrad(samples=8)], ids=repr)
+@pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
+def test_what_the_first_of_many_learns_serves_the_rest(tiny, method, monkeypatch):
+    prompts = [list(range(5, 5 + length)) for length in (10, 10, 9, 5, 10)]
+    expected = [attribute(tiny, prompt, 70, method).scores for prompt in prompts]
+    device = Device(tiny, 25, monkeypatch)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", MemoryShortageWarning)
+        found = list(attribute_many(tiny, prompts, [70] * 5, method))
+    assert [each.category for each in said].count(MemoryShortageWarning) == 1
+    assert device.refused == 2  # with 8 and 4 points of the first prompt; 2 from then on, and 4 of the short one
+    for one, other in zip(found, expected, strict=True):
+        close(one.scores, other)
+
+
+def test_prompts_that_do_not_fit_together_are_halved(tiny, monkeypatch):
+    prompts = [[7 + number, 8, 9, 10] for number in range(8)]
+    expected = [attribute(tiny, prompt, 70, GradientTimesInput()).scores for prompt in prompts]
+    device = Device(tiny, 9, monkeypatch)
+    with pytest.warns(MemoryShortageWarning, match="with 8 points at once"):
+        found = list(attribute_many(tiny, prompts, [70] * 8, GradientTimesInput()))
+    assert device.refused == 3  # 8, and 4 twice
+    for one, other in zip(found, expected, strict=True):
+        close(one.scores, other)
+
+
+def test_a_prompt_that_does_not_fit_alone_is_a_failure_of_its_own(tiny, monkeypatch):
+    prompts = [[5, 6, 7], list(range(5, 35)), [8, 9, 10]]
+    Device(tiny, 20, monkeypatch)
+    found = list(attribute_many(tiny, prompts, [70] * 3, GradientTimesInput()))
+    assert [isinstance(each, Failure) for each in found] == [False, True, False]
+    assert isinstance(found[1].error, MemoryError)

@@ -263,7 +263,7 @@ def test_in_a_shell(folder, tmp_path):
     command = f"{Path(sys.executable).parent}/nexttoken explain 'The keys to' --model {folder} {' '.join(QUICK)}"
 
     def shell(line):
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
         return subprocess.run(
             ["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, check=True, env=environment
         )

@@ -13,7 +13,7 @@ from .conventions import convention as convention
 from .explain import attribute as attribute
 from .explain import attribute_continuation as attribute_continuation
 from .explorer.explore import explore as explore
-from .explorer.state import Explorer as Explorer
+from .explorer.explorer import Explorer as Explorer
 from .many import Failure as Failure
 from .many import attribute_many as attribute_many
 from .matrix import AttributionMatrix as AttributionMatrix

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
 from interpret.conventions import Convention
+from interpret.methods.defaults import changed
 from interpret.methods.method import Method
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.target import continuation
@@ -44,19 +45,6 @@ def expression(value: Any) -> str:
     if not is_dataclass(value) or isinstance(value, type):
         return repr(value)
     return f"{type(value).__name__}({', '.join(f'{name}={expression(own)}' for name, own in changed(value))})"
-
-
-def changed(value: Any) -> Iterator[tuple[str, Any]]:
-    """The settings of a method or baseline that are not the default, by name."""
-    for each in fields(value):
-        own = getattr(value, each.name)
-        if own != default(each):
-            yield each.name, own
-
-
-def default(setting: Field[Any]) -> Any:
-    """What a setting is unless it is given; MISSING where it has to be."""
-    return setting.default_factory() if setting.default_factory is not MISSING else setting.default
 
 
 def names_in(value: Any) -> Iterator[str]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import ipywidgets
 
-from interpret.explorer.settings import Setting, settings
+from interpret.methods.method import Method
+from interpret.methods.settings import Setting, settings
 
 NUMBERS = {int: ipywidgets.IntText, float: ipywidgets.FloatText}
 
@@ -57,23 +58,21 @@ class Written:
     def value(self) -> Any:
         """What is written. Raises ValueError for what is not a number where one is expected."""
         written, setting = self.box.value, self.setting
-        if not isinstance(written, str):
-            return written
         if setting.optional and written == "":
             return None
-        try:
-            return (setting.kind or str)(written)
-        except ValueError:
-            kind = "a whole number" if setting.kind is int else "a number"
-            raise ValueError(f"{setting.name} is {written!r}; it must be {kind}, or nothing") from None
+        return written if setting.kind is str or not isinstance(written, str) else setting.parse(written)
 
 
 class Chosen:
     """A value that is chosen; an object shows its own settings beside the choice."""
 
     def __init__(self, setting: Setting, changed: Callable[[], object]):
-        self.choices, self.changed = dict(setting.choices), changed
-        label = next(label for label, value in setting.choices if value is setting.value or value == setting.value)
+        self.choices: dict[str, Any] = {}
+        for label, value in setting.choices:
+            if value not in self.choices.values():  # two names of one thing are one choice
+                self.choices[value.name if isinstance(value, Method) else label] = value
+        self.changed = changed
+        label = next(label for label, value in self.choices.items() if value == setting.value)
         words = setting.name.replace("_", " ")
         longest = max(map(len, self.choices))
         self.dropdown = ipywidgets.Dropdown(
@@ -91,8 +90,10 @@ class Chosen:
 
     def open(self) -> None:
         """Show the settings of what is chosen."""
-        self.panel = Panel(self.choices[self.dropdown.value], self.changed)
-        self.box.children = [self.dropdown, *([self.panel.box] if self.panel.parts else [])]
+        shown, self.panel = self.box.children[1:], Panel(self.choices[self.dropdown.value], self.changed)
+        self.box.children = [self.dropdown, self.panel.box]
+        for old in shown:
+            close(old)
 
     def value(self) -> Any:
         """What was chosen, with its settings."""
@@ -117,3 +118,13 @@ def wrapping(children: list[Any]) -> ipywidgets.Box:
 def beside(children: list[Any]) -> ipywidgets.Box:
     """Widgets that flow with those around them."""
     return ipywidgets.Box(children, layout={"display": "contents"})
+
+
+def close(widget: Any) -> None:
+    """Close a widget with all that is in it: ipywidgets keeps each that is open, and with it whom it calls."""
+    for part in (*getattr(widget, "children", ()), widget.layout, getattr(widget, "style", None)):
+        if isinstance(part, ipywidgets.DOMWidget):
+            close(part)
+        elif part is not None:
+            part.close()
+    widget.close()

@@ -14,10 +14,11 @@ except ImportError as error:
         "the explorer's widgets need the package ipywidgets; pip install 'nexttoken-interpret[notebook]' installs it"
     ) from error
 
-from interpret.explorer.panel import Panel, beside, wrapping
-from interpret.explorer.settings import methods
-from interpret.explorer.state import Explorer
+from interpret.explorer.panel import Panel, beside, close, wrapping
+from interpret.explorer.state import State
+from interpret.methods.listed import slug_of
 from interpret.methods.method import Method
+from interpret.methods.settings import every_method
 from interpret.views.colour import AGAINST, FOR, ink, to_hex
 from interpret.views.visible import visible
 from nexttoken import Target
@@ -29,13 +30,13 @@ COLOURS = {"target": FOR[2], "foil": AGAINST[2]}
 
 
 class View:
-    """The widgets of an explorer.
+    """The widgets of an explorer's state.
 
     Attributes:
         box: all of them.
     """
 
-    def __init__(self, explorer: Explorer):
+    def __init__(self, explorer: State):
         self.explorer, self.lock = explorer, threading.RLock()
         self.known, self.last = explorer.question, ""  # the question and the map as the widgets show them
         full = {"width": "calc(100% - 4px)"}
@@ -54,7 +55,7 @@ class View:
             placeholder="another token, then Enter", tooltip="another token, with its leading space",
             continuous_update=False, layout={"width": "13em"},
         )  # fmt: skip
-        self.methods = methods()
+        self.methods = every_method()
         name = self.listed(explorer.question.method)
         self.method = ipywidgets.Dropdown(
             options=list(self.methods), value=name, tooltip="the method",
@@ -95,6 +96,11 @@ class View:
         self.show.observe(lambda change: self.draw(), "value")
         explorer.listeners.append(self.draw)
 
+    def close(self) -> None:
+        """Close the widgets, here and on the screen: ipywidgets keeps each that is open, with whom it calls."""
+        for widget in (self.box, *self.buttons):
+            close(widget)
+
     # What is done to the widgets
 
     def on_prompt(self, change: Any) -> None:
@@ -134,8 +140,9 @@ class View:
 
     def open(self, method: Method) -> None:
         """Show the settings of a method."""
-        self.panel = Panel(method, self.on_setting)
+        old, self.panel = self.panel, Panel(method, self.on_setting)
         self.settings.children = [self.method, self.panel.box]
+        close(old.box)
 
     def on_save(self, button: Any) -> None:
         """The figure is to be saved."""
@@ -184,8 +191,9 @@ class View:
 
     def listed(self, method: Method) -> str:
         """The label of a method, under which it is listed with its settings."""
-        name = type(method).__name__
-        name = name if name in self.methods else repr(method)
+        slug = slug_of(method)
+        same = (name for name, each in self.methods.items() if slug is not None and slug_of(each) == slug)
+        name = next(same, method.name)
         self.methods[name] = method
         return name
 

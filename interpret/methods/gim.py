@@ -32,6 +32,8 @@ class GIM(Method):
     gradient and one forward pass.
     """
 
+    name = "GIM"
+
     temperature: float = 2.0
 
     def __post_init__(self) -> None:

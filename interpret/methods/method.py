@@ -39,7 +39,18 @@ class Evidence:
 
 
 class Method(ABC):
-    """A way to attribute an objective to the embeddings: a frozen dataclass, whose repr is its label."""
+    """A way to attribute an objective to the embeddings: a frozen dataclass, whose repr is an expression for it.
+
+    The settings are its fields, so that `repr(method)` makes the same method again, and names every setting.
+    """
+
+    @property
+    def name(self) -> str:
+        """What figures and tables call the method: by default its class's name.
+
+        A method sets it as a class attribute, `name = "integrated gradients"`; one that wraps another says which.
+        """
+        return type(self).__name__
 
     reduction: Reduction = SUM
     quantity: Quantity = LOG_PROBABILITY

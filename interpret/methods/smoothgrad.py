@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -33,6 +34,8 @@ class Noisy(Method):
         seed: of the noise; the same seed gives the same scores.
     """
 
+    statistic: ClassVar[str]  # what the name begins with
+
     method: Method = field(default_factory=VanillaGradient)
     samples: int = 50
     sigma: float = 0.3
@@ -45,6 +48,11 @@ class Noisy(Method):
             raise ValueError(f"sigma is {self.sigma}; it must be a finite number from 0 on (0.3 is usual)")
 
     drawn = True
+
+    @property
+    def name(self) -> str:
+        usual = type(self)().method.name
+        return self.statistic if self.method.name == usual else f"{self.statistic} of {self.method.name}"
 
     @property
     def quantity(self) -> Quantity:  # type: ignore[override]
@@ -94,6 +102,8 @@ class SmoothGrad(Noisy):
     times input, in nats.
     """
 
+    statistic = "SmoothGrad"
+
     method: Method = field(default_factory=GradientTimesInput)
 
     @property
@@ -121,6 +131,7 @@ class SmoothGradSquared(Noisy):
     Hooker et al. 2018 (arXiv:1806.10758). Unsigned; in the wrapped method's unit squared, added up over the dimensions.
     """
 
+    statistic = "SmoothGrad squared"
     reduction = TOTAL
 
     def unit(self, quantity: str) -> str:
@@ -143,6 +154,7 @@ class VarGrad(Noisy):
     few of them the standard error comes out low (by a fifth with two pairs, right with 25).
     """
 
+    statistic = "VarGrad"
     reduction = TOTAL
 
     def __post_init__(self) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import Any
 
 from interpret.attribution import Attribution
+from interpret.engine.progress import progress as progress_bar
 from interpret.explain import Question, attribute, chosen, local
 from interpret.memory import Memory
 from interpret.methods.method import LocalMethod, Method
@@ -82,14 +82,15 @@ def attribute_many(
     questions, memory = rows(prompts, targets, contrasts), Memory(memory_budget)
     local_method = method if isinstance(method, LocalMethod) and span is None else None
     done = 0
-    with progress_bar(len(prompts) if isinstance(prompts, Sized) else None, progress) as advance:
+    total = len(prompts) if isinstance(prompts, Sized) else None
+    with progress_bar(total, "prompts", shown=progress) as advance:
         while window := list(islice(questions, WINDOW if local_method else 1)):
             if local_method is not None:
                 answers = in_batches(lm, window, local_method, quantity, memory)
             else:
                 answers = [alone(lm, window[0], method, quantity, memory, span)]
             for (prompt, _, _), answer in zip(window, answers, strict=True):
-                advance()
+                advance(1)
                 yield Failure(done, prompt, answer) if isinstance(answer, Exception) else answer
                 done += 1
 
@@ -165,17 +166,3 @@ def how_many(lengths: Sequence[int], padded: bool) -> int:
             break
         count += 1
     return count
-
-
-@contextmanager
-def progress_bar(total: int | None, wanted: bool) -> Iterator[Callable[[], None]]:
-    """A bar on standard error or in the notebook, gone when the work is done; none where nobody looks."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("prompts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    shown = wanted and (console.is_terminal or console.is_jupyter)
-    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
-        task = bar.add_task("prompts", total=total)
-        yield lambda: bar.advance(task)

@@ -1,0 +1,1 @@
+"""How an explanation is computed, from its objective to its gradients."""

@@ -29,3 +29,12 @@ def progress(total: int | None, unit: str, *, shown: bool = True, delay: float =
     finally:
         bar.total = bar.n  # that it took less than at most is no failure, which a notebook would leave in red
         bar.close()
+
+
+@contextmanager
+def bars_aside() -> Iterator[None]:
+    """Within this context, lines can be written to standard error: a bar there is wiped, and drawn anew below them."""
+    from tqdm.auto import tqdm
+
+    with tqdm.external_write_mode():
+        yield

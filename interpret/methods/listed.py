@@ -28,6 +28,7 @@ class Listed:
 
 
 ROOM = "interpret.methods"
+OTHERS = "LIBRARY:KIND, such as inseq:gradient"
 METHODS = (
     Listed(
         "integrated-gradients", f"{ROOM}.integrated_gradients:IntegratedGradients",
@@ -84,7 +85,7 @@ def find_method(slug: str) -> type:
     found = next((each for each in METHODS if each.slug == slug), None)
     if found is None:
         names = ", ".join(each.slug for each in METHODS)
-        raise ValueError(f"there is no method {slug!r}; the methods are {names}, and others' as inseq:gradient")
+        raise ValueError(f"there is no method {slug!r}; the methods are {names}; another library's is {OTHERS}")
     return found.load()
 
 

@@ -56,8 +56,16 @@ def test_a_method_by_its_name_with_settings_as_texts():
         ("idgi", {"hold": "all"}, "hold is 'all'; it must be one of template, first, none"),
         ("idgi", {"baseline": "nothing"}, "baseline is 'nothing'; it must be one of line-break, mean, zero, unknown"),
         ("idgi", {"baseline": "text"}, "baseline=text needs baseline.text; set it as well"),
-        ("idgi", {"baseline.token": " the"}, "baseline is line-break, which has no setting 'token'; it has none"),
-        ("gradient-times-input", {"baseline.token": "a"}, "baseline is none, which has no setting 'token'"),
+        (
+            "idgi",
+            {"baseline.token": " the"},
+            "baseline is line-break, which has no setting 'token'; set baseline=token",
+        ),
+        (
+            "gradient-times-input",
+            {"baseline.token": "a"},
+            "baseline is none, which has no setting 'token'; set baseline=token",
+        ),
         (
             "smoothgrad",
             {"method": "vargrad"},
@@ -66,7 +74,7 @@ def test_a_method_by_its_name_with_settings_as_texts():
         (
             "smoothgrad",
             {"method.steps": "3"},
-            "method is gradient-times-input, which has no setting 'steps'; it has baseline",
+            "method is gradient-times-input, which has no setting 'steps'; set method=integrated-gradients or idgi or ",
         ),
         ("integrated-gradients", {"rule": "left"}, "set steps as well"),
         ("integrated-gradients", {"steps": "5", "tolerance": "0.1"}, "so tolerance means nothing beside it"),

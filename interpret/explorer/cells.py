@@ -24,7 +24,6 @@ class Cells:
         shell.events.register("post_execute", self.after)
 
     def before(self) -> None:
-        """A cell is about to run."""
         explorer = self.explorer()
         if explorer is None:
             self.leave()
@@ -34,7 +33,6 @@ class Cells:
             explorer.background.pause()
 
     def after(self) -> None:
-        """The cell has run."""
         explorer = self.explorer()
         if explorer is not None:
             explorer.background.resume()
@@ -54,5 +52,5 @@ def notebook_shell() -> Any:
 
 def _running_cell(shell: Any) -> str | None:
     """The id that the notebook gave to the cell that runs, where it gives one."""
-    message: dict[str, Any] = shell.get_parent() or {}
+    message: dict[str, Any] = getattr(shell, "get_parent", dict)() or {}
     return (message.get("metadata") or {}).get("cellId")

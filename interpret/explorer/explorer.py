@@ -40,9 +40,9 @@ class Explorer(State):
         return self.view.box
 
     def close(self) -> None:
-        """Stop the work and take the widgets off the screen, so that nothing keeps the explorer in memory.
+        """Stop the work, close the widgets and take back the notebook's hooks, which keep an explorer in memory.
 
-        A notebook does so when the cell that made the explorer runs again.
+        A notebook does so when the cell that made the explorer runs again. (IPython's `Out` keeps each cell's value.)
         """
         self.cancel()
         if self.cells is not None:

@@ -27,7 +27,7 @@ class Panel:
 
     def __init__(self, value: Any, changed: Callable[[], object]):
         self.given = value
-        self.parts = {setting.name: part(setting, changed) for setting in settings(value)}
+        self.parts = {setting.name: _part(setting, changed) for setting in settings(value)}
         self.box = beside([each.box for each in self.parts.values()])
 
     def value(self) -> Any:
@@ -45,13 +45,13 @@ class Written:
         if setting.kind is bool:
             self.box: Any = ipywidgets.Checkbox(value=setting.value, indent=False, **options)
         elif setting.kind in NUMBERS and not setting.optional:
-            self.box = NUMBERS[setting.kind](value=setting.value, layout=sized(words, 8), **options)
+            self.box = NUMBERS[setting.kind](value=setting.value, layout=_sized(words, 8), **options)
         else:
             text = "" if setting.value is None else str(setting.value)
             hint = "none" if setting.optional else "text"
             wide = 10 if setting.kind is str else 7
             self.box = ipywidgets.Text(
-                text, continuous_update=False, placeholder=hint, layout=sized(words, wide), **options
+                text, continuous_update=False, placeholder=hint, layout=_sized(words, wide), **options
             )
         self.box.observe(lambda change: changed(), "value")
 
@@ -77,14 +77,13 @@ class Chosen:
         longest = max(map(len, self.choices))
         self.dropdown = ipywidgets.Dropdown(
             options=list(self.choices), value=label, description=words,
-            style={"description_width": "initial"}, layout=sized(words, 0.55 * longest + 3.5),
+            style={"description_width": "initial"}, layout=_sized(words, 0.55 * longest + 3.5),
         )  # fmt: skip
         self.box = beside([])
         self.open()
         self.dropdown.observe(self.on_choice, "value")
 
     def on_choice(self, change: Any) -> None:
-        """Something else was chosen."""
         self.open()
         self.changed()
 
@@ -100,12 +99,11 @@ class Chosen:
         return self.panel.value()
 
 
-def part(setting: Setting, changed: Callable[[], object]) -> Written | Chosen:
-    """The widget of a setting."""
+def _part(setting: Setting, changed: Callable[[], object]) -> Written | Chosen:
     return Chosen(setting, changed) if setting.choices else Written(setting, changed)
 
 
-def sized(words: str, room: float) -> ipywidgets.Layout:
+def _sized(words: str, room: float) -> ipywidgets.Layout:
     """As wide as the words before it and so many ems."""
     return ipywidgets.Layout(width=f"{0.5 * len(words) + 1.2 + room:.1f}em", margin="2px 10px 2px 2px")
 

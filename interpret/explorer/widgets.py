@@ -104,17 +104,14 @@ class View:
     # What is done to the widgets
 
     def on_prompt(self, change: Any) -> None:
-        """Something was typed."""
         with self.lock:
             self.known = replace(self.known, prompt=self.prompt.value)
             self.explorer.change(TYPING, prompt=self.prompt.value)
 
     def on_candidate(self, place: int) -> None:
-        """A candidate was clicked on."""
         self.take(self.explorer.answer.candidates[place].id)
 
     def on_other(self, change: Any) -> None:
-        """Another token was written."""
         token, self.other.value = self.other.value, ""
         if token:
             self.take(token)
@@ -124,12 +121,10 @@ class View:
         (self.explorer.choose if self.role.value == "target" else self.explorer.oppose)(token)
 
     def on_method(self, change: Any) -> None:
-        """Another method was chosen."""
         self.open(self.methods[self.method.value])
         self.on_setting()
 
     def on_setting(self) -> None:
-        """A setting was changed."""
         try:
             with self.lock:
                 method = self.panel.value()
@@ -145,11 +140,10 @@ class View:
         close(old.box)
 
     def on_save(self, button: Any) -> None:
-        """The figure is to be saved."""
         try:
             self.saved.value = f"saved {escape(str(self.explorer.save(self.file.value)))}"
         except (ValueError, OSError) as error:
-            self.saved.value = note("alert", "#d32f2f", str(error))
+            self.saved.value = _note("alert", "#d32f2f", str(error))
 
     # What the widgets show
 
@@ -164,9 +158,9 @@ class View:
             self.stop.layout.display = None if answer.attribution is None else "none"
             self.stop.description = "cancel" if answer.working else "run again"
             if answer.error is not None:
-                self.status.value = note("alert", "#d32f2f", answer.status)
+                self.status.value = _note("alert", "#d32f2f", answer.status)
             else:
-                warned = "".join(note("note", "#f9a825", text) for text in answer.warnings)
+                warned = "".join(_note("note", "#f9a825", text) for text in answer.warnings)
                 self.status.value = f'<div style="line-height:1.5">{escape(answer.status)}</div>{warned}'
             if answer.attribution is not None:
                 self.last = answer.attribution.html()
@@ -207,7 +201,7 @@ class View:
             self.buttons.append(button)
         for button, candidate in zip(self.buttons, answer.candidates, strict=False):
             role = "target" if candidate.id == asked[0] else "foil" if candidate.id in asked[1:] else None
-            button.description = named(candidate, role)
+            button.description = _named(candidate, role)
             button.tooltip = f"{role or 'next token'}: id {candidate.id}, rank {candidate.rank}"
             button.style.button_color = to_hex(COLOURS[role]) if role else None
             button.style.text_color = to_hex(ink(COLOURS[role])) if role else None
@@ -216,12 +210,11 @@ class View:
             self.candidates.children = shown
 
 
-def named(candidate: Target, role: str | None) -> str:
+def _named(candidate: Target, role: str | None) -> str:
     """What stands on a button: the token and its probability, with a sign for its role."""
     sign = {"target": "✓ ", "foil": "≠ ", None: ""}[role]
     return f"{sign}{visible(candidate.text)!r} {candidate.probability:.2g}"
 
 
-def note(role: str, colour: str, text: str) -> str:
-    """A text that stands out."""
+def _note(role: str, colour: str, text: str) -> str:
     return NOTE.format(role=role, colour=colour, text=escape(text))

@@ -114,7 +114,7 @@ def conventions(lm):
                 rows.append(attribute(lm, prompt, target, method))
             except FloatingPointError:  # AllenNLP's path begins where this model has no gradient
                 continue
-        labels.append("certified integrated gradients" if isinstance(method, IntegratedGradients) else repr(method))
+        labels.append("certified integrated gradients" if isinstance(method, IntegratedGradients) else method.name)
     return aligned(rows, labels)
 
 

@@ -125,9 +125,9 @@ def libraries(lm):
     What five libraries call saliency, each reproduced number by number. Only two of the rows have a sign and a unit.
     """
     prompt = "The capital of France is"
-    chosen = [each for each in CONVENTIONS if each.kind == "gradient x input"]
-    rows = [attribute(lm, prompt, " Paris", each) for each in (*chosen, IntegratedGradients())]
-    return aligned(rows, [row.method.partition(" (")[0].partition("(")[0] for row in rows])
+    methods = [*(each for each in CONVENTIONS if each.kind == "gradient x input"), IntegratedGradients()]
+    rows = [attribute(lm, prompt, " Paris", method) for method in methods]
+    return aligned(rows, [method.name for method in methods])
 
 
 def pronoun(lm):

@@ -20,7 +20,7 @@ from .explain import attribute as attribute
 from .explain import attribute_candidates as attribute_candidates
 from .explain import attribute_continuation as attribute_continuation
 from .explorer.explore import explore as explore
-from .explorer.state import Explorer as Explorer
+from .explorer.explorer import Explorer as Explorer
 from .many import Failure as Failure
 from .many import attribute_many as attribute_many
 from .matrix import AttributionMatrix as AttributionMatrix

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -107,19 +107,40 @@ class Text(Baseline):
         return embedded(lm, ids)[places].to(x)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Embeddings(Baseline):
-    """Embeddings given by the caller: (token, dim), (dim,) for every token, or one number for all.
+    """Embeddings given by the caller: a tensor (token, dim), (dim,) for every token, or one number for all.
 
     Args:
-        embeddings: the tensor.
-        name: what to call it in results.
+        embeddings: the tensor, or the number.
+        name: what to call it in results; a tensor's representation is this name and the shape, and does not make the
+            tensor again.
     """
 
-    embeddings: Tensor = field(repr=False)
+    embeddings: Tensor | float
     name: str = "given"
 
+    def __repr__(self) -> str:
+        own = self.embeddings
+        shown = f"<tensor of shape {tuple(own.shape)}>" if isinstance(own, Tensor) else repr(own)
+        return f"Embeddings(embeddings={shown}, name={self.name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Embeddings):
+            return NotImplemented
+        one, two = self.embeddings, other.embeddings
+        if isinstance(one, Tensor) and isinstance(two, Tensor):
+            same = (one.shape, one.dtype, one.device) == (two.shape, two.dtype, two.device) and torch.equal(one, two)
+        else:
+            same = not isinstance(one, Tensor) and not isinstance(two, Tensor) and one == two
+        return same and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+        if not isinstance(self.embeddings, Tensor):
+            return torch.full_like(x, self.embeddings)
         if self.embeddings.shape not in (x.shape, x.shape[1:], ()):
             raise ValueError(
                 f"the baseline has shape {tuple(self.embeddings.shape)}; the prompt's embeddings have {tuple(x.shape)}"

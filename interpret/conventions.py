@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from interpret.baselines import Baseline, Embeddings, Token, Unknown, Zero
 from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
 from interpret.engine.run import BackwardRules
+from interpret.methods.defaults import changed
 from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.line import Line
@@ -93,14 +94,23 @@ class Convention(Method):
     def normalized(self, scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
         return self.normalization.function(scores)
 
-    def __repr__(self) -> str:
+    @property
+    def name(self) -> str:
         return f"{self.library}'s {self.kind}"
+
+    def __repr__(self) -> str:
+        if self in CONVENTIONS:
+            return f"convention({self.library!r}, {self.kind!r})"
+        settings = (f"{each.name}={getattr(self, each.name)!r}" for each in fields(self))
+        return f"Convention({', '.join(settings)})"
 
     @property
     def row(self) -> tuple[str, ...]:
         """The convention in words: see COLUMNS."""
         sign = "signed" if self.reduction.signed else "unsigned"
-        words = (self.quantity.name, repr(self.method), self.reduction.name, self.normalization.name, sign)
+        settings = ", ".join(f"{name}={own!r}" for name, own in changed(self.method))
+        formula = f"{type(self.method).__name__}({settings})"
+        words = (self.quantity.name, formula, self.reduction.name, self.normalization.name, sign)
         return (self.library, self.kind, *words)
 
 
@@ -114,6 +124,8 @@ class MagnitudesAlongPath(Method):
     a_td = sum_k w_k |z_k * dF/dx(z_k)|_td, z_k on the straight path from the baseline; what interpreto calls
     integrated gradients. Unsigned. Costs `steps` gradients.
     """
+
+    name = "mean of |gradient x input| along the path"
 
     steps: int
     baseline: Baseline
@@ -141,8 +153,10 @@ class PlainNoise(Method):
     a = mean over e of dF/dx(x + e), e ~ N(0, (scale * (max x - min x))^2). Signed, per unit of embedding.
     """
 
-    samples: int = 10
-    scale: float = 0.01
+    name = "mean gradient over noise"
+
+    samples: int
+    scale: float
     seed: int = 0
 
     stochastic = True
@@ -170,14 +184,14 @@ IG, GI, GRADIENT, SMOOTHGRAD = "integrated gradients", "gradient x input", "grad
 FIRST_ID = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Token(0), hold=None)
 LEFT_FROM_ZERO = IntegratedGradients(steps=10, rule="left", baseline=Zero(), hold=None)
 UNKNOWN = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Unknown(), hold=None)
-ALMOST_ZERO = Embeddings(torch.tensor(1e-6), "1e-6")
+ALMOST_ZERO = Embeddings(1e-6)
 
 
 Row = tuple[str, str, Quantity, Method, Reduction, Normalization]
 ROWS: tuple[Row, ...] = (
     ("allennlp", GI, LOSS, GradientTimesInput(), ABSOLUTE_SUM, SHARE),
     ("allennlp", IG, LOSS, LEFT_FROM_ZERO, ABSOLUTE_SUM, SHARE),
-    ("allennlp", SMOOTHGRAD, LOSS, PlainNoise(), ABSOLUTE_SUM, SHARE),
+    ("allennlp", SMOOTHGRAD, LOSS, PlainNoise(samples=10, scale=0.01), ABSOLUTE_SUM, SHARE),
     ("captum", GI, LOG_PROBABILITY, GradientTimesInput(), SUM, NONE),
     ("captum", IG, LOG_PROBABILITY, FIRST_ID, SUM, NONE),
     ("inseq", GRADIENT, PROBABILITY, VanillaGradient(), NORM_2, SHARE),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import Any
 
 from interpret.attribution import Attribution
 from interpret.engine.memory.policy import PROMPTS_A_WINDOW
+from interpret.engine.progress import progress as progress_bar
 from interpret.engine.run import Precision, Run
 from interpret.explain import EXPECTED, attribute_batch, with_defaults
 from interpret.methods.method import Method
@@ -83,11 +83,12 @@ def attribute_many(
         if isinstance(given, str):
             raise ValueError(f"{name} is one text, {given!r}; give a list, or use attribute for one prompt")
     rows, done = _rows(prompts, targets, contrasts), 0
-    with progress_bar(len(prompts) if isinstance(prompts, Sized) else None, progress) as advance:
+    total = len(prompts) if isinstance(prompts, Sized) else None
+    with progress_bar(total, "prompts", shown=progress) as advance:
         while window := list(islice(rows, PROMPTS_A_WINDOW if method.local else 1)):
             answers = _in_batches(lm, window, method, quantity, region, run)
             for (prompt, _, _), answer in zip(window, answers, strict=True):
-                advance()
+                advance(1)
                 yield Failure(done, prompt, answer) if isinstance(answer, Exception) else answer
                 done += 1
 
@@ -134,17 +135,3 @@ def _batches(lm: NextTokenLM, asked: dict[int, Question], run: Run) -> Iterator[
         count = min(count, run.batch_size or count)
         yield left[:count]
         left = left[count:]
-
-
-@contextmanager
-def progress_bar(total: int | None, wanted: bool) -> Iterator[Callable[[], None]]:
-    """A bar on standard error or in the notebook, gone when the work is done; none where nobody looks."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("prompts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    shown = wanted and (console.is_terminal or console.is_jupyter)
-    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
-        task = bar.add_task("prompts", total=total)
-        yield lambda: bar.advance(task)

@@ -187,11 +187,6 @@ def test_settings_that_make_no_sense(settings, message):
         IntegratedGradients(**settings)
 
 
-def test_the_label_says_what_was_done():
-    assert repr(IntegratedGradients()).startswith("IntegratedGradients(tolerance=0.05, max_gradients=256, baseline=")
-    assert repr(IntegratedGradients(steps=9)).startswith("IntegratedGradients(steps=9, rule='midpoint', baseline=")
-
-
 # On the bundled model
 
 

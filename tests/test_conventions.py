@@ -76,7 +76,7 @@ def test_the_table_names_every_choice():
     assert {each.library for each in CONVENTIONS} == {"allennlp", "captum", "inseq", "interpreto", "ecco"}
     for each in CONVENTIONS:
         assert all(each.row)
-        assert repr(each) == f"{each.library}'s {each.kind}"
+        assert each.name == f"{each.library}'s {each.kind}"
 
 
 def test_unknown_conventions():

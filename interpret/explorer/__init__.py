@@ -1,1 +1,1 @@
-"""The explorer of a notebook: its state, the work in the background, and the widgets, each in its own file."""
+"""The explorer of a notebook: question and answer, the state, the work in the background, and the widgets on top."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
 from interpret.conventions import Convention
+from interpret.methods.defaults import changed
 from interpret.methods.method import Method
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.target import continuation
@@ -15,16 +16,16 @@ from nexttoken.target import continuation
 
 def call(lm: NextTokenLM, prompt: Prompt, target: Target, method: Method) -> str:
     """Python that explains a target by a method as the explorer does; the model is called `lm`."""
-    names = ", ".join(sorted({"attribute", *names_in(method)}, key=lambda name: (name[0].islower(), name)))
+    names = ", ".join(sorted({"attribute", *_names_in(method)}, key=lambda name: (name[0].islower(), name)))
     lines = [f"from interpret import {names}", "", "why = attribute(", "    lm,", f"    {quoted(prompt.text)},"]
-    lines.append(f"    target={written(lm, prompt, target)},")
+    lines.append(f"    target={_written(lm, prompt, target)},")
     if target.foils:
-        lines.append(f"    contrast={listed([written(lm, prompt, foil) for foil in target.foils])},")
+        lines.append(f"    contrast={_listed([_written(lm, prompt, foil) for foil in target.foils])},")
     lines += [f"    method={expression(method)},", ")"]
     return "\n".join(lines)
 
 
-def written(lm: NextTokenLM, prompt: Prompt, token: Target) -> str:
+def _written(lm: NextTokenLM, prompt: Prompt, token: Target) -> str:
     """A token as an argument: its text where that is this very token after the prompt, its id otherwise."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -46,30 +47,17 @@ def expression(value: Any) -> str:
     return f"{type(value).__name__}({', '.join(f'{name}={expression(own)}' for name, own in changed(value))})"
 
 
-def changed(value: Any) -> Iterator[tuple[str, Any]]:
-    """The settings of a method or baseline that are not the default, by name."""
-    for each in fields(value):
-        own = getattr(value, each.name)
-        if own != default(each):
-            yield each.name, own
-
-
-def default(setting: Field[Any]) -> Any:
-    """What a setting is unless it is given; MISSING where it has to be."""
-    return setting.default_factory() if setting.default_factory is not MISSING else setting.default
-
-
-def names_in(value: Any) -> Iterator[str]:
+def _names_in(value: Any) -> Iterator[str]:
     """The names to import for an expression."""
     if isinstance(value, Convention):
         yield "convention"
     elif is_dataclass(value) and not isinstance(value, type):
         yield type(value).__name__
         for _, own in changed(value):
-            yield from names_in(own)
+            yield from _names_in(own)
 
 
-def listed(values: Sequence[str]) -> str:
+def _listed(values: Sequence[str]) -> str:
     """Arguments as one value, or as a list of several."""
     return values[0] if len(values) == 1 else f"[{', '.join(values)}]"
 

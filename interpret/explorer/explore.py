@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from interpret.explain import with_defaults
+from interpret.explorer.cells import Cells, notebook_shell
+from interpret.explorer.explorer import Explorer
 from interpret.explorer.question import Question
-from interpret.explorer.state import Explorer
 from interpret.methods.method import Method
 from nexttoken import NextTokenLM
 from nexttoken.target import TokenLike
@@ -55,18 +55,10 @@ def explore(
     explorer = Explorer(lm, Question(prompt, target, tuple(foils), with_defaults(method, None)[0]), top)
     shell = notebook_shell()
     if shell is not None:
-        shell.events.register("pre_execute", explorer.background.pause)
-        shell.events.register("post_execute", explorer.background.resume)
+        explorer.cells = Cells(shell, explorer)
     explorer.again()
     try:
         explorer.wait(FIRST_MAP if shell is not None and find_spec("ipywidgets") else None)
     except KeyboardInterrupt:
         explorer.cancel()
     return explorer
-
-
-def notebook_shell() -> Any:
-    """The shell that runs a notebook's cells; None elsewhere."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell if hasattr(shell, "kernel") else None

@@ -64,21 +64,20 @@ class Answer:
     def status(self) -> str:
         """How far it is, in words."""
         if self.error is not None:
-            return in_words(self.error)
+            return _in_words(self.error)
         if self.attribution is None:
             return "working" if self.most is None else f"{self.done} of at most {self.most} gradients"
         made = self.attribution
-        spent = f"{counted(made.gradients_spent, 'gradient')}, {counted(made.forwards_spent, 'forward pass', 'es')}"
+        spent = f"{_counted(made.gradients_spent, 'gradient')}, {_counted(made.forwards_spent, 'forward pass', 'es')}"
         spent += f", {self.seconds:.1f} s"
         return "; ".join(filter(None, [made.gap_text or "no completeness gap: it makes no such promise", spent]))
 
 
-def counted(count: int, name: str, plural: str = "s") -> str:
-    """So many of something."""
+def _counted(count: int, name: str, plural: str = "s") -> str:
     return f"{count} {name}{'' if count == 1 else plural}"
 
 
-def in_words(error: BaseException) -> str:
+def _in_words(error: BaseException) -> str:
     """What an error says; its type as well, unless it is one that is meant to be read."""
     readable = isinstance(error, (ValueError, OSError, ArithmeticError, MemoryError, ImportError, Cancelled))
     return str(error) if readable and str(error) else f"{type(error).__name__}: {error}"

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,9 @@ from nexttoken.target import TokenLike
 A_SIGN = 0.1  # seconds between two signs of progress
 
 
-class Explorer:
-    """A question that can be changed, and its answer, worked out in the background: what `explore` returns.
+class State:
+    """A question that can be changed, and its answer, worked out in the background.
 
-    In a notebook it shows itself as widgets; elsewhere, and where a notebook is only read, as the map that it has.
     Only one thing is worked out at a time; a question that is changed cancels the work on the one before.
 
     Attributes:
@@ -42,7 +40,6 @@ class Explorer:
         self.listeners: list[Callable[[], object]] = []
         self.lock = threading.RLock()
         self.background = Background()
-        self.made: Any = None  # the widgets
 
     # Asking
 
@@ -167,29 +164,3 @@ class Explorer:
         """Tell those who listen that something has changed."""
         for listener in list(self.listeners):
             listener()
-
-    # Showing
-
-    @property
-    def widget(self) -> Any:
-        """The widgets. Raises ImportError, saying what to install, where ipywidgets is missing."""
-        if self.made is None:
-            from interpret.explorer.widgets import View
-
-            self.made = View(self)
-        return self.made.box
-
-    def _repr_html_(self) -> str:
-        made = self.answer.attribution
-        return f"<p>{escape(self.answer.status)}</p>" if made is None else made.html()
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        static = {"text/plain": repr(self), "text/html": self._repr_html_()}
-        try:
-            return {**self.widget._repr_mimebundle_(**options), **static}
-        except ImportError as error:
-            return {**static, "text/html": f"{static['text/html']}<p>{escape(str(error))}</p>"}
-
-    def __repr__(self) -> str:
-        made = self.answer.attribution
-        return f"Explorer of {self.question.prompt!r}: {self.answer.status if made is None else made!r}"

@@ -14,10 +14,11 @@ except ImportError as error:
         "the explorer's widgets need the package ipywidgets; pip install 'nexttoken-interpret[notebook]' installs it"
     ) from error
 
-from interpret.explorer.panel import Panel, beside, wrapping
-from interpret.explorer.settings import methods
-from interpret.explorer.state import Explorer
+from interpret.explorer.panel import Panel, beside, close, wrapping
+from interpret.explorer.state import State
+from interpret.methods.listed import slug_of
 from interpret.methods.method import Method
+from interpret.methods.settings import every_method
 from interpret.views.colour import AGAINST, FOR, ink, to_hex
 from interpret.views.visible import visible
 from nexttoken import Target
@@ -29,13 +30,13 @@ COLOURS = {"target": FOR[2], "foil": AGAINST[2]}
 
 
 class View:
-    """The widgets of an explorer.
+    """The widgets of an explorer's state.
 
     Attributes:
         box: all of them.
     """
 
-    def __init__(self, explorer: Explorer):
+    def __init__(self, explorer: State):
         self.explorer, self.lock = explorer, threading.RLock()
         self.known, self.last = explorer.question, ""  # the question and the map as the widgets show them
         full = {"width": "calc(100% - 4px)"}
@@ -54,7 +55,7 @@ class View:
             placeholder="another token, then Enter", tooltip="another token, with its leading space",
             continuous_update=False, layout={"width": "13em"},
         )  # fmt: skip
-        self.methods = methods()
+        self.methods = every_method()
         name = self.listed(explorer.question.method)
         self.method = ipywidgets.Dropdown(
             options=list(self.methods), value=name, tooltip="the method",
@@ -95,20 +96,22 @@ class View:
         self.show.observe(lambda change: self.draw(), "value")
         explorer.listeners.append(self.draw)
 
+    def close(self) -> None:
+        """Close the widgets, here and on the screen: ipywidgets keeps each that is open, with whom it calls."""
+        for widget in (self.box, *self.buttons):
+            close(widget)
+
     # What is done to the widgets
 
     def on_prompt(self, change: Any) -> None:
-        """Something was typed."""
         with self.lock:
             self.known = replace(self.known, prompt=self.prompt.value)
             self.explorer.change(TYPING, prompt=self.prompt.value)
 
     def on_candidate(self, place: int) -> None:
-        """A candidate was clicked on."""
         self.take(self.explorer.answer.candidates[place].id)
 
     def on_other(self, change: Any) -> None:
-        """Another token was written."""
         token, self.other.value = self.other.value, ""
         if token:
             self.take(token)
@@ -118,12 +121,10 @@ class View:
         (self.explorer.choose if self.role.value == "target" else self.explorer.oppose)(token)
 
     def on_method(self, change: Any) -> None:
-        """Another method was chosen."""
         self.open(self.methods[self.method.value])
         self.on_setting()
 
     def on_setting(self) -> None:
-        """A setting was changed."""
         try:
             with self.lock:
                 method = self.panel.value()
@@ -134,15 +135,15 @@ class View:
 
     def open(self, method: Method) -> None:
         """Show the settings of a method."""
-        self.panel = Panel(method, self.on_setting)
+        old, self.panel = self.panel, Panel(method, self.on_setting)
         self.settings.children = [self.method, self.panel.box]
+        close(old.box)
 
     def on_save(self, button: Any) -> None:
-        """The figure is to be saved."""
         try:
             self.saved.value = f"saved {escape(str(self.explorer.save(self.file.value)))}"
         except (ValueError, OSError) as error:
-            self.saved.value = note("alert", "#d32f2f", str(error))
+            self.saved.value = _note("alert", "#d32f2f", str(error))
 
     # What the widgets show
 
@@ -157,9 +158,9 @@ class View:
             self.stop.layout.display = None if answer.attribution is None else "none"
             self.stop.description = "cancel" if answer.working else "run again"
             if answer.error is not None:
-                self.status.value = note("alert", "#d32f2f", answer.status)
+                self.status.value = _note("alert", "#d32f2f", answer.status)
             else:
-                warned = "".join(note("note", "#f9a825", text) for text in answer.warnings)
+                warned = "".join(_note("note", "#f9a825", text) for text in answer.warnings)
                 self.status.value = f'<div style="line-height:1.5">{escape(answer.status)}</div>{warned}'
             if answer.attribution is not None:
                 self.last = answer.attribution.html()
@@ -184,8 +185,9 @@ class View:
 
     def listed(self, method: Method) -> str:
         """The label of a method, under which it is listed with its settings."""
-        name = type(method).__name__
-        name = name if name in self.methods else repr(method)
+        slug = slug_of(method)
+        same = (name for name, each in self.methods.items() if slug is not None and slug_of(each) == slug)
+        name = next(same, method.name)
         self.methods[name] = method
         return name
 
@@ -199,7 +201,7 @@ class View:
             self.buttons.append(button)
         for button, candidate in zip(self.buttons, answer.candidates, strict=False):
             role = "target" if candidate.id == asked[0] else "foil" if candidate.id in asked[1:] else None
-            button.description = named(candidate, role)
+            button.description = _named(candidate, role)
             button.tooltip = f"{role or 'next token'}: id {candidate.id}, rank {candidate.rank}"
             button.style.button_color = to_hex(COLOURS[role]) if role else None
             button.style.text_color = to_hex(ink(COLOURS[role])) if role else None
@@ -208,12 +210,11 @@ class View:
             self.candidates.children = shown
 
 
-def named(candidate: Target, role: str | None) -> str:
+def _named(candidate: Target, role: str | None) -> str:
     """What stands on a button: the token and its probability, with a sign for its role."""
     sign = {"target": "✓ ", "foil": "≠ ", None: ""}[role]
     return f"{sign}{visible(candidate.text)!r} {candidate.probability:.2g}"
 
 
-def note(role: str, colour: str, text: str) -> str:
-    """A text that stands out."""
+def _note(role: str, colour: str, text: str) -> str:
     return NOTE.format(role=role, colour=colour, text=escape(text))

@@ -61,6 +61,10 @@ class Captum(Method):
         self.by_token = "feature_mask" in accepted
         self.takes_baselines = "baselines" in accepted
 
+    @property
+    def name(self) -> str:
+        return f"captum's {self.attribution.__name__}"
+
     def __repr__(self) -> str:
         settings = {**({"baseline": self.baseline} if self.takes_baselines else {}), **self.settings, "seed": self.seed}
         return f"Captum({', '.join([self.attribution.__name__, *(f'{k}={v!r}' for k, v in settings.items())])})"

@@ -31,6 +31,8 @@ class DiscretizedIG(Method):
     the reported gap. Costs `steps` + 2 gradients.
     """
 
+    name = "discretized integrated gradients"
+
     steps: int = 30
     neighbours: int = 200
     baseline: Baseline = LineBreak()

@@ -25,6 +25,8 @@ class ExpectedGradients(Method):
     of F over the baselines. Every score has a standard error. Costs `samples` gradients.
     """
 
+    name = "expected gradients"
+
     samples: int = 200
     seed: int = 0
     hold: Hold = "template"

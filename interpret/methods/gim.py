@@ -34,6 +34,8 @@ class GIM(Method):
     gradient and one forward pass.
     """
 
+    name = "GIM"
+
     temperature: float = 2.0
 
     local = True

@@ -22,6 +22,8 @@ class GradientTimesInput(LocalMethod):
     positive ones support the target. Local: their sum is not the objective. One forward and one backward pass.
     """
 
+    name = "gradient x input"
+
     baseline: Baseline | None = None
 
     def at(

@@ -30,6 +30,8 @@ class IDGI(Method):
     passes.
     """
 
+    name = "IDGI"
+
     steps: int = 50
     baseline: Baseline = LineBreak()
     hold: Hold = "template"

@@ -47,6 +47,8 @@ class IntegratedGradients(Method):
         rule: the quadrature rule for `steps`.
     """
 
+    name = "integrated gradients"
+
     tolerance: float = 0.05
     max_gradients: int = 256
     baseline: Baseline = LineBreak()
@@ -60,14 +62,6 @@ class IntegratedGradients(Method):
         if self.max_gradients < 2 * FIRST_SEGMENTS + 1:
             raise ValueError(f"max_gradients is {self.max_gradients}; it must be at least {2 * FIRST_SEGMENTS + 1}")
         quadrature(self.rule, 2 if self.steps is None else self.steps)
-
-    def __repr__(self) -> str:
-        how = (
-            f"tolerance={self.tolerance}, max_gradients={self.max_gradients}"
-            if self.steps is None
-            else f"steps={self.steps}, rule={self.rule!r}"
-        )
-        return f"IntegratedGradients({how}, baseline={self.baseline!r}, hold={self.hold!r})"
 
     def cost(self, tokens: int) -> int:
         return self.max_gradients if self.steps is None else self.steps

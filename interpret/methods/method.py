@@ -40,7 +40,9 @@ class Evidence:
 
 
 class Method(ABC):
-    """A way to attribute an objective to the embeddings: a frozen dataclass, its settings in fields.
+    """A way to attribute an objective to the embeddings: a frozen dataclass, whose repr is an expression for it.
+
+    The settings are its fields, so that `repr(method)` makes the same method again, and names every setting.
 
     Attributes:
         reduction: how the embedding's dimensions become one score.
@@ -49,6 +51,14 @@ class Method(ABC):
         stochastic: whether its points are random draws, which differ with the length of the prompt.
         rules: of its backward pass, where that is not the network's own.
     """
+
+    @property
+    def name(self) -> str:
+        """What figures and tables call the method: by default its class's name.
+
+        A method sets it as a class attribute, `name = "integrated gradients"`; one that wraps another says which.
+        """
+        return type(self).__name__
 
     reduction: Reduction = SUM
     quantity: Quantity = LOG_PROBABILITY

@@ -27,6 +27,8 @@ class SequentialIG(Method):
     goes to the baseline, so their sum is not F(x) - F(x'). Costs `steps` gradients for each token that is not held.
     """
 
+    name = "sequential integrated gradients"
+
     steps: int = 20
     baseline: Baseline = LineBreak()
     rule: Rule = "gauss-legendre"

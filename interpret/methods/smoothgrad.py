@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -34,6 +35,8 @@ class Noisy(Method):
         seed: of the noise; the same seed gives the same scores.
     """
 
+    statistic: ClassVar[str]  # what the name begins with
+
     method: Method = field(default_factory=VanillaGradient)
     samples: int = 50
     sigma: float = 0.3
@@ -50,6 +53,11 @@ class Noisy(Method):
     @property
     def rules(self) -> BackwardRules | None:  # type: ignore[override]
         return self.method.rules
+
+    @property
+    def name(self) -> str:
+        usual = type(self)().method.name
+        return self.statistic if self.method.name == usual else f"{self.statistic} of {self.method.name}"
 
     @property
     def quantity(self) -> Quantity:  # type: ignore[override]
@@ -106,6 +114,8 @@ class SmoothGrad(Noisy):
     times input, in nats.
     """
 
+    statistic = "SmoothGrad"
+
     method: Method = field(default_factory=GradientTimesInput)
 
     @property
@@ -133,6 +143,7 @@ class SmoothGradSquared(Noisy):
     Hooker et al. 2018 (arXiv:1806.10758). Unsigned; in the wrapped method's unit squared, added up over the dimensions.
     """
 
+    statistic = "SmoothGrad squared"
     reduction = TOTAL
 
     def unit(self, quantity: str) -> str:
@@ -155,6 +166,7 @@ class VarGrad(Noisy):
     few of them the standard error comes out low (by a fifth with two pairs, right with 25).
     """
 
+    statistic = "VarGrad"
     reduction = TOTAL
 
     def __post_init__(self) -> None:

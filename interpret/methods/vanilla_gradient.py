@@ -22,6 +22,8 @@ class VanillaGradient(LocalMethod):
     unit of embedding: they say where the model is sensitive, not which way. One forward and one backward pass.
     """
 
+    name = "gradient norm"
+
     norm: int = 2
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ from nexttoken import NextTokenLM
 from tests import chromium
 from tests.conftest import gpt2, trained_tokenizer
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 TOKEN = "a-token-for-the-test"  # of a server that only this machine can reach, for a minute
 PATIENCE = 120  # seconds, on a busy machine
 QUIET = {  # settings of JupyterLab under which it asks nobody for anything

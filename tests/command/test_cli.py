@@ -3,16 +3,22 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from interpret.cli import app, build_method
+from interpret import CONVENTIONS, IDGI, GradientTimesInput, IntegratedGradients, SmoothGrad, Token, cli, convention
+from interpret.cli import app
+from interpret.command.options import Computation
+from interpret.engine.progress import progress
+from interpret.methods.listed import BASELINES, METHODS
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2
 
@@ -68,13 +74,32 @@ def test_explain_with_every_method(folder, method, tmp_path):
     assert f"saved {picture}" in result.stderr
 
 
-def test_settings_reach_the_method():
-    assert repr(build_method("smoothgrad", {"samples": 4, "sigma": 0.5, "seed": 7})).endswith(
-        "samples=4, sigma=0.5, seed=7)"
-    )
-    built = build_method("integrated-gradients", {"steps": 3, "rule": "left", "baseline": "zero", "hold": "none"})
-    assert (built.steps, built.rule, repr(built.baseline), built.hold) == (3, "left", "Zero()", None)
-    assert build_method("vanilla-gradient", {"norm": 1}).norm == 1
+def test_settings_reach_the_method(folder):
+    words = ("explain", "The keys", "--model", folder, "--format", "json", "--method", "smoothgrad")
+    made = json.loads(run(*words, "--set", "samples=4", "--set", "sigma=0.5", "--set", "seed=7").stdout)
+    names = {"SmoothGrad": SmoothGrad, "GradientTimesInput": GradientTimesInput}
+    assert eval(made["method"], names) == SmoothGrad(samples=4, sigma=0.5, seed=7)
+    nested = ["method=idgi", "method.steps=3", "method.baseline=token", "method.baseline.token= a=b"]
+    asked = Computation("smoothgrad", ["samples=4", *nested])
+    assert asked.build_method() == SmoothGrad(IDGI(steps=3, baseline=Token(" a=b")), samples=4)
+    assert Computation().build_method() == IntegratedGradients()
+    assert Computation("inseq:gradient-x-input").build_method() == convention("inseq", "gradient x input")
+
+
+def test_every_method_is_listed_with_its_settings():
+    listing = run("methods").stdout
+    for each in METHODS:
+        assert f"\n{each.slug}\n  {each.help}\n" in "\n" + listing
+    assert "settings: tolerance=0.05, max_gradients=256, baseline=line-break, hold=template, steps=none" in listing
+    assert "midpoint, gauss-legendre, trapezoid, left, right" in listing
+    assert all(f"  {each.slug} " in listing for each in BASELINES)
+    assert len(re.findall(r"^  \w+:[\w-]+$", listing, re.M)) == len(CONVENTIONS)
+
+
+def test_the_help_names_every_method():
+    printed = " ".join(run("explain", "--help").stdout.split()).replace("- ", "-")  # where a line ends at a hyphen
+    assert all(each.slug in printed for each in METHODS)
+    assert "--set NAME=VALUE" in printed
 
 
 @pytest.mark.parametrize(
@@ -88,18 +113,23 @@ def test_settings_reach_the_method():
             "there is no method 'magic'; the methods are integrated-gradients",
         ),
         (
-            ["explain", "The keys", "--method", "vanilla-gradient", "--steps", "3"],
-            "--steps does not apply to vanilla-gradient",
+            ["explain", "The keys", "--method", "vanilla-gradient", "--set", "steps=3"],
+            "vanilla-gradient has no setting 'steps'; it has norm",
         ),
-        (["explain", "The keys", "--method", "vanilla-gradient", "--norm", "3"], "norm is 3; it must be 1 or 2"),
-        (["explain", "The keys", "--steps", "0"], "steps is 0"),
-        (["explain", "The keys", "--rule", "left"], "give --steps as well"),
-        (["explain", "The keys", "--steps", "5", "--tolerance", "0.1"], "--tolerance means nothing beside it"),
+        (["explain", "The keys", "--method", "vanilla-gradient", "--set", "norm=3"], "norm is 3; it must be 1 or 2"),
+        (["explain", "The keys", "--set", "steps=0"], "steps is 0"),
+        (["explain", "The keys", "--set", "steps=few"], "steps is 'few'; it must be a whole number, or none"),
+        (["explain", "The keys", "--set", "steps"], "--set 'steps' is not NAME=VALUE, such as --set steps=50"),
+        (["explain", "The keys", "--set", "=5"], "--set '=5' is not NAME=VALUE"),
+        (["explain", "The keys", "--set", "steps=5", "--set", "steps=6"], "--set gives steps twice, '5' and '6'"),
+        (["explain", "The keys", "--set", "rule=left"], "set steps as well"),
+        (["explain", "The keys", "--set", "steps=5", "--set", "tolerance=0.1"], "so tolerance means nothing beside it"),
+        (["explain", "The keys", "--set", "rule=right-angle", "--set", "steps=5"], "it must be one of midpoint"),
         (["explain", "The keys", "--json", "why.png"], "the ending must be .json"),
         (["explain", "The keys", "--save", "a.png", "--save", "a.png"], "the same file is named twice"),
         (["explain", "\udcff abc"], "is not valid text: character 0"),
-        (["explain", "The keys", "--baseline", "none"], "the baselines are line-break, mean, eos, zero"),
-        (["explain", "The keys", "--method", "smoothgrad", "--sigma", "-1"], "sigma is -1"),
+        (["explain", "The keys", "--set", "baseline=none"], "it must be one of line-break, mean, zero, unknown"),
+        (["explain", "The keys", "--method", "smoothgrad", "--set", "sigma=-1"], "sigma is -1"),
     ],
 )
 def test_mistakes_are_one_line(folder, words, message):
@@ -153,7 +183,8 @@ def test_help_names_the_commands():
 def test_interrupt_writes_nothing_and_says_so(folder, tmp_path):
     """The real process, interrupted while it computes."""
     picture = tmp_path / "why.png"
-    command = [Path(sys.executable).parent / "nexttoken", "explain", "The keys", "--model", folder, "--steps", "200000"]
+    nexttoken = Path(sys.executable).parent / "nexttoken"
+    command = [nexttoken, "explain", "The keys", "--model", folder, "--set", "steps=200000"]
     settings = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     # A shell's background job hands on that it ignores interrupts, so this one is told not to.
     heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
@@ -190,7 +221,7 @@ def test_explain_candidates_and_continuations(folder, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_explain_by_a_part_and_in_a_chat(folder):
     quick = ("--method", "gradient-times-input", "--model", folder)
-    assert "held" in run("explain", "The keys to", "--span", "keys", *quick).stdout
+    assert "held" in run("explain", "The keys to", "--region", "keys", *quick).stdout
     assert "The keys" in run("explain", "The keys to", "--by", "sentence", *quick).stdout.split("nats")[-1]
     assert "<|user|>" in run("explain", "The keys to", "--chat", *quick).stdout
 
@@ -201,8 +232,8 @@ def test_explain_by_a_part_and_in_a_chat(folder):
         (("--target", " a", "--candidates", 2), "--target and --candidates ask for different things"),
         (("--continuation", " a", "--generate", 2), "--continuation and --generate ask"),
         (("--continuation", " a", "--contrast", " the"), "--contrast is for one next token"),
-        (("--span", "zebra"), "'zebra' matches nothing"),
-        (("--span", "("), "is not a regular expression"),
+        (("--region", "zebra"), "'zebra' matches nothing"),
+        (("--region", "("), "is not a regular expression"),
         (("--by", "word", "--candidates", 2), "--by adds up the scores of one target"),
         (("--by", "letter"), "by is 'letter'; it must be 'word'"),
     ],
@@ -263,7 +294,7 @@ def test_in_a_shell(folder, tmp_path):
     command = f"{Path(sys.executable).parent}/nexttoken explain 'The keys to' --model {folder} {' '.join(QUICK)}"
 
     def shell(line):
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
         return subprocess.run(
             ["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, check=True, env=environment
         )
@@ -277,3 +308,40 @@ def test_in_a_shell(folder, tmp_path):
         stopped = shell(f"{command} --format {printed} --save {picture} | true")
         assert stopped.stderr == f"saved {picture}\n"
         assert picture.exists()
+
+
+@pytest.mark.parametrize(("before", "during"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(monkeypatch, before, during):
+    """The policy stands before the command, and so torch, begins."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if before:
+        monkeypatch.setenv("OMP_WAIT_POLICY", before)
+    seen = []
+    monkeypatch.setattr(cli, "app", lambda **options: seen.append(os.environ["OMP_WAIT_POLICY"]))
+    cli.main()
+    assert seen == [during]
+
+
+def test_the_command_is_loaded_and_helps_without_torch():
+    code = (
+        "import sys, interpret.cli\n"
+        "sys.argv = ['nexttoken', 'explain', '--help']\n"
+        "try: interpret.cli.main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules and 'tqdm' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent.parent)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_stands_above_the_bar(folder, monkeypatch, capsys):
+    """Both are written to the terminal, and neither into the other."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with cli.errors_in_one_line(), progress(3, "gradients") as advance:
+        advance(1)
+        warnings.warn("beware", stacklevel=1)
+        advance(1)
+    lines = capsys.readouterr().err.split("\n")
+    assert "beware" in lines[0].rpartition("\r")[2]
+    assert "gradients" not in lines[0].rpartition("\r")[2]
+    assert "gradients" in lines[1]

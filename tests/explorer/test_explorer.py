@@ -1,22 +1,22 @@
 """The explorer's state, driven without a browser: type, click, change, cancel, err, run its code, save."""
 
+import gc
 import sys
 import threading
 import time
-from inspect import isabstract
+import weakref
+from dataclasses import fields
 
 import ipywidgets
 import pytest
 import torch
 
-import interpret
 from interpret import (
     CONVENTIONS,
     Attribution,
     Embeddings,
     GradientTimesInput,
     IntegratedGradients,
-    Method,
     SmoothGrad,
     Text,
     Token,
@@ -29,7 +29,8 @@ from interpret import (
 )
 from interpret.explorer.background import Background
 from interpret.explorer.call import expression, quoted
-from interpret.explorer.settings import methods, settings
+from interpret.methods.listed import METHODS
+from interpret.methods.settings import every_method, settings
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2
 
@@ -168,22 +169,17 @@ def test_expressions_leave_out_what_is_the_default():
 
 
 def test_every_method_can_be_chosen_and_everything_about_it_set():
-    exported = [getattr(interpret, name) for name in interpret.__all__]
-    own = {
-        each.__name__
-        for each in exported
-        if isinstance(each, type) and issubclass(each, Method) and not isabstract(each)
-    }
-    offered = methods()
-    assert set(offered) == own - {"Captum", "Convention"} | set(map(repr, CONVENTIONS))
+    offered = every_method()
+    assert len(offered) == len(METHODS) + len(CONVENTIONS)
     for name, method in offered.items():
-        fields = set() if name not in own else set(type(method).__dataclass_fields__)
-        assert {setting.name for setting in settings(method)} == fields
+        assert method.name == name
+        own = set() if method in CONVENTIONS else {field.name for field in fields(method)}
+        assert {setting.name for setting in settings(method)} == own
     kinds = {setting.name: setting for setting in settings(IntegratedGradients())}
     assert (kinds["tolerance"].kind, kinds["max_gradients"].kind) == (float, int)
     assert (kinds["steps"].kind, kinds["steps"].optional) == (int, True)
     assert [label for label, _ in kinds["hold"].choices] == ["template", "first", "none"]
-    assert {label for label, _ in kinds["baseline"].choices} > {"LineBreak", "Zero", "Text", "Token"}
+    assert {label for label, _ in kinds["baseline"].choices} > {"line-break", "zero", "text", "token"}
     given = IntegratedGradients(baseline=Embeddings(torch.zeros(())), hold=(0, 1))
     kinds = {setting.name: setting for setting in settings(given)}
     assert kinds["hold"].choices[0] == ("(0, 1)", (0, 1))  # what cannot be chosen stays as it was given
@@ -373,14 +369,21 @@ class Shell:
     """A notebook's shell, as far as the explorer knows one."""
 
     def __init__(self):
-        self.kernel, self.events, self.calls = object(), self, {}
+        self.kernel, self.events, self.calls, self.running = object(), self, {}, None
 
     def register(self, event, function):
         self.calls.setdefault(event, []).append(function)
 
-    def run_cell(self, cell):
+    def unregister(self, event, function):
+        self.calls[event].remove(function)
+
+    def get_parent(self):
+        return {"metadata": {"cellId": self.running}}
+
+    def run_cell(self, cell, named=None):
+        self.running = named
         for event, action in (("pre_execute", None), (None, cell), ("post_execute", None)):
-            for function in self.calls.get(event, ()) if event else (action,):
+            for function in list(self.calls.get(event, ())) if event else (action,):
                 function()
 
 
@@ -406,6 +409,49 @@ def test_no_work_is_done_while_a_cell_runs(begin, tiny, monkeypatch):
         tiny.eval()
 
 
+@pytest.mark.parametrize("shown", [False, True])
+def test_an_explorer_whose_cell_runs_again_leaves_nothing_behind(tiny, monkeypatch, shown):
+    shell, kept, made = Shell(), [], []
+    monkeypatch.setattr("interpret.explorer.explore.notebook_shell", lambda: shell)
+
+    def cell():
+        explorer = explore(tiny, PROMPT, method=SmoothGrad(samples=2))
+        assert explorer.wait(PATIENCE)
+        if shown:
+            assert explorer.widget is not None
+            explorer.view.method.value = "integrated gradients"  # which exchanges the panel of settings
+            explorer.view.panel.parts["baseline"].dropdown.value = "token"
+            explorer.view.panel.parts["baseline"].dropdown.value = "mean"
+        kept[:] = [explorer]
+        made.append(weakref.ref(explorer))
+
+    before = len(ipywidgets.widgets.widget._instances)
+    shell.run_cell(cell, "first")
+    widgets = len(ipywidgets.widgets.widget._instances) - before
+    shell.run_cell(lambda: None, "another")
+    assert made[0]().view is not None or not shown
+    for _ in range(2):
+        shell.run_cell(cell, "first")
+    until(lambda: gc.collect() is not None and [each() is None for each in made] == [True, True, False])
+    assert [len(calls) for calls in shell.calls.values()] == [1, 1]
+    assert len(ipywidgets.widgets.widget._instances) - before == widgets
+    kept.pop().close()
+    assert [len(calls) for calls in shell.calls.values()] == [0, 0]
+    assert len(ipywidgets.widgets.widget._instances) == before
+
+
+def test_an_explorer_that_is_dropped_takes_its_hooks_along(tiny, monkeypatch):
+    shell = Shell()
+    monkeypatch.setattr("interpret.explorer.explore.notebook_shell", lambda: shell)
+    explorer = explore(tiny, PROMPT, method=FAST)
+    assert explorer.wait(PATIENCE)
+    gone = weakref.ref(explorer)
+    del explorer
+    until(lambda: gc.collect() is not None and gone() is None)
+    shell.run_cell(lambda: None)
+    assert [len(calls) for calls in shell.calls.values()] == [0, 0]
+
+
 # The widgets
 
 
@@ -414,7 +460,7 @@ def view(begin):
     """An explorer's widgets."""
     explorer = begin()
     assert isinstance(explorer.widget, ipywidgets.Widget)
-    return explorer.made
+    return explorer.view
 
 
 def settled(view):
@@ -460,12 +506,12 @@ def test_the_widgets_ask_and_show(view, tiny, tmp_path, monkeypatch):
 
 def test_settings_are_widgets(view):
     explorer = view.explorer
-    view.method.value = "IntegratedGradients"
+    view.method.value = "integrated gradients"
     parts = view.panel.parts
     parts["steps"].box.value = "3"
     parts["rule"].dropdown.value = "left"
     parts["hold"].dropdown.value = "none"
-    parts["baseline"].dropdown.value = "Token"
+    parts["baseline"].dropdown.value = "token"
     parts["baseline"].panel.parts["token"].box.value = " are"
     settled(view)
     assert explorer.question.method == IntegratedGradients(steps=3, rule="left", hold=None, baseline=Token(" are"))
@@ -483,7 +529,7 @@ def test_settings_are_widgets(view):
     )
     view.method.value = "SmoothGrad"
     view.panel.parts["samples"].box.value = 4
-    view.panel.parts["method"].dropdown.value = "VanillaGradient"
+    view.panel.parts["method"].dropdown.value = "gradient norm"
     view.panel.parts["method"].panel.parts["norm"].box.value = 1
     settled(view)
     assert explorer.question.method == SmoothGrad(VanillaGradient(norm=1), samples=4)
@@ -494,7 +540,7 @@ def test_settings_are_widgets(view):
 
 def test_the_same_question_after_an_error_is_answered_again(view):
     settled(view)
-    view.method.value = "VanillaGradient"
+    view.method.value = "gradient norm"
     settled(view)
     view.panel.parts["norm"].box.value = 3
     assert "it must be 1 or 2" in view.status.value
@@ -523,7 +569,7 @@ def test_a_notebook_that_is_only_read_shows_the_map(begin, monkeypatch):
     assert shown["text/html"] == explorer.answer.attribution.html()
     assert shown["text/plain"] == repr(explorer)
     assert repr(explorer.answer.attribution) in repr(explorer)
-    explorer.made = None
+    explorer.view = None
     for name in ("ipywidgets", "interpret.explorer.widgets", "interpret.explorer.panel"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "ipywidgets", None)

@@ -1,0 +1,149 @@
+"""The options of `nexttoken explain`: what is asked, how it is computed, and what is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from interpret.methods.listed import METHODS
+
+if TYPE_CHECKING:
+    from interpret.methods.method import Method
+
+FORMATS = ("table", "json", "tsv")
+ENDINGS = (".json", ".html", ".png", ".pdf", ".svg")
+
+PromptArgument = Annotated[
+    str, typer.Argument(help="The text that the next token follows; - reads it from standard input.")
+]
+ModelOption = Annotated[
+    str | None, typer.Option(help="A Hugging Face id, a folder or a GGUF file; by default the bundled model.")
+]
+FormatOption = Annotated[
+    str, typer.Option("--format", help="What to print: table, json (all numbers) or tsv (a line for each row).")
+]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked."""
+
+    prompt: PromptArgument
+    target: Annotated[
+        str | None, typer.Option(help="The next token to explain; by default the model's first choice.")
+    ] = None
+    contrast: Annotated[
+        list[str] | None, typer.Option(help="Explain why the target rather than this; may be repeated.")
+    ] = None
+    candidates: Annotated[
+        int | None, typer.Option(min=1, help="In place of a target: explain so many of the most probable next tokens.")
+    ] = None
+    continuation: Annotated[
+        str | None, typer.Option(help="In place of a target: explain every token of this text after the prompt.")
+    ] = None
+    generate: Annotated[
+        int | None, typer.Option(min=1, help="The same, for so many tokens that the model itself would say.")
+    ] = None
+    region: Annotated[
+        str | None, typer.Option(help="A regular expression: explain by these parts of the prompt; the rest stays.")
+    ] = None
+    chat: Annotated[bool, typer.Option("--chat", help="The prompt is a user's message in a chat.")] = False
+    by: Annotated[str | None, typer.Option(help="Add the scores up by word, sentence, line or message.")] = None
+
+    def check(self) -> None:
+        """Raise ValueError for options that ask for different things."""
+        asked = {
+            "--target": self.target, "--candidates": self.candidates, "--continuation": self.continuation,
+            "--generate": self.generate,
+        }  # fmt: skip
+        given = [name for name, value in asked.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]} and {given[1]} ask for different things; give one of them")
+        if self.by is not None and len(given) == 1 and self.target is None:
+            raise ValueError(f"--by adds up the scores of one target; leave it out beside {given[0]}")
+        if self.contrast and (self.continuation is not None or self.generate):
+            raise ValueError(f"--contrast is for one next token; leave it out beside {given[0]}")
+
+    @property
+    def targets(self) -> int | None:
+        """How many next tokens are explained; None where that is not known before the text is read."""
+        return self.candidates or self.generate or (1 if self.continuation is None else None)
+
+
+@dataclass(frozen=True)
+class Computation:
+    """How it is computed."""
+
+    method: Annotated[
+        str, typer.Option(help=f"One of {', '.join(each.slug for each in METHODS)}, or see `nexttoken methods`.")
+    ] = "integrated-gradients"
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A setting of the method, such as steps=50 or baseline=mean; may be repeated. `nexttoken methods` "
+            "lists them.",
+        ),
+    ] = None
+    model: ModelOption = None
+    precision: Annotated[
+        str | None,
+        typer.Option(help="In which gradients are taken: float64, float32 or bfloat16; by default the model's own."),
+    ] = None
+    memory_budget: Annotated[
+        float | None, typer.Option(help="GB to take above the model's weights; by default half of what is free.")
+    ] = None
+
+    def build_method(self) -> Method:
+        """The method with its settings. Raises ValueError for one that is unknown, or cannot be set so."""
+        given: dict[str, str] = {}
+        for each in self.settings or ():
+            name, equals, text = each.partition("=")
+            if not name or not equals:
+                raise ValueError(f"--set {each!r} is not NAME=VALUE, such as --set steps=50")
+            if name in given:
+                raise ValueError(f"--set gives {name} twice, {given[name]!r} and {text!r}; give it once")
+            given[name] = text
+        from interpret.methods.settings import method_by_name
+
+        return method_by_name(self.method, given)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written, and where."""
+
+    save: Annotated[
+        list[Path] | None, typer.Option(help="Save the heatmap as .png, .pdf, .svg or .html; may be repeated.")
+    ] = None
+    json: Annotated[Path | None, typer.Option(help="Save all numbers as JSON.")] = None
+    printed: FormatOption = "table"
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every file that is to be saved."""
+        return [*(self.save or []), *([self.json] if self.json else [])]
+
+    def check(self) -> None:
+        """Raise OSError or ValueError, before anything is computed, unless all of it can be written."""
+        from interpret.writing import check_writable
+
+        check_format(self.printed)
+        for path in self.paths:
+            if path.suffix not in ENDINGS:
+                raise ValueError(f"cannot save to {str(path)!r}: the ending must be one of {', '.join(ENDINGS)}")
+            check_writable(path)
+        if self.json and self.json.suffix != ".json":
+            raise ValueError(f"--json {str(self.json)!r}: the ending must be .json; figures go to --save")
+        if len(set(self.paths)) < len(self.paths):
+            raise ValueError("the same file is named twice in --save and --json")
+
+
+def check_format(printed: str) -> None:
+    """Raise ValueError unless it is one of the formats."""
+    if printed not in FORMATS:
+        raise ValueError(f"there is no format {printed!r}; the formats are {', '.join(FORMATS)}")

@@ -1,0 +1,40 @@
+"""How far a computation is: one bar, on standard error or in a notebook, gone when the work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[int], object]
+
+
+@contextmanager
+def progress(total: int | None, unit: str, *, shown: bool = True, delay: float = 0.0) -> Iterator[Advance]:
+    """A bar for `total` pieces of work, which the function given advances by as many as were just done.
+
+    Without a terminal or a notebook there is nobody to see it, and nothing is written.
+
+    Args:
+        total: how many there are, at most; None where that is unknown.
+        unit: what is counted, such as "gradients".
+        shown: False for no bar at all.
+        delay: seconds that the work takes before there is a bar.
+    """
+    from tqdm.auto import tqdm
+
+    # None: no bar on what is not a terminal. A bar drawn at every call, at most ten times a second, is never late.
+    bar = tqdm(total=total, desc=unit, leave=False, delay=delay, miniters=1, disable=None if shown else True)
+    try:
+        yield bar.update
+    finally:
+        bar.total = bar.n  # that it took less than at most is no failure, which a notebook would leave in red
+        bar.close()
+
+
+@contextmanager
+def bars_aside() -> Iterator[None]:
+    """Within this context, lines can be written to standard error: a bar there is wiped, and drawn anew below them."""
+    from tqdm.auto import tqdm
+
+    with tqdm.external_write_mode():
+        yield

@@ -1,0 +1,95 @@
+"""The one list of methods and baselines: command, explorer and documentation read it, and loading it loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A class that can be chosen by name.
+
+    Attributes:
+        slug: its name on the command line.
+        path: where the class is, as module:class.
+        help: what it is, in a line.
+    """
+
+    slug: str
+    path: str
+    help: str
+
+    def load(self) -> type:
+        """The class."""
+        module, name = self.path.split(":")
+        found: type = getattr(import_module(module), name)
+        return found
+
+
+ROOM = "interpret.methods"
+OTHERS = "LIBRARY:KIND, such as inseq:gradient"
+METHODS = (
+    Listed(
+        "integrated-gradients", f"{ROOM}.integrated_gradients:IntegratedGradients",
+        "the change of log p from a baseline to the prompt, shared out among the tokens, with a certificate",
+    ),
+    Listed(
+        "gradient-times-input", f"{ROOM}.gradient_times_input:GradientTimesInput",
+        "the part of log p that is linear in a token's embedding; one gradient",
+    ),
+    Listed(
+        "vanilla-gradient", f"{ROOM}.vanilla_gradient:VanillaGradient",
+        "the norm of the gradient: where the model is sensitive, without a sign; one gradient",
+    ),
+    Listed(
+        "gim", f"{ROOM}.gim:GIM",
+        "gradient x input with attention and norms changed in the backward pass; one gradient",
+    ),
+    Listed("smoothgrad", f"{ROOM}.smoothgrad:SmoothGrad", "the mean of a method over noisy embeddings"),
+    Listed(
+        "smoothgrad-squared", f"{ROOM}.smoothgrad:SmoothGradSquared",
+        "the mean square of a method over noisy embeddings",
+    ),
+    Listed("vargrad", f"{ROOM}.smoothgrad:VarGrad", "the variance of a method over noisy embeddings"),
+    Listed(
+        "idgi", f"{ROOM}.idgi:IDGI",
+        "each step's change of log p along a path, shared out by the squared gradient",
+    ),
+    Listed(
+        "sequential-ig", f"{ROOM}.sequential_ig:SequentialIG",
+        "integrated gradients of one token at a time, the others at the prompt",
+    ),
+    Listed(
+        "discretized-ig", f"{ROOM}.discretized_ig:DiscretizedIG",
+        "integrated gradients along a path that leads through words",
+    ),
+    Listed(
+        "expected-gradients", f"{ROOM}.expected_gradients:ExpectedGradients",
+        "integrated gradients averaged over baselines of random words",
+    ),
+)  # fmt: skip
+BASELINES = (
+    Listed("line-break", "interpret.baselines:LineBreak", "a line break at every token"),
+    Listed("mean", "interpret.baselines:MeanEmbedding", "the mean of all word embeddings"),
+    Listed("zero", "interpret.baselines:Zero", "embeddings of zero"),
+    Listed("unknown", "interpret.baselines:Unknown", "the token for unknown words"),
+    Listed("token", "interpret.baselines:Token", "one token, baseline.token; by default the end-of-text token"),
+    Listed("eos", "interpret.baselines:Token", "the end-of-text token, or else the padding token"),
+    Listed("text", "interpret.baselines:Text", "another text with as many tokens, baseline.text"),
+)
+
+
+def find_method(slug: str) -> type:
+    """A method's class. Raises ValueError for an unknown name, with those that there are."""
+    found = next((each for each in METHODS if each.slug == slug), None)
+    if found is None:
+        names = ", ".join(each.slug for each in METHODS)
+        raise ValueError(f"there is no method {slug!r}; the methods are {names}; another library's is {OTHERS}")
+    return found.load()
+
+
+def slug_of(value: object) -> str | None:
+    """Under which name the class of a method or baseline is listed; None where it is not."""
+    own = f"{type(value).__module__}:{type(value).__qualname__}"
+    return next((each.slug for each in (*METHODS, *BASELINES) if each.path == own), None)

@@ -13,8 +13,8 @@ from interpret.views.markup import shades
 from interpret.views.visible import visible
 from nexttoken import Message, Target
 from tests import chromium
-from tests.test_page import ATTACKS, attacked
-from tests.test_views import UGLY, grid, made
+from tests.views.test_page import ATTACKS, attacked
+from tests.views.test_views import UGLY, grid, made
 
 SCREEN, PHONE = {"width": 1000, "height": 700}, {"width": 375, "height": 700}
 AA = 4.5  # WCAG 2.1, level AA: the least contrast of text

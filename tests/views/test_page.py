@@ -17,7 +17,7 @@ from interpret.views.html import html
 from interpret.views.page import document, names
 from interpret.views.visible import visible
 from nexttoken import Message, Target
-from tests.test_views import UGLY, grid, made
+from tests.views.test_views import UGLY, grid, made
 
 ATTACKS = [
     "<script>window.attacked = 1</script>",
@@ -174,7 +174,7 @@ def test_direction_marks_are_shown_and_harmless_ones_stay():
 
 def test_the_styles_stand_in_one_block():
     """Whatever a result's style says, it says of what is inside a result."""
-    style = (Path(__file__).parent.parent / "interpret" / "views" / "why.css").read_text(encoding="utf-8")
+    style = (Path(__file__).parents[2] / "interpret" / "views" / "why.css").read_text(encoding="utf-8")
     style = re.sub(r"/\*.*?\*/", "", style, flags=re.S).strip()
     depth, ends = 0, []
     for place, character in enumerate(style):

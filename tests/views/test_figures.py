@@ -8,7 +8,7 @@ import torch
 
 from interpret import AttributionMatrix, Completeness, StraightPath, aligned, compare
 from nexttoken import Message, Target
-from tests.test_views import made
+from tests.views.test_views import made
 
 PIECES = ["<s>", "The", " keys", " to", " the", " cab", "inet", ",", " which", " he", " had", " not", " found", ","]
 SCORES = [0.0, 0.12, 1.9, -0.3, 0.05, -1.7, -0.62, -0.15, 0.02, -0.9, 0.1, 0.3, 0.9, -0.02]

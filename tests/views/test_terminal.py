@@ -13,7 +13,7 @@ from interpret import AttributionMatrix
 from interpret.views.colour import HELD, colour, contrast
 from interpret.views.terminal import headline, matrix_table, natural_width, running_text, signs, style, table
 from interpret.views.tsv import field, tsv
-from tests.test_views import UGLY, grid, made
+from tests.views.test_views import UGLY, grid, made
 
 SYSTEMS = {"truecolor": ColorSystem.TRUECOLOR, "256": ColorSystem.EIGHT_BIT, "standard": ColorSystem.STANDARD}
 AA = 4.5  # WCAG 2.1, level AA: the least contrast of text

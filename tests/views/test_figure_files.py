@@ -25,7 +25,7 @@ from interpret import (
     save_figure,
 )
 from nexttoken import Target
-from tests.test_views import UGLY, made
+from tests.views.test_views import UGLY, made
 
 SVG = "{http://www.w3.org/2000/svg}"
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"

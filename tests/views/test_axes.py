@@ -12,7 +12,7 @@ from interpret import AttributionMatrix, Completeness, StraightPath, aligned, co
 from interpret.views.colour import AGAINST, FOR, colour
 from interpret.views.fonts import text_width
 from interpret.views.path import jumps, strokes
-from tests.test_views import bars_of, cells, made, words
+from tests.views.test_views import bars_of, cells, made, words
 
 LONG = made([f" word{number}" for number in range(24)], by="word")
 WALK = dataclasses.replace(

@@ -1,5 +1,5 @@
 from .attribution import Attribution as Attribution
-from .attribution import Completeness as Completeness
+from .attribution import AttributionMatrix as AttributionMatrix
 from .baselines import Embeddings as Embeddings
 from .baselines import LineBreak as LineBreak
 from .baselines import MeanEmbedding as MeanEmbedding
@@ -16,7 +16,6 @@ from .explorer.explore import explore as explore
 from .explorer.state import Explorer as Explorer
 from .many import Failure as Failure
 from .many import attribute_many as attribute_many
-from .matrix import AttributionMatrix as AttributionMatrix
 from .memory import MemoryShortageWarning as MemoryShortageWarning
 from .methods.captum import Captum as Captum
 from .methods.discretized_ig import DiscretizedIG as DiscretizedIG
@@ -35,7 +34,6 @@ from .methods.smoothgrad import SmoothGradSquared as SmoothGradSquared
 from .methods.smoothgrad import VarGrad as VarGrad
 from .methods.vanilla_gradient import VanillaGradient as VanillaGradient
 from .objective import Objective as Objective
-from .path import StraightPath as StraightPath
 from .quantity import ENTROPY as ENTROPY
 from .quantity import LOG_PROBABILITY as LOG_PROBABILITY
 from .quantity import LOGIT as LOGIT
@@ -43,6 +41,8 @@ from .quantity import LOSS as LOSS
 from .quantity import PROBABILITY as PROBABILITY
 from .quantity import Quantity as Quantity
 from .quantity import log_odds as log_odds
+from .results.certificate import Completeness as Completeness
+from .results.path import StraightPath as StraightPath
 from .views.aligned import aligned as aligned
 from .views.bars import bars as bars
 from .views.figure import save_figure as save_figure

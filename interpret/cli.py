@@ -17,8 +17,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from interpret.attribution import Attribution
-    from interpret.matrix import AttributionMatrix
+    from interpret.attribution import Attribution, AttributionMatrix
     from interpret.methods.method import Method
     from nexttoken import NextTokenLM
 
@@ -206,7 +205,7 @@ def build_method(name: str, settings: dict[str, Any]) -> Method:
 
 def check_output(path: Path) -> None:
     """Raise OSError or ValueError, before anything is computed, unless a result can be saved there."""
-    from interpret.writing import check_writable
+    from interpret.results.files import check_writable
 
     endings = (".json", ".html", ".png", ".pdf", ".svg")
     if path.suffix not in endings:

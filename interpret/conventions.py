@@ -18,7 +18,7 @@ from interpret.methods.quadrature import quadrature
 from interpret.methods.vanilla_gradient import VanillaGradient
 from interpret.objective import Objective
 from interpret.quantity import LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY, Quantity
-from interpret.reduction import ABSOLUTE_SUM, MEAN_ABSOLUTE, NORM_2, SUM, Reduction
+from interpret.results.reduction import ABSOLUTE_SUM, MEAN_ABSOLUTE, NORM_2, SUM, Reduction
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from interpret.attribution import Attribution
+from interpret.attribution import Attribution, AttributionMatrix
 from interpret.gradients import gradients
 from interpret.logits import precise
-from interpret.matrix import AttributionMatrix
 from interpret.memory import Memory
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Evidence, LocalMethod, Method

@@ -15,7 +15,8 @@ from interpret.attribution import Attribution
 from interpret.methods.method import Evidence, Method
 from interpret.objective import Objective
 from interpret.quantity import Quantity
-from interpret.reduction import SUM
+from interpret.results.pieces import ScoredPiece
+from interpret.results.reduction import SUM
 from nexttoken import Target
 
 
@@ -27,25 +28,30 @@ def result(objective: Objective, evidence: Evidence, target: Target, method: Met
     evidence = spread(evidence, objective)
     positions = [piece.positions for piece in prompt.pieces]
     held = evidence.held.tolist() if evidence.held is not None else [False] * len(prompt)
+    error = None if evidence.error is None else SUM(evidence.error[:, None], positions)
+    deviation = standard_error(evidence, method, positions)
     return Attribution(
-        tokens=tuple(piece.text for piece in prompt.pieces),
-        scores=method.normalized(method.reduction(evidence.attributions, positions)),
+        pieces=ScoredPiece.from_columns(
+            tokens=[piece.text for piece in prompt.pieces],
+            scores=method.normalized(method.reduction(evidence.attributions, positions)).tolist(),
+            labels=[piece.label for piece in prompt.pieces],
+            token_ids=[[prompt.ids[position] for position in piece] for piece in positions],
+            standard_error=None if deviation is None else deviation.tolist(),
+            error=None if error is None else error.tolist(),
+            held=[all(held[position] for position in piece) for piece in positions],
+            template=[piece.template for piece in prompt.pieces],
+        ),
         unit=method.unit(quantity.unit),
         target=target if quantity.of_target else None,
         quantity=f"{quantity.name} difference" if target.foils and quantity.of_target else quantity.name,
         method=repr(method),
+        method_name=repr(method).partition("(")[0],
         reduction=method.reduction.name,
         signed=method.reduction.signed,
         model=objective.lm.name + (" (gradients in bfloat16)" if objective.rough else ""),
         gradients_spent=objective.gradients_spent,
         forwards_spent=objective.forwards_spent,
         completeness=evidence.completeness and replace(evidence.completeness, unit=quantity.unit),
-        standard_error=standard_error(evidence, method, positions),
-        error=None if evidence.error is None else SUM(evidence.error[:, None], positions),
-        held=tuple(all(held[position] for position in piece) for piece in positions),
-        template=tuple(piece.template for piece in prompt.pieces),
-        labels=tuple(piece.label for piece in prompt.pieces),
-        token_ids=tuple(tuple(prompt.ids[position] for position in piece) for piece in positions),
         versions=versions(),
         messages=prompt.messages,
         path=evidence.path,

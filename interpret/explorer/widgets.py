@@ -19,7 +19,7 @@ from interpret.explorer.settings import methods
 from interpret.explorer.state import Explorer
 from interpret.methods.method import Method
 from interpret.views.colour import AGAINST, FOR, ink, to_hex
-from interpret.views.visible import visible
+from interpret.views.invisible import escape_invisible
 from nexttoken import Target
 from nexttoken.target import TokenLike
 
@@ -211,7 +211,7 @@ class View:
 def named(candidate: Target, role: str | None) -> str:
     """What stands on a button: the token and its probability, with a sign for its role."""
     sign = {"target": "✓ ", "foil": "≠ ", None: ""}[role]
-    return f"{sign}{visible(candidate.text)!r} {candidate.probability:.2g}"
+    return f"{sign}{escape_invisible(candidate.text)!r} {candidate.probability:.2g}"
 
 
 def note(role: str, colour: str, text: str) -> str:

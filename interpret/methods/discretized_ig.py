@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.attribution import Completeness
 from interpret.baselines import Baseline, LineBreak, every_embedding
 from interpret.gradients import gradients
 from interpret.methods.gap import warn_of_gap
 from interpret.methods.holding import Hold, held_tokens
 from interpret.methods.method import Evidence, Method
 from interpret.objective import Objective
+from interpret.results.certificate import Completeness
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.attribution import Completeness
 from interpret.baselines import Baseline, LineBreak
 from interpret.gradients import gradients, values
 from interpret.methods.holding import Hold, held_tokens
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import quadrature
 from interpret.objective import Objective
-from interpret.path import StraightPath
+from interpret.results.certificate import Completeness
+from interpret.results.path import StraightPath
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpret.attribution import Completeness
 from interpret.baselines import Baseline, LineBreak
 from interpret.gradients import each_gradient, values
 from interpret.methods.adaptive import Point, certified_gap, integrate, total
@@ -18,7 +17,8 @@ from interpret.methods.holding import Hold, held_tokens
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import Rule, quadrature
 from interpret.objective import Objective
-from interpret.path import StraightPath
+from interpret.results.certificate import Completeness
+from interpret.results.path import StraightPath
 
 FIRST_SEGMENTS = 8
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpret.attribution import Completeness
 from interpret.gradients import gradients
 from interpret.objective import Objective
-from interpret.path import StraightPath
 from interpret.quantity import LOG_PROBABILITY, Quantity
-from interpret.reduction import SUM, Reduction
+from interpret.results.certificate import Completeness
+from interpret.results.path import StraightPath
+from interpret.results.reduction import SUM, Reduction
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from interpret.methods.method import Evidence, LocalMethod, Method
 from interpret.methods.vanilla_gradient import VanillaGradient
 from interpret.objective import Objective
 from interpret.quantity import Quantity
-from interpret.reduction import TOTAL, Reduction
+from interpret.results.reduction import TOTAL, Reduction
 
 
 @dataclass(frozen=True)

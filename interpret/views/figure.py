@@ -11,10 +11,9 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from interpret.saved import Saved
+from interpret.results.files import Result, write_whole
 from interpret.views.fonts import UNHINTED
-from interpret.views.visible import visible
-from interpret.writing import write_whole
+from interpret.views.invisible import escape_invisible
 
 FORMATS = ("png", "pdf", "svg")
 SCREEN, PRINT = 144, 300  # dots per inch of pixels
@@ -30,7 +29,7 @@ class ResultFigure(Figure):
         results: what it shows.
     """
 
-    def __init__(self, results: Sequence[Saved] = (), **options: Any):
+    def __init__(self, results: Sequence[Result] = (), **options: Any):
         super().__init__(**options)
         self.results = tuple(results)
 
@@ -53,7 +52,7 @@ class ResultFigure(Figure):
         return image.getvalue()
 
 
-def save_figure(figure: Figure, path: str | Path, *results: Saved) -> Path:
+def save_figure(figure: Figure, path: str | Path, *results: Result) -> Path:
     """Save a figure in the format of the file's ending, whole or not at all, with text as text and metadata.
 
     The file's title and description say what it shows: the description is JSON, a list with one entry for each result
@@ -84,9 +83,9 @@ def check_format(path: Path) -> None:
         raise ValueError(f"cannot save a figure as {path.name!r}: the ending must be one of .png, .pdf, .svg")
 
 
-def metadata_of(results: Sequence[Saved], kind: str) -> dict[str, Any]:
+def metadata_of(results: Sequence[Result], kind: str) -> dict[str, Any]:
     """What a file of a kind says about results, under the names that the kind has for it; no dates."""
-    title = "; ".join(dict.fromkeys(visible(result.title) for result in results))
+    title = "; ".join(dict.fromkeys(escape_invisible(result.title) for result in results))
     description = json.dumps([result.provenance() for result in results], allow_nan=False)
     if kind == "pdf":
         return {"Title": title, "Subject": description, "Creator": CREATOR, "CreationDate": None}

@@ -11,17 +11,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from interpret.attribution import Attribution
-from interpret.matrix import AttributionMatrix
+from interpret.results.matrix import ScoreMatrix
+from interpret.results.scores import Scores
+from interpret.views.invisible import escape_invisible
 from interpret.views.terminal import headline, matrix_table, running_text, table
 from interpret.views.tsv import field, lines_of, tsv
-from interpret.views.visible import visible
 from nexttoken import Target
 
 FACTS = ("rank", "text", "id", "probability")  # of a predicted token
 
 
-def print_result(result: Attribution | AttributionMatrix, printed: str) -> None:
+def print_result(result: Scores | ScoreMatrix[Scores], printed: str) -> None:
     """Print a result as "table", "json" or "tsv"; where there are no colours, plus and minus signs stand for them."""
     if printed == "json":
         write(result.to_json() + "\n")
@@ -31,7 +31,7 @@ def print_result(result: Attribution | AttributionMatrix, printed: str) -> None:
         console = Console()
         system = None if console.no_color else console.color_system
         with console.capture() as captured:
-            if isinstance(result, AttributionMatrix):
+            if isinstance(result, ScoreMatrix):
                 console.print(headline(result), matrix_table(result, console.width, system), sep="\n\n")
             else:
                 console.print(headline(result), running_text(result, system), table(result, system), sep="\n\n")
@@ -51,7 +51,7 @@ def print_predictions(targets: Sequence[Target], printed: str) -> None:
     for column, side in (("rank", "right"), ("token", "left"), ("id", "right"), ("probability", "right")):
         rows.add_column(column, justify=side)  # type: ignore[arg-type]
     for target in targets:
-        shown = Text(repr(visible(target.text)))
+        shown = Text(repr(escape_invisible(target.text)))
         rows.add_row(str(target.rank), shown, str(target.id), f"{target.probability:.4f}")
     console = Console()
     with console.capture() as captured:

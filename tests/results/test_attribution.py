@@ -15,7 +15,7 @@ from interpret import (
     VanillaGradient,
     attribute,
 )
-from interpret.writing import write_whole
+from interpret.results.files import write_whole
 
 SENTENCE = "The keys to 😀"
 

@@ -1,5 +1,6 @@
 """Totals: nothing is lost or counted twice, and a total is what the method would give for the group's tokens."""
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -16,7 +17,8 @@ from interpret import (
     attribute,
     convention,
 )
-from interpret.reduction import ABSOLUTE_SUM, REDUCTIONS, SUM
+from interpret.results.pieces import ScoredPiece
+from interpret.results.reduction import ABSOLUTE_SUM, REDUCTIONS, SUM
 from nexttoken import Message, Target
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "The cats. Are they here?\nSay so."}]
@@ -25,14 +27,15 @@ DIVISIONS = ("word", "sentence", "line")
 
 def made(tokens, scores=None, signed=True, reduction="sum", unit="nats", template=None, held=None, messages=(), **more):
     count = len(tokens)
-    scores = [float(2**place) for place in range(count)] if scores is None else scores
+    pieces = ScoredPiece.from_columns(
+        tokens, [2**place for place in range(count)] if scores is None else scores,
+        labels=[token or "<s>" for token in tokens], token_ids=more.get("token_ids", ((1,),) * count),
+        error=more.get("error"), held=held, template=template,
+    )  # fmt: skip
     return Attribution(
-        tokens=tuple(tokens), scores=torch.tensor(scores, dtype=torch.float64), unit=unit,
-        target=Target(" t", 1, 0.5, 1), quantity="log-probability", method="Method()", reduction=reduction,
-        signed=signed, model="model", gradients_spent=1, forwards_spent=1, completeness=None,
-        standard_error=None, error=more.get("error"), held=tuple(held or [False] * count),
-        template=tuple(template or [False] * count), labels=tuple(token or "<s>" for token in tokens),
-        token_ids=more.get("token_ids", ((1,),) * count), messages=messages,
+        pieces=pieces, unit=unit, target=Target(" t", 1, 0.5, 1), quantity="log-probability", method="Method()",
+        method_name="Method", reduction=reduction, signed=signed, model="model", gradients_spent=1, forwards_spent=1,
+        messages=messages,
     )  # fmt: skip
 
 
@@ -65,13 +68,40 @@ def test_words(text, words):
         ('He said "No." She left.', ['He said "No."', " She left."]),
         ("It cost 3.5 dollars, e.g. more! Really? yes", ["It cost 3.5 dollars, e.g. more!", " Really?", " yes"]),
         ("One.\n\nTwo\nThree. ", ["One.\n\n", "Two\n", "Three. "]),
-        ("a != b. C", ["a != b.", " C"]),
+        ("a != b. C", ["a != b. C"]),  # b. may be an initial
+        ("Dr. Smith met Mr. Jones. They left.", ["Dr. Smith met Mr. Jones.", " They left."]),
+        ("U.S. troops left at 5 p.m. Then what?", ["U.S. troops left at 5 p.m.", " Then what?"]),
+        ("apple -> red\nbanana -> yellow\n", ["apple -> red\n", "banana -> yellow\n"]),
+        ("def f(x):\n    return x.y\n", ["def f(x):\n", "    return x.y\n"]),
+        ("नमस्ते। आप कैसे हैं? ठीक।", ["नमस्ते।", " आप कैसे हैं?", " ठीक।"]),
+        ("مرحبا. كيف حالك؟ بخير", ["مرحبا.", " كيف حالك؟", " بخير"]),
+        ("😀 Hi. 😀 Ho.", ["😀 Hi.", " 😀 Ho."]),
+        ("One\u00a0. Two\u2028. Three", ["One\u00a0.", " Two\u2028.", " Three"]),
+        ("\ud800 one. Two", ["\ud800 one.", " Two"]),
         ("你好。」我们走吧！好", ["你好。」", "我们走吧！", "好"]),
-        ("Well… then. Well… Then", ["Well… then.", " Well…", " Then"]),
+        ("Well… then. Well… Then", ["Well… then.", " Well… Then"]),
     ],
 )
 def test_sentences(text, sentences):
     assert split(text, "sentence") == sentences
+
+
+def test_sentences_are_those_of_a_language():
+    text = "Am 3. Oktober war es, z. B. in Berlin. Dann kam er."
+    why = made(list(text), [0.0] * len(text))
+    assert why.totals("sentence", language="de").tokens == (
+        "Am 3. Oktober war es, z. B. in Berlin.",
+        " Dann kam er.",
+    )
+    assert why.totals("sentence").tokens[0] == "Am 3."
+
+
+def test_a_long_text_is_divided_in_time():
+    tokens = ["Dr. Smith met Mr. Jones at 3.5 p.m. yesterday. ", "They left.\n"] * 5000
+    why = made(tokens, [1.0] * len(tokens))
+    begun = time.monotonic()
+    assert len(why.totals("sentence")) == len(tokens)
+    assert time.monotonic() - begun < 10
 
 
 def test_lines_keep_their_ends():
@@ -149,7 +179,7 @@ def test_shares_of_one_whole_are_added(tiny):
 
 
 def test_doubts_add_up_and_correlated_errors_have_no_total(tiny):
-    why = made(["un", "happy", " cat"], error=torch.tensor([0.1, 0.2, 0.4], dtype=torch.float64))
+    why = made(["un", "happy", " cat"], error=[0.1, 0.2, 0.4])
     assert why.totals("word").error.tolist() == pytest.approx([0.3, 0.4])
     sampled = attribute(tiny, "The keys", 69, SmoothGrad(samples=4))
     assert sampled.standard_error is not None

@@ -1,6 +1,5 @@
 """Views in the caller's axes and styles: at their real size, in their fonts and colours; bars, columns and the path."""
 
-import dataclasses
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -11,11 +10,13 @@ from matplotlib.colors import to_rgb
 from interpret import AttributionMatrix, Completeness, StraightPath, aligned, compare
 from interpret.views.colour import AGAINST, FOR, colour
 from interpret.views.fonts import text_width
+from interpret.views.names import method_names
 from interpret.views.path import jumps, strokes
-from tests.views.test_views import bars_of, cells, made, words
+from tests.results.making import changed, made
+from tests.views.test_views import bars_of, cells, words
 
 LONG = made([f" word{number}" for number in range(24)], by="word")
-WALK = dataclasses.replace(
+WALK = changed(
     made(["a", " b"]), completeness=Completeness(0.0, -5.0, 0.0, 0.0),
     path=StraightPath((0.0, 0.5, 0.75, 1.0), (-5.0, -4.0, -0.5, 0.0), (2.0, 2.0, 2.0, 2.0)),
 )  # fmt: skip
@@ -164,19 +165,60 @@ def test_cells_take_the_pages_colour_where_they_are_zero():
 # Several
 
 
-def test_panels_share_a_scale_where_units_agree():
-    one, other = made(["a", " b"], [0.5, -1.0]), made(["a", " b"], [2.0, 1.0])
-    third = made(["a", " b"], [0.1, 0.2], unit="share")
-    figure = compare([one, other, third])
-    limits = [bar.get_xlim() for bar in bars_of(figure)]
-    assert limits == [(-2, 2), (-2, 2), (-0.2, 0.2)]
-    shown = words(figure)
-    assert shown.count("one scale for the 2 in this unit") == 2
-    assert shown.count("a scale of its own") == 1
-    assert words(compare([one, other])).count("one scale for all") == 2
-    assert [bar.get_xlim() for bar in bars_of(aligned([one, other]))] == [(-2, 2)]
-    assert bars_of(aligned([one, third])) == []
-    assert "rows in one unit share a scale, other units have their own" in words(aligned([one, third]))
+ONE, OTHER = made(["a", " b"], [0.5, -1.0]), made(["a", " b"], [0.02, 0.01])
+THIRD = made(["a", " b"], [0.1, 0.2], unit="share")
+
+
+def limits(figure):
+    """The ends of the colour bars."""
+    return [bar.get_xlim() for bar in bars_of(figure)]
+
+
+def test_each_panel_has_its_own_scale_and_says_so():
+    figure = compare([ONE, OTHER, THIRD])
+    assert limits(figure) == [(-1, 1), (-0.02, 0.02), (-0.2, 0.2)]
+    assert words(figure).count("each panel on its own scale") == 3
+    assert [cell.get_facecolor()[:3] for cell in cells(figure)][1:3] == [
+        pytest.approx(AGAINST[-1]),
+        pytest.approx(FOR[-1]),
+    ]
+    assert not any("scale" in text for text in words(compare([ONE])))
+
+
+def test_panels_share_a_scale_on_request_where_units_agree():
+    figure = compare([ONE, OTHER, THIRD], shared_scale=True)
+    assert limits(figure) == [(-1, 1), (-1, 1), (-0.2, 0.2)]
+    assert words(figure).count("one scale for all panels in the same unit") == 3
+    assert words(compare([ONE, OTHER], shared_scale=True)).count("one scale for all panels") == 2
+
+
+def test_each_row_has_its_own_scale_and_numbers_and_says_so():
+    figure = aligned([ONE, OTHER], ["one", "other"])
+    assert "each row on its own scale" in words(figure)
+    assert numbers(figure) == ["+0.50", "+0.0200", "−1.00", "+0.0100"]
+    shown = [cell.get_facecolor()[:3] for cell in cells(figure)]
+    assert shown == [pytest.approx(colour(score, 1, True)) for score in (0.5, 1, -1, 0.5)]
+    assert limits(figure) == [(-1, 1)]
+    ticks = [tick.get_text() for tick in bars_of(figure)[0].get_xticklabels()]
+    assert ticks == ["−max", "0", "+max"]
+    assert bars_of(aligned([ONE, made(["a", " b"], [1.0, 2.0], signed=False)])) == []
+
+
+def test_rows_share_a_scale_on_request_where_units_agree():
+    figure = aligned([ONE, OTHER], ["one", "other"], shared_scale=True)
+    assert "one scale for all rows" in words(figure)
+    assert numbers(figure) == ["+0.50", "+0.02", "−1.00", "+0.01"]
+    assert limits(figure) == [(-1, 1)]
+    assert cells(figure)[1].get_facecolor()[:3] == pytest.approx(colour(0.02, 1, True))
+    mixed = aligned([ONE, OTHER, THIRD], ["one", "other", "third"], shared_scale=True)
+    assert "one scale for all rows in the same unit" in words(mixed)
+    assert bars_of(mixed) == []
+    assert cells(mixed)[2].get_facecolor()[:3] == pytest.approx(colour(0.5, 1, True))
+
+
+def test_a_row_of_tiny_scores_says_its_power_of_ten():
+    figure = aligned([ONE, made(["a", " b"], [2.5e-6, -1e-7])], ["one", "other"])
+    assert {"one", "other (× 10⁻⁶)", "+2.50", "−0.10"} <= set(words(figure))
 
 
 def numbers(figure):
@@ -186,7 +228,7 @@ def numbers(figure):
 
 def test_tokenizers_are_aligned_by_the_borders_they_share():
     one = made(["<s>", "un", "happi", "ness", " is", " here"], [9.0, 1.0, 2.0, 4.0, 0.5, -1.0])
-    one = dataclasses.replace(one, tokens=("", *one.tokens[1:]))
+    one = changed(one, tokens=("", *one.tokens[1:]))
     other = made(["unhapp", "iness ", "is ", "he", "re"], [3.0, -1.0, 0.25, 1.0, 1.5])
     figure = aligned([one, other], ["one", "other"])
     shown = words(figure)
@@ -196,14 +238,14 @@ def test_tokenizers_are_aligned_by_the_borders_they_share():
         "is",
         "here",
     ]
-    assert numbers(figure) == ["+9", "+7", "+2", "+0.5", "+0.25", "−1", "+2.5"]
+    assert numbers(figure) == ["+9.00", "+7.00", "+2.00", "+0.50", "+0.25", "−1.00", "+2.50"]
 
 
 def test_unsigned_scores_are_joined_as_their_reduction_says():
-    one = dataclasses.replace(made(["a", "b"], [3.0, 4.0], signed=False), reduction="L2 norm")
-    other = dataclasses.replace(made(["ab"], [2.0], signed=False), reduction="L2 norm")
-    assert {"5", "2"} <= set(words(aligned([one, other], ["one", "other"])))
-    lost = dataclasses.replace(one, reduction="absolute value of the sum")
+    one = changed(made(["a", "b"], [3.0, 4.0], signed=False), reduction="L2 norm")
+    other = changed(made(["ab"], [2.0], signed=False), reduction="L2 norm")
+    assert {"5.00", "2.00"} <= set(words(aligned([one, other], ["one", "other"])))
+    lost = changed(one, reduction="absolute value of the sum")
     with pytest.raises(ValueError, match="do not tell their total"):
         aligned([lost, other])
 
@@ -221,12 +263,16 @@ def test_long_texts_are_broken_into_blocks():
 
 def test_rows_are_named_by_what_distinguishes_them():
     one = made(["a"])
-    settings = [dataclasses.replace(one, method=f"IG(steps={steps})") for steps in (1, 2)]
-    assert {"IG(steps=1)", "IG(steps=2)", one.title, "model"} <= set(words(aligned(settings)))
-    methods = [dataclasses.replace(one, method=name) for name in ("IG(steps=1)", "Gradient()")]
-    assert {"IG", "Gradient", "IG(steps=1), Gradient(), model"} <= set(words(aligned(methods)))
-    models = [dataclasses.replace(one, model=name) for name in ("small", "large")]
-    assert {"small", "large", "Method()"} <= set(words(aligned(models)))
+    settings = [changed(one, method=f"IG(steps={steps})") for steps in (1, 2)]
+    assert {"IG (steps=1)", "IG (steps=2)", one.title, "model"} <= set(words(aligned(settings)))
+    nested = [changed(one, method=f"S(method=G(a=1), n={n}, of=[1, '(,'], f={n})") for n in (1, 2)]
+    assert method_names(nested) == ["S (n=1, f=1)", "S (n=2, f=2)"]
+    spoken = [changed(one, method=f"our {n}", method_name="ours") for n in (1, 2)]
+    assert method_names(spoken) == ["our 1", "our 2"]
+    methods = [changed(one, method=name) for name in ("IG(steps=1)", "Gradient()")]
+    assert {"IG", "Gradient", "model"} <= set(words(aligned(methods)))
+    models = [changed(one, model=name) for name in ("small", "large")]
+    assert {"small", "large", "Method"} <= set(words(aligned(models)))
 
 
 # Bars
@@ -241,10 +287,10 @@ def test_bars_have_the_scores_lengths_colours_and_errors():
     whiskers = [collection.get_segments()[0][:, 0].tolist() for collection in axes.collections]
     assert whiskers == [pytest.approx([0.4, 0.6]), pytest.approx([-1.2, -0.8])]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "b", "<e>"]
-    assert {"+0.5", "−1", "held"} <= set(words(axes.figure))
+    assert {"+0.50", "−1.00", "held"} <= set(words(axes.figure))
     assert "whiskers: standard error" in " ".join(words(axes.figure))
     assert axes.get_xlabel() == "nats, log-probability (positive raises it)"
-    numerical = dataclasses.replace(result, standard_error=None, error=errors)
+    numerical = changed(result, standard_error=None, error=errors)
     assert "whiskers: numerical error" in " ".join(words(numerical.bars()))
     assert "whiskers" not in " ".join(words(made(["a"]).bars()))
 
@@ -255,7 +301,7 @@ def test_bars_of_a_long_prompt_are_the_strongest_in_the_order_of_the_text():
     assert [tick.get_text() for tick in axes.get_yticklabels()] == [f"word{place}" for place in sorted(strongest)]
     others = sum(float(score) for place, score in enumerate(LONG.scores) if place not in strongest)
     said = " ".join(words(axes.figure))
-    assert f"the 3 strongest of 24 with a score (the others add up to {others:+.3g})".replace("-", "−") in said
+    assert f"the 3 strongest of 24 with a score (the others add up to {others:+.2f} nats)".replace("-", "−") in said
     assert "strongest" not in " ".join(words(LONG.bars()))
     with pytest.raises(ValueError, match="at least one bar"):
         LONG.bars(top=0)
@@ -314,4 +360,4 @@ def test_a_path_without_a_slope_at_its_ends_and_a_flat_one():
     assert jumps(path) == []
     flat = StraightPath((0.0, 1.0), (1.0, 1.0), (0.0, 0.0))
     assert jumps(flat) == []
-    dataclasses.replace(WALK, path=flat).path_plot().draw_without_rendering()
+    changed(WALK, path=flat).path_plot().draw_without_rendering()

@@ -1,7 +1,5 @@
 """The page in a real browser: read, explored, chosen from, copied and printed, without a request or a complaint."""
 
-import dataclasses
-
 import pytest
 import torch
 from playwright.sync_api import expect, sync_playwright
@@ -9,12 +7,12 @@ from playwright.sync_api import expect, sync_playwright
 from interpret import AttributionMatrix, page
 from interpret.views.colour import HELD, NIGHT, WHITE, colour, contrast, held_colour, to_hex
 from interpret.views.html import html
+from interpret.views.invisible import escape_invisible
 from interpret.views.markup import shades
-from interpret.views.visible import visible
 from nexttoken import Message, Target
 from tests import chromium
+from tests.results.making import UGLY, changed, grid, made
 from tests.views.test_page import ATTACKS, attacked
-from tests.views.test_views import UGLY, grid, made
 
 SCREEN, PHONE = {"width": 1000, "height": 700}, {"width": 375, "height": 700}
 AA = 4.5  # WCAG 2.1, level AA: the least contrast of text
@@ -83,7 +81,7 @@ def rgb(shade):
 
 @pytest.mark.parametrize("script", [True, False])
 def test_everything_can_be_read_with_and_without_a_script(show, script):
-    result = dataclasses.replace(
+    result = changed(
         made(["<s>", "The", " keys", "\n", "\tare"], [0, 0.5, -1, 0.02, 0.25], held=[True] + [False] * 4,
              template=[True] + [False] * 4, messages=(Message("user", 3, 10),)),
         standard_error=torch.tensor([0, 0.1, 0.2, 0.3, 0.4], dtype=torch.float64),
@@ -97,8 +95,8 @@ def test_everything_can_be_read_with_and_without_a_script(show, script):
     lines = ["none", "solid", "dotted", "none", "solid"]
     assert computed(text.locator(".piece"), "borderBottomStyle") == lines
     assert window.get_by_role("heading", level=1).text_content() == "' $t_' (p = 0.5, rank 1)"
-    expect(window.get_by_text("Method(), model", exact=True)).to_be_visible()
-    for words in ("−1.000", "+1.000 nats", "solid line: raises it", "hatched: held, no score", "pale italics: written"):
+    expect(window.get_by_text("Method, model", exact=True)).to_be_visible()
+    for words in ("−1.00", "+1.00 nats", "solid line: raises it", "hatched: held, no score", "pale italics: written"):
         expect(window.locator(".legend")).to_contain_text(words)
     table = window.get_by_role("table")
     expect(table).to_be_hidden()
@@ -112,23 +110,26 @@ def test_everything_can_be_read_with_and_without_a_script(show, script):
     ]
     assert rows == [
         ["<s>", "template", "0", "", "", "", "held, template"],
-        ["The", "user", "1", "+0.500", "0.1", "28.2 %", ""],
-        ["keys", "user", "2", "−1.000", "0.2", "56.5 %", ""],
-        ["↵", "template", "3", "+0.020", "0.3", "1.1 %", ""],
-        ["⇥are", "template", "4", "+0.250", "0.4", "14.1 %", ""],
+        ["The", "user", "1", "+0.50", "0.10", "28.2 %", ""],
+        ["keys", "user", "2", "−1.00", "0.20", "56.5 %", ""],
+        ["↵", "template", "3", "+0.02", "0.30", "1.1 %", ""],
+        ["⇥are", "template", "4", "+0.25", "0.40", "14.1 %", ""],
     ]
-    assert table.locator("tfoot").inner_text().split() == ["sum", "−0.230"]
+    assert table.locator("tfoot").inner_text().split() == ["sum", "−0.23"]
     assert window.get_by_role("rowheader").count() == 6
     expect(table.locator("caption")).to_contain_text("The score of each piece for ' $t_'")
     assert window.locator("button, select").count() == (1 if script else 0)
     titles = window.locator(".piece[title]")
     assert titles.count() == (0 if script else 5)
     if not script:
-        assert titles.nth(2).get_attribute("title") == "−1 nats; 56.5 % of all magnitudes; standard error 0.2; id 2"
+        assert (
+            titles.nth(2).get_attribute("title")
+            == "−1.00 nats; 56.5 % of all magnitudes; standard error 0.20 nats; id 2"
+        )
 
 
 def test_the_mouse_and_the_keyboard_tell_the_facts_of_a_piece(show):
-    result = dataclasses.replace(
+    result = changed(
         made(["The", " keys", " to", " the", " door"], [0.5, -1, 0.25, 0.25, 2]),
         standard_error=torch.full((5,), 0.125), token_ids=((1,), (2, 22), (3,), (4,), (5,)),
     )  # fmt: skip
@@ -142,12 +143,12 @@ def test_the_mouse_and_the_keyboard_tell_the_facts_of_a_piece(show):
         return [*panel.locator("b").all_inner_texts(), *panel.locator("span").all_inner_texts()]
 
     pieces.nth(1).hover()
-    assert told() == ["' keys'", "−1 nats", "25.0 % of all magnitudes", "standard error 0.12", "ids 2 22"]
+    assert told() == ["' keys'", "−1.00 nats", "25.0 % of all magnitudes", "standard error 0.12 nats", "ids 2 22"]
     assert panel.bounding_box()["height"] == height
     window.mouse.move(5, 5)
     assert panel.inner_text() == hint
     window.keyboard.press("Tab")
-    assert told()[:2] == ["'The'", "+0.5 nats"]
+    assert told()[:2] == ["'The'", "+0.50 nats"]
     focused = window.locator(":focus")
     for key, name in (
         ("ArrowRight", "' keys'"), ("ArrowRight", "' to'"), ("ArrowLeft", "' keys'"), ("End", "' door'"),
@@ -216,20 +217,20 @@ def test_those_who_listen_hear_what_the_colours_say(show):
 
 def test_one_of_several_methods_is_chosen(show):
     one = made(["The", " keys"], [0.5, -1])
-    other = dataclasses.replace(made(["The", " keys"], [3, 1], signed=False), method="VanillaGradient(norm=2)")
+    other = changed(made(["The", " keys"], [3, 1], signed=False), method="VanillaGradient(norm=2)")
     window = show(one, other)
     shown = window.locator("section:visible .facts")
     select = window.get_by_label("Show")
     assert select.locator("option").all_inner_texts() == [
-        "Method()",
-        "VanillaGradient(norm=2)",
+        "Method",
+        "VanillaGradient",
         "all, below each other",
     ]
-    assert shown.all_inner_texts() == ["Method(), model"]
-    select.select_option("VanillaGradient(norm=2)")
-    assert shown.all_inner_texts() == ["VanillaGradient(norm=2), model"]
+    assert shown.all_inner_texts() == ["Method, model"]
+    select.select_option("VanillaGradient")
+    assert shown.all_inner_texts() == ["VanillaGradient, model"]
     window.locator("section:visible .piece").first.hover()
-    assert "3 nats" in window.locator("section:visible .panel").inner_text()
+    assert "3.00 nats" in window.locator("section:visible .panel").inner_text()
     select.select_option("all, below each other")
     assert shown.count() == 2
     silent = show(one, other, java_script_enabled=False)
@@ -239,16 +240,16 @@ def test_one_of_several_methods_is_chosen(show):
 
 def test_methods_stand_under_what_they_explain(show):
     one = made(["The", " keys"], [0.5, -1])
-    other = dataclasses.replace(one, target=Target(" is", 2, 0.25, 2))
-    results = [each for title in (one, other) for each in (title, dataclasses.replace(title, method="Other()"))]
+    other = changed(one, target=Target(" is", 2, 0.25, 2))
+    results = [each for title in (one, other) for each in (title, changed(title, method="Other()"))]
     window = show(*results)
     select = window.get_by_label("Show")
     groups = select.locator("optgroup")
     assert groups.evaluate_all("(all) => all.map((each) => each.label)") == [one.title, other.title]
-    assert [each.locator("option").all_inner_texts() for each in groups.all()] == [["Method()", "Other()"]] * 2
+    assert [each.locator("option").all_inner_texts() for each in groups.all()] == [["Method", "Other"]] * 2
     select.select_option(value="2")
     assert window.locator("section:visible .title").all_inner_texts() == [other.title]
-    assert window.locator("section:visible .facts").all_inner_texts() == ["Method(), model"]
+    assert window.locator("section:visible .facts").all_inner_texts() == ["Method, model"]
 
 
 def test_a_target_is_chosen_in_a_matrix(show):
@@ -271,12 +272,12 @@ def test_a_target_is_chosen_in_a_matrix(show):
     text.locator(".piece").nth(1).hover()
     said = window.locator(".panel").inner_text()
     assert said.startswith("' w1'")
-    assert f"{float(matrix[2].scores[1]):+.4g} nats".replace("-", "−") in said
+    assert f"{float(matrix[2].scores[1]):+.2f} nats".replace("-", "−") in said
     table.locator("td.cell").first.click()
     window.keyboard.press("ArrowDown")
     window.keyboard.press("ArrowRight")
     assert window.locator(".panel b").inner_text() == "' w1' → ' $t_'"
-    assert f"{float(matrix[1].scores[1]):+.4g} nats".replace("-", "−") in window.locator(".panel").inner_text()
+    assert f"{float(matrix[1].scores[1]):+.2f} nats".replace("-", "−") in window.locator(".panel").inner_text()
     silent = show(matrix, java_script_enabled=False)
     assert silent.locator("td.cell[title]").count() == 12
     assert silent.locator("td.unseen").count() == 3
@@ -302,9 +303,9 @@ def test_copied_text_can_be_pasted_into_a_table(show):
     expect(window.get_by_role("status")).to_have_text("Copied.")
     lines = window.evaluate("navigator.clipboard.readText()").replace("\r\n", "\n").split("\n")
     assert lines == [
-        "' $t_' (p = 0.5, rank 1)", "Method(), model", "",
+        "' $t_' (p = 0.5, rank 1)", "Method, model", "",
         "piece\tids\tscore in nats\tshare of all magnitudes",
-        "The\t0\t+0.500\t33.3 %", "⇥keys\t1\t-1.000\t66.7 %", "sum\t\t-0.500\t", "",
+        "The\t0\t+0.50\t33.3 %", "⇥keys\t1\t-1.00\t66.7 %", "sum\t\t-0.50\t", "",
     ]  # fmt: skip
     window = show(grid(2, 3), permissions=["clipboard-read", "clipboard-write"])
     window.get_by_role("button", name="Copy as text").click()
@@ -323,7 +324,7 @@ def test_nothing_from_outside_runs_or_shows_as_markup(show):
             piece.hover()
         assert window.evaluate("window.attacked") is None
         assert window.locator("img, base, a, iframe, b > *, .panel script").count() == 0
-        assert "".join(map(visible, ATTACKS)) == window.locator(".text").first.text_content()
+        assert "".join(map(escape_invisible, ATTACKS)) == window.locator(".text").first.text_content()
         assert window.evaluate("getComputedStyle(document.body).display") == "block"
 
 
@@ -401,7 +402,7 @@ def test_it_prints_by_day_and_without_controls(show):
 
 def test_nothing_is_wider_than_a_phone(show):
     endless = made(["x" * 300, " keys", *UGLY])
-    window = show(endless, grid(12, 40), dataclasses.replace(endless, method="M" * 200), viewport=PHONE)
+    window = show(endless, grid(12, 40), changed(endless, method="M" * 200), viewport=PHONE)
     window.get_by_label("Show").select_option("all, below each other")
     for summary in window.locator("summary").all():
         summary.click()
@@ -444,11 +445,11 @@ def test_an_output_without_its_script_and_style_keeps_its_colours(show):
     pieces = window.locator(".piece")
     assert computed(pieces, "backgroundColor") == [rgb(colour(score, 1, True)) for score in (0.5, -1)]
     assert window.locator(".text").text_content() == "The keys"
-    assert "+0.5 nats" in pieces.first.get_attribute("title")
+    assert "+0.50 nats" in pieces.first.get_attribute("title")
 
 
 def test_older_browsers_find_the_colours_of_the_day_first():
-    style = shades(1, 1, True)
+    style = shades(colour(1, 1, True), colour(1, 1, True, NIGHT))
     plain, both = style.split(";background-color:light-dark(")
     day, night = to_hex(colour(1, 1, True)), to_hex(colour(1, 1, True, NIGHT))
     assert plain == f"background-color:{day};color:#ffffff"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from interpret import AttributionMatrix, aligned
 from interpret.views.colour import colour, contrast, ink, luminance, neutral
-from tests.views.test_views import made
+from tests.results.making import made
 
 # Machado, Oliveira & Fernandes 2009: what is left of linear RGB without one kind of cone.
 VISIONS = {

@@ -1,6 +1,5 @@
 """Figures as files: their text can be found, they say what they show, and nothing is left half-written."""
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -25,12 +24,12 @@ from interpret import (
     save_figure,
 )
 from nexttoken import Target
-from tests.views.test_views import UGLY, made
+from tests.results.making import UGLY, changed, made
 
 SVG = "{http://www.w3.org/2000/svg}"
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 FORMATS = ("png", "pdf", "svg")
-FULL = dataclasses.replace(
+FULL = changed(
     made(["The", " keys", " ünïcode\n"], [0.5, -1.0, 0.25], versions={"torch": "2.0"}),
     target=Target(" are", 1, 0.5, 1, foils=(Target(" is", 2, 0.1, 3),)),
     completeness=Completeness(-1.0, -5.0, 0.1, 0.025, 0.2),
@@ -66,7 +65,7 @@ def test_a_file_says_what_it_shows(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_matrix_says_so_too(kind, tmp_path):
-    matrix = AttributionMatrix("candidates", (FULL, dataclasses.replace(FULL, target=Target(" was", 3, 0.2, 2))))
+    matrix = AttributionMatrix("candidates", (FULL, changed(FULL, target=Target(" was", 3, 0.2, 2))))
     (said,) = json.loads(metadata(matrix.save(tmp_path / f"matrix.{kind}"))[1])
     assert (said["kind"], said["target"]) == ("candidates", [" are", " was"])
     assert said["gap"] == matrix.gap_text
@@ -80,7 +79,7 @@ def test_any_text_can_stand_in_metadata(kind, tmp_path):
 
 
 def test_a_figure_of_several_names_them_all_and_yours_can_too(tmp_path):
-    other = dataclasses.replace(FULL, method="Other()")
+    other = changed(FULL, method="Other()")
     for figure in (compare([FULL, other]), aligned([FULL, other])):
         said = json.loads(metadata(save_figure(figure, tmp_path / "both.svg"))[1])
         assert [each["method"] for each in said] == ["Method()", "Other()"]

@@ -1,24 +1,22 @@
 """Figures as they look: drawn again and compared with pictures that were looked at, on made-up scores."""
 
-import dataclasses
-
 import matplotlib.pyplot as plt
 import pytest
 import torch
 
 from interpret import AttributionMatrix, Completeness, StraightPath, aligned, compare
 from nexttoken import Message, Target
-from tests.views.test_views import made
+from tests.results.making import changed, made
 
 PIECES = ["<s>", "The", " keys", " to", " the", " cab", "inet", ",", " which", " he", " had", " not", " found", ","]
 SCORES = [0.0, 0.12, 1.9, -0.3, 0.05, -1.7, -0.62, -0.15, 0.02, -0.9, 0.1, 0.3, 0.9, -0.02]
 FIRST = [True] + [False] * (len(PIECES) - 1)
 INTEGRATED = made(PIECES, SCORES, held=FIRST, template=FIRST, completeness=Completeness(-0.7, -0.4, 0.01, 0.03, 0.02))
-SAMPLED = dataclasses.replace(
+SAMPLED = changed(
     INTEGRATED, scores=INTEGRATED.scores.flip(0) / 2, held=(False,) * len(PIECES), method="SmoothGrad(samples=50)",
     standard_error=torch.linspace(0.02, 0.3, len(PIECES), dtype=torch.float64), completeness=None,
 )  # fmt: skip
-NORMS = dataclasses.replace(
+NORMS = changed(
     INTEGRATED, scores=INTEGRATED.scores.abs(), signed=False, unit="nats per unit of embedding",
     method="VanillaGradient()", reduction="L2 norm", completeness=None,
 )  # fmt: skip
@@ -41,7 +39,7 @@ def continuation(targets, pieces):
         labels = ["<s>", *(PIECES[1 + place % (len(PIECES) - 1)] for place in range(seen - 1))]
         first = [True] + [False] * (seen - 1)
         row = made(labels, scores, held=first, template=first)
-        rows.append(dataclasses.replace(row, target=Target(PIECES[1 + number % 12], 1, 0.5 / (1 + number), 1)))
+        rows.append(changed(row, target=Target(PIECES[1 + number % 12], 1, 0.5 / (1 + number), 1)))
     return AttributionMatrix("continuation", tuple(rows))
 
 
@@ -88,8 +86,14 @@ def test_bars_of_the_strongest_on_seaborns_page():
 
 
 @compared
+def test_aligned_on_own_scales():
+    tiny = changed(SAMPLED, scores=SAMPLED.scores * 3e-6, method="Tiny()")
+    return aligned([INTEGRATED, SAMPLED, tiny], width=6.5)
+
+
+@compared
 def test_aligned_on_one_scale():
-    return aligned([INTEGRATED, SAMPLED], width=6.5)
+    return aligned([INTEGRATED, SAMPLED], width=6.5, shared_scale=True)
 
 
 @compared(savefig_kwargs={"dpi": 72})
@@ -109,7 +113,7 @@ def test_large_matrix_in_a_column():
 
 @compared
 def test_path_with_a_jump():
-    return dataclasses.replace(INTEGRATED, path=PATH).path_plot()
+    return changed(INTEGRATED, path=PATH).path_plot()
 
 
 def test_a_chat_by_message():

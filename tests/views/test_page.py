@@ -1,7 +1,6 @@
 """The page as text: its data come back, its policy lets nothing in, and nothing from outside becomes markup."""
 
 import base64
-import dataclasses
 import hashlib
 import json
 import re
@@ -14,10 +13,10 @@ import torch
 from interpret import Attribution, AttributionMatrix, attribute, page
 from interpret.views.colour import NIGHT, colour, luminance
 from interpret.views.html import html
-from interpret.views.page import document, names
-from interpret.views.visible import visible
+from interpret.views.invisible import escape_invisible
+from interpret.views.page import document
 from nexttoken import Message, Target
-from tests.views.test_views import UGLY, grid, made
+from tests.results.making import UGLY, changed, grid, made
 
 ATTACKS = [
     "<script>window.attacked = 1</script>",
@@ -36,7 +35,7 @@ ATTACKS = [
 def attacked():
     """A result all of whose texts come from someone who means harm."""
     evil = "".join(ATTACKS)
-    return dataclasses.replace(
+    return changed(
         made(ATTACKS, messages=(Message(f"user{evil}", 0, 5),), held=[False, True] * 5, template=[True, False] * 5),
         target=Target(evil, 1, 0.5, 1, foils=(Target(evil + "!", 2, 0.1, 3),)), model=evil, method=evil, quantity=evil,
         unit=evil, by=evil, standard_error=torch.full((len(ATTACKS),), 0.25), versions={evil: evil},
@@ -89,7 +88,7 @@ def test_nothing_from_outside_becomes_markup(several):
     assert len(parsed.all("style")) == 1
     assert "display: none }" not in parsed.texts["style"][0]
     shown = "".join(text for tag, texts in parsed.texts.items() if tag not in ("script", "style") for text in texts)
-    assert visible(ATTACKS[0]) in shown
+    assert escape_invisible(ATTACKS[0]) in shown
     assert not set("\u202e\u2066\x00\x1b\x85\ud800") & set(document(results))
 
 
@@ -148,14 +147,20 @@ def test_a_page_needs_results_and_its_ending(tmp_path):
         page([made(["a"])], tmp_path / "why.pdf")
 
 
+def names(results):
+    """What a page lets its reader choose by."""
+    parsed = Parsed(document(results))
+    return [each["data-name"] for each in parsed.all("section")]
+
+
 def test_names_say_what_differs():
     one = made(["a"])
-    method, model = dataclasses.replace(one, method="Other()"), dataclasses.replace(one, model="large")
-    assert names([one, method]) == ["Method()", "Other()"]
+    method, model = changed(one, method="Other()"), changed(one, model="large")
+    assert names([one, method]) == ["Method", "Other"]
     assert names([one, model]) == ["model", "large"]
-    assert names([one, one]) == ["1. Method()", "2. Method()"]
+    assert names([one, one]) == ["1. Method", "2. Method"]
     assert names([one, grid(2, 3)]) == [one.title, grid(2, 3).title]
-    assert names([method, model]) == ["Other() · model", "Method() · large"]
+    assert names([method, model]) == ["Other · model", "Method · large"]
 
 
 def test_the_night_begins_at_the_page_and_shines():
@@ -166,10 +171,10 @@ def test_the_night_begins_at_the_page_and_shines():
 
 
 def test_direction_marks_are_shown_and_harmless_ones_stay():
-    assert visible("a\u202eb\u2069") == "a[U+202E]b[U+2069]"
-    assert visible("\u200f\u0645\u06cc\u200c\u062e") == "\u200f\u0645\u06cc\u200c\u062e"
-    assert visible("\u200b", edge_spaces=True) == "[U+200B]"
-    assert visible("\u200b") == "\u200b"
+    assert escape_invisible("a\u202eb\u2069") == "a[U+202E]b[U+2069]"
+    assert escape_invisible("\u200f\u0645\u06cc\u200c\u062e") == "\u200f\u0645\u06cc\u200c\u062e"
+    assert escape_invisible("\u200b", edge_spaces=True) == "[U+200B]"
+    assert escape_invisible("\u200b") == "\u200b"
 
 
 def test_the_styles_stand_in_one_block():

@@ -1,7 +1,6 @@
 """The terminal: readable in every colour system, plain where there is none, and lines that other programs can read."""
 
 import csv
-import dataclasses
 import io
 
 import pytest
@@ -11,9 +10,10 @@ from rich.console import Console
 
 from interpret import AttributionMatrix
 from interpret.views.colour import HELD, colour, contrast
+from interpret.views.scale import Scale
 from interpret.views.terminal import headline, matrix_table, natural_width, running_text, signs, style, table
 from interpret.views.tsv import field, tsv
-from tests.views.test_views import UGLY, grid, made
+from tests.results.making import UGLY, changed, grid, made
 
 SYSTEMS = {"truecolor": ColorSystem.TRUECOLOR, "256": ColorSystem.EIGHT_BIT, "standard": ColorSystem.STANDARD}
 AA = 4.5  # WCAG 2.1, level AA: the least contrast of text
@@ -46,23 +46,23 @@ def test_without_colours_nothing_is_coloured_and_signs_are_seen(settings):
     text = shown(headline(result()), running_text(result()), table(result(), None), **settings)
     assert not any(code in text for code in ("38;", "48;", "[3"[:2] + "31m"))
     lines = [line.split() for line in text.splitlines()]
-    assert ["keys", "-1.0000", "----------"] in lines
-    assert ["The", "+0.5000", "+++++"] in lines
+    assert ["keys", "−1.00", "−" * 10] in lines
+    assert ["The", "+0.50", "+++++"] in lines
     assert ["<s>", "held"] in lines
     assert "<s>The keys↵" in text
 
 
 def test_signs_are_as_many_as_the_score_is_strong():
-    assert [signs(score, 1, True) for score in (1, 0.5, 0.01, 0, -0.01, -1)] == [
+    assert [signs(score, Scale(1, "nats", True)) for score in (1, 0.5, 0.01, 0, -0.01, -1)] == [
         "+" * 10,
         "+" * 5,
         "+",
         "",
-        "-",
-        "-" * 10,
+        "−",
+        "−" * 10,
     ]
-    assert signs(0.3, 0.6, False) == "#####"
-    assert signs(0, 0, True) == ""
+    assert signs(0.3, Scale(0.6, "nats", False)) == "#####"
+    assert signs(0, Scale(0, "nats", True)) == ""
 
 
 @pytest.mark.parametrize("system", ["truecolor", "256", "standard"])
@@ -92,7 +92,7 @@ def test_a_matrix_is_a_list_where_its_columns_do_not_fit():
     assert max(map(len, shown(matrix_table(matrix), width=200, color_system=None).splitlines())) <= wide
     assert "strongest pieces" not in shown(matrix_table(matrix, wide), width=wide, color_system=None)
     fitting = shown(matrix_table(matrix, wide), width=wide, color_system=None)
-    assert f"{float(matrix[5].scores[0]):+.3f}" in fitting
+    assert f"{float(matrix[5].scores[0]):+.2f}" in fitting
     assert "…" not in fitting
     narrow = shown(matrix_table(matrix, wide - 1), width=wide - 1, color_system=None)
     assert "strongest pieces, nats" in narrow
@@ -100,7 +100,7 @@ def test_a_matrix_is_a_list_where_its_columns_do_not_fit():
 
 
 def test_lines_for_other_programs():
-    each = dataclasses.replace(
+    each = changed(
         made(["<s>", "a\tb", " c\n", "\\n", "é"], [0, 0.1, -1 / 3, 1e-12, 2], held=[True] + [False] * 4,
              template=[True] + [False] * 4),
         standard_error=torch.tensor([0, 0.1, 0.2, 0.3, 0.4], dtype=torch.float64),
@@ -136,4 +136,4 @@ def test_no_text_breaks_a_line_or_steers_the_terminal():
 def test_unsigned_scores_have_no_sign():
     unsigned = made(["a", " b"], [0.5, 1], signed=False)
     lines = [line.split() for line in shown(table(unsigned, None), color_system=None).splitlines()]
-    assert lines[1:] == [["a", "0.5000", "#####"], ["b", "1.0000", "##########"]]
+    assert lines[1:] == [["a", "0.50", "#####"], ["b", "1.00", "##########"]]

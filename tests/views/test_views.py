@@ -1,18 +1,15 @@
 """The views: every prompt can be shown, with the right colours, the unit, and nothing of it taken for markup."""
 
-import dataclasses
 import io
 from itertools import pairwise
 
 import pytest
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from rich.console import Console
 
 from interpret import (
-    Attribution,
     AttributionMatrix,
     GradientTimesInput,
     IntegratedGradients,
@@ -21,12 +18,12 @@ from interpret import (
     attribute,
     compare,
 )
+from interpret.views.cells import NOTES
 from interpret.views.colour import (
     AGAINST,
     FOR,
     HELD,
     STRENGTH,
-    TEMPLATE_NOTE,
     colour,
     contrast,
     ink,
@@ -37,28 +34,10 @@ from interpret.views.colour import (
 from interpret.views.fonts import TEXT_SIZE, text_width
 from interpret.views.html import html
 from interpret.views.html_matrix import matrix_html
+from interpret.views.invisible import escape_invisible
 from interpret.views.terminal import headline, matrix_table, running_text, table
-from interpret.views.visible import visible
-from nexttoken import Message, Target
-
-UGLY = ["$x_1$ ", "\\alpha{", " <b>&", "\n", "\t", " [red]", "😀", " 你好", "\x00", "   ", "%", "_" * 90, " end"]
-
-
-def made(tokens, scores=None, signed=True, held=None, unit="nats", template=None, **more):
-    count = len(tokens)
-    scores = (
-        torch.linspace(-1, 1, count, dtype=torch.float64)
-        if scores is None
-        else torch.tensor(scores, dtype=torch.float64)
-    )
-    usual = Attribution(
-        tokens=tuple(tokens), scores=scores, unit=unit, target=Target(" $t_", 1, 0.5, 1), quantity="log-probability",
-        method="Method()", reduction="sum", signed=signed, model="model", gradients_spent=1, forwards_spent=1,
-        completeness=None, standard_error=None, error=None, held=tuple(held or [False] * count),
-        template=tuple(template or [False] * count),
-        labels=tuple(tokens), token_ids=tuple((n,) for n in range(count)),
-    )  # fmt: skip
-    return dataclasses.replace(usual, **more)
+from nexttoken import Message
+from tests.results.making import UGLY, changed, grid, made
 
 
 def cells(figure):
@@ -111,11 +90,11 @@ def test_the_template_is_pale_and_in_italics_in_every_view():
     for word, background in zip(("<u>", "<e>"), (backgrounds[0], backgrounds[2]), strict=True):
         assert drawn[word].get_color() == pale_ink(background)
     assert drawn["hi"].get_color() == ink(backgrounds[1])
-    assert f"pale italics: {TEMPLATE_NOTE}" in words(result.heatmap())
+    assert f"pale italics: {NOTES['template']}" in words(result.heatmap())
     page = html(result)
     assert page.split("<details>")[0].count("font-style:italic") == 2
     assert f"color:{to_hex(pale_ink(HELD))};font-style:italic" in page
-    assert f"held: context, no score; {TEMPLATE_NOTE}" in page
+    assert f"held: context, no score; {NOTES['template']}" in page
     pieces = running_text(result).spans
     assert [bool(piece.style.italic) for piece in pieces] == [True, False, True]
     columns = {text.get_text(): text for text in aligned([result]).axes[0].texts}
@@ -149,7 +128,7 @@ def test_the_table_names_roles():
     console = Console(file=io.StringIO(), width=80, color_system=None)
     console.print(table(result))
     rows = [line.split() for line in console.file.getvalue().splitlines()]
-    assert rows == [["piece", "role", "nats"], ["<u>", "template", "-1.0000"], ["hi", "user", "+1.0000"]]
+    assert rows == [["piece", "role", "nats"], ["<u>", "template", "−1.00"], ["hi", "user", "+1.00"]]
 
 
 def test_heatmap_colours_every_piece_by_its_score():
@@ -163,7 +142,7 @@ def test_heatmap_colours_every_piece_by_its_score():
 def test_heatmap_says_what_it_shows(tiny):
     result = attribute(tiny, "The keys", 69, IntegratedGradients(steps=300), contrast=70)
     text = " ".join(words(result.heatmap()))
-    for part in (repr(result.target.text), "rather than", "IntegratedGradients(steps=300", "gap 0.0%", "nats", "held"):
+    for part in (repr(result.target.text), "rather than", "IntegratedGradients", "gap 0.0%", "nats", "held"):
         assert part in text
     unsigned = attribute(tiny, "The keys", 69, VanillaGradient())
     assert "nats per unit of embedding" in " ".join(words(unsigned.heatmap()))
@@ -239,7 +218,7 @@ def test_html_escapes_what_comes_from_outside():
 def test_html_shows_scores_unit_and_held():
     page = html(made(["a", "b"], [0.25, -0.5], held=[True, False]))
     assert "held: context, no score" in page
-    assert "−0.5 nats" in page
+    assert "−0.500 nats" in page
 
 
 def test_terminal_shows_the_text_and_the_scores():
@@ -251,7 +230,7 @@ def test_terminal_shows_the_text_and_the_scores():
     shown = console.file.getvalue()
     assert "[red]" in shown
     assert "$x_1$" in shown
-    assert "+1.0000" in shown
+    assert "+1.00" in shown
     assert "\x00" not in shown
 
 
@@ -264,9 +243,9 @@ def test_terminal_colours_text():
 
 
 def test_visible():
-    assert visible("a\tb\r\n\x00\x7f\x85") == "a⇥b␍↵␀␡\ufffd"
-    assert visible("  ", edge_spaces=True) == "␣␣"
-    assert visible(" a", edge_spaces=True) == " a"
+    assert escape_invisible("a\tb\r\n\x00\x7f\x85") == "a⇥b␍↵␀␡\ufffd"
+    assert escape_invisible("  ", edge_spaces=True) == "␣␣"
+    assert escape_invisible(" a", edge_spaces=True) == " a"
 
 
 def test_a_notebook_shows_the_figure_and_the_text(tiny):
@@ -278,7 +257,7 @@ def test_a_notebook_shows_the_figure_and_the_text(tiny):
 def test_aligned_gives_every_piece_a_column_and_every_attribution_a_row():
     one, other = made(["a", " b"], [0.5, -1.0]), made(["a", " b"], [2.0, 1.0], signed=False, held=[True, False])
     figure = aligned([one, other], ["first", "second"])
-    assert {"first", "second", "a", "b", "+0.5", "−1", "held", "1"} <= set(words(figure))
+    assert {"first", "second", "a", "b", "+0.50", "−1.00", "held", "1.00"} <= set(words(figure))
     assert {"first: nats, log-probability (positive raises it)", "second: nats, log-probability"} <= set(words(figure))
     shown = [cell.get_facecolor()[:3] for cell in cells(figure)]
     expected = [colour(0.5, 1, True), HELD, colour(-1, 1, True), colour(1, 2, False)]
@@ -298,17 +277,6 @@ def test_aligned_needs_one_prompt_and_a_label_for_each():
 
 
 # Matrices
-
-
-def grid(targets, pieces, signed=True):
-    """A continuation of so many targets, the last of which sees so many pieces."""
-    generator = torch.Generator().manual_seed(0)
-    rows = []
-    for number in range(targets):
-        seen = pieces - targets + 1 + number
-        scores = torch.randn(seen, generator=generator).abs() if not signed else torch.randn(seen, generator=generator)
-        rows.append(made([f" w{place}" for place in range(seen)], scores.tolist(), signed))
-    return AttributionMatrix("continuation", tuple(rows))
 
 
 def image_of(figure):
@@ -393,7 +361,7 @@ def test_a_matrix_of_zeros_and_of_held_pieces():
 
 
 def test_a_matrix_labels_the_template_pale():
-    row = dataclasses.replace(made(["<s>", " a"]), template=(True, False))
+    row = changed(made(["<s>", " a"]), template=(True, False))
     labels = {
         text.get_text(): text for axes in AttributionMatrix("candidates", (row,)).heatmap().axes for text in axes.texts
     }

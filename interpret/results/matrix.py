@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.attribution import Attribution
-from interpret.saved import Saved
+from interpret.results.files import Result
+from interpret.results.scores import Scores
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+Own = TypeVar("Own", bound="ScoreMatrix[Scores]")
+Row = TypeVar("Row", bound=Scores, covariant=True)
 
 
-@dataclass(frozen=True, eq=False)
-class AttributionMatrix(Saved):
-    """Attributions of several targets, as the rows of a matrix whose columns are the pieces of text.
+@dataclass(frozen=True, eq=False, repr=False)
+class ScoreMatrix(Result, Generic[Row]):
+    """Scores of several targets, as the rows of a matrix whose columns are the pieces of text.
 
     Attributes:
         kind: "candidates" for one prompt's next tokens, "continuation" for tokens that follow each other.
@@ -29,15 +28,17 @@ class AttributionMatrix(Saved):
     """
 
     kind: Literal["candidates", "continuation"]
-    attributions: tuple[Attribution, ...]
+    attributions: tuple[Row, ...]
+
+    row_type: ClassVar[type[Scores]] = Scores
 
     def __len__(self) -> int:
         return len(self.attributions)
 
-    def __iter__(self) -> Iterator[Attribution]:
+    def __iter__(self) -> Iterator[Row]:
         return iter(self.attributions)
 
-    def __getitem__(self, row: int) -> Attribution:
+    def __getitem__(self, row: int) -> Row:
         return self.attributions[row]
 
     @property
@@ -82,8 +83,8 @@ class AttributionMatrix(Saved):
     def scores(self) -> Float[Tensor, "target piece"]:
         """(target, piece) in float64; NaN where a target does not see a piece, because it stands later."""
         matrix = torch.full((len(self), len(self.labels)), float("nan"), dtype=torch.float64)
-        for row, attribution in enumerate(self.attributions):
-            matrix[row, self.columns(row)] = attribution.scores
+        for row, each in enumerate(self.attributions):
+            matrix[row, self.columns(row)] = each.scores
         return matrix
 
     @property
@@ -103,28 +104,28 @@ class AttributionMatrix(Saved):
     @property
     def gap_text(self) -> str:
         """The largest completeness gap of its rows in words; empty where there is none."""
-        gaps = [each.completeness for each in self.attributions]
-        if any(gap is None for gap in gaps):
+        known = [each.completeness for each in self.attributions if each.completeness]
+        if len(known) < len(self):
             return ""
-        worst = max(self.attributions, key=lambda each: each.completeness.relative(each.completeness.largest_gap))  # type: ignore[union-attr]
-        return f"largest {worst.gap_text}"
+        gaps = [completeness.relative(completeness.largest_gap) for completeness in known]
+        return f"largest {self.attributions[gaps.index(max(gaps))].gap_text}"
 
     @property
     def facts(self) -> str:
         """How it was made, in words: method, largest gap, model."""
         first = self.attributions[0]
-        return ", ".join(filter(None, [first.method, self.gap_text, first.model]))
+        return ", ".join(filter(None, [first.method_name, self.gap_text, first.model]))
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python values."""
         return {"kind": self.kind, "attributions": [each.to_dict() for each in self.attributions]}
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> AttributionMatrix:
+    def from_dict(cls: type[Own], plain: Mapping[str, Any]) -> Own:
         """The inverse of `to_dict`. Raises ValueError if it is something else."""
         if set(plain) != {"kind", "attributions"}:
             raise ValueError(f"this is not a saved matrix of attributions: it has {sorted(plain)}")
-        return cls(plain["kind"], tuple(Attribution.from_dict(each) for each in plain["attributions"]))
+        return cls(plain["kind"], tuple(cls.row_type.from_dict(each) for each in plain["attributions"]))
 
     def provenance(self) -> dict[str, Any]:
         """What was explained, how and with which versions, without the scores: plain values, for a file's metadata."""
@@ -134,30 +135,3 @@ class AttributionMatrix(Saved):
             "completeness": [each.completeness and asdict(each.completeness) for each in self],
             "gradients_spent": self.gradients_spent,
         }  # fmt: skip
-
-    def heatmap(self, width: float | None = None, ax: Axes | None = None) -> Figure:
-        """The matrix on one scale: a figure as wide as its labels need, or `width` inches, or drawn on `ax`.
-
-        Returns a matplotlib figure, that of `ax` if it is given.
-        """
-        from interpret.views.matrix import matrix_heatmap
-
-        return matrix_heatmap(self, width, ax)
-
-    def html(self) -> str:
-        """The matrix as a table, a fragment of HTML that can be read without its script."""
-        from interpret.views.html_matrix import matrix_html
-
-        return matrix_html(self)
-
-    def __repr__(self) -> str:
-        width = max(map(len, map(repr, self.targets)))
-        rows = [
-            f"  {text!r:<{width}}  "
-            + ", ".join(f"{label!r} {score:{'+' if self.signed else ''}.3g}" for label, score in each.top(3))
-            for text, each in zip(self.targets, self.attributions, strict=True)
-        ]
-        first = self.attributions[0]
-        facts = ", ".join(filter(None, [first.method, self.gap_text, f"{self.gradients_spent} gradients"]))
-        head = f"AttributionMatrix of {self.title} by {len(self.labels)} pieces, {first.quantity} in {self.unit}"
-        return "\n".join([head, f"  {facts}", *rows])

@@ -9,11 +9,13 @@ SIGNS = {character: f"[U+{ord(character):04X}]" for character in BIDI_CONTROLS}
 SIGNS |= {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
 
 
-def visible(text: str, edge_spaces: bool = False) -> str:
+def escape_invisible(text: str, edge_spaces: bool = False) -> str:
     """The text with line ends, tabs, control and direction characters as signs.
 
     With `edge_spaces`, a text of spaces only, or of characters that leave no mark, is shown by signs as well.
     """
+    if text.isprintable() and not (edge_spaces and text.strip(" ") == ""):
+        return text
     shown = "".join(SIGNS.get(character) or control_picture(character) for character in text)
     if edge_spaces and shown.strip(" ") == "":
         return "␣" * len(shown)

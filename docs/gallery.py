@@ -64,8 +64,8 @@ def rather_than(lm):
 def methods(lm):
     """One prediction by four methods
 
-    Three are in nats and share a scale: where the model is all but sure, single gradients are next to nothing. Only the
-    last one adds up, up to the gap it names.
+    Each has its own scale, which ends at its largest score: where the model is all but sure, single gradients are next
+    to nothing. Only the last one adds up, up to the gap it names.
     """
     prompt = "When Mary and John went to the store, John gave a drink to"
     four = [VanillaGradient(), GradientTimesInput(), SmoothGrad(), IntegratedGradients()]
@@ -126,7 +126,7 @@ def libraries(lm):
     prompt = "The capital of France is"
     chosen = [each for each in CONVENTIONS if each.kind == "gradient x input"]
     rows = [attribute(lm, prompt, " Paris", each) for each in (*chosen, IntegratedGradients())]
-    return aligned(rows, [row.method.partition(" (")[0].partition("(")[0] for row in rows])
+    return aligned(rows, [row.method_name for row in rows])
 
 
 def pronoun(lm):

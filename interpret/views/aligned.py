@@ -64,24 +64,24 @@ def aligned(
         raise ValueError(f"there are {len(labels)} labels for {len(attributions)} attributions")
     sheet = Sheet(width, ax)
     names = [drawable(escape_invisible(name)) for name in labels or names]
-    cells = Cells(attributions, cut, scales(attributions, shared_scale))
-    one_scale = len(set(cells.scales)) == 1
+    grid = _Grid(attributions, cut, scales(attributions, shared_scale))
+    one_scale = len(set(grid.scales)) == 1
     if not one_scale:
-        names = [_with_factor(name, scale) for name, scale in zip(names, cells.scales, strict=True)]
+        names = [_with_factor(name, scale) for name, scale in zip(names, grid.scales, strict=True)]
     left = max(text_width(name, SIZE) for name in names) + GAP
     widest = WIDEST * POINTS_PER_INCH / sheet.page.unit if sheet.width is None else sheet.width
-    if left + sum(cells.widths) > widest:
+    if left + sum(grid.widths) > widest:
         left = min(left, LABELS_SHARE * widest)
     rows = [[shortened(line, left - GAP, SIZE) for line in wrapped(name, left - GAP, SIZE)] for name in names]
-    blocks = _broken(cells.widths, widest - left)
-    full = sheet.width or max(left + max(sum(cells.widths[place] for place in block) for block in blocks), widest / 3)
+    blocks = _broken(grid.widths, widest - left)
+    full = sheet.width or max(left + max(sum(grid.widths[place] for place in block) for block in blocks), widest / 3)
     heading = Heading(title, facts, full)
     note = sharing(attributions, shared_scale, "row")
     if one_scale:
-        lines = [*legend(cells.scales[0].written_unit, attributions), *filter(None, [note])]
-        bar, has_bar = ColourBar(cells.scales[0], lines, full), True
+        lines = [*legend(grid.scales[0].written_unit, attributions), *filter(None, [note])]
+        bar, has_bar = ColourBar(grid.scales[0], lines, full), True
     else:
-        first, has_bar = cells.scales[0], not shared_scale and len({each.signed for each in attributions}) == 1
+        first, has_bar = grid.scales[0], not shared_scale and len({each.signed for each in attributions}) == 1
         lines = [*_meanings(attributions, names), note, *looks(attributions)]
         bar = ColourBar(Scale(1.0, "", first.signed), lines, full, OWN_ENDS if first.signed else OWN_ENDS[1:])
     heights = [max(ROW, LABEL_LINE * len(row) + 4) for row in rows]
@@ -91,7 +91,7 @@ def aligned(
     heading.draw(canvas)
     top = heading.height
     for block in blocks:
-        cells.draw(canvas, block, left, top, heights)
+        grid.draw(canvas, block, left, top, heights)
         y = top + WORDS
         for row, height in zip(rows, heights, strict=True):
             baseline = y + height / 2 + SIZE * 0.36 - LABEL_LINE * (len(row) - 1) / 2
@@ -103,7 +103,7 @@ def aligned(
     return canvas.figure
 
 
-class Cells:
+class _Grid:
     """Columns of words, and under each a score of every attribution; widths in units."""
 
     def __init__(self, attributions: Sequence[Scores], cut: Sequence[Column], scales: Sequence[Scale]):

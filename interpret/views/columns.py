@@ -39,13 +39,13 @@ def columns(attributions: Sequence[Scores]) -> list[Column]:
     for each in attributions:
         if each.prompt != text:
             raise ValueError(
-                f"the attributions are of different texts, so they have no common columns: {shown(text)} and "
-                f"{shown(each.prompt)}"
+                f"the attributions are of different texts, so they have no common columns: {_shown(text)} and "
+                f"{_shown(each.prompt)}"
             )
     borders = sorted(
-        set.intersection(*({start_of(text, place) for place in offsets(each.pieces)} for each in attributions))
+        set.intersection(*({_start_of(text, place) for place in offsets(each.pieces)} for each in attributions))
     )
-    groups = [grouped(each, borders or [0]) for each in attributions]
+    groups = [_grouped(each, borders or [0]) for each in attributions]
     found = []
     for key in sorted(set().union(*groups)):
         pieces = [(each, group.get(key, [])) for each, group in zip(attributions, groups, strict=True)]
@@ -54,18 +54,18 @@ def columns(attributions: Sequence[Scores]) -> list[Column]:
             Column(
                 "".join(owner.labels[place] for place in group),
                 all(owner.template[place] for place in group),
-                tuple(score(each, group) for each, group in pieces),
+                tuple(_score(each, group) for each, group in pieces),
             )
         )
     return found
 
 
-def start_of(text: str, place: int) -> int:
+def _start_of(text: str, place: int) -> int:
     """Where a piece that begins at a character does, if spaces belong to what follows them."""
     return len(text[:place].rstrip(" "))
 
 
-def grouped(attribution: Scores, borders: Sequence[int]) -> dict[Place, list[int]]:
+def _grouped(attribution: Scores, borders: Sequence[int]) -> dict[Place, list[int]]:
     """The pieces in each column."""
     found: dict[Place, list[int]] = {}
     firsts = first_characters(attribution.pieces)
@@ -75,7 +75,7 @@ def grouped(attribution: Scores, borders: Sequence[int]) -> dict[Place, list[int
     return found
 
 
-def score(attribution: Scores, pieces: Sequence[int]) -> float | str | None:
+def _score(attribution: Scores, pieces: Sequence[int]) -> float | str | None:
     """The score of some pieces together."""
     if not pieces:
         return None
@@ -86,6 +86,6 @@ def score(attribution: Scores, pieces: Sequence[int]) -> float | str | None:
     return float(attribution.group_scores([pieces])[0])
 
 
-def shown(text: str, most: int = 40) -> str:
+def _shown(text: str, most: int = 40) -> str:
     """The beginning of a text, for a message."""
     return repr(text if len(text) <= most else text[:most] + "…")

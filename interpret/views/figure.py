@@ -39,10 +39,10 @@ class ResultFigure(Figure):
             super().draw(renderer)
 
     def savefig(self, fname: Any, *, metadata: dict[str, Any] | None = None, **options: Any) -> None:
-        """As in matplotlib, with text as text and the metadata of `metadata_of`; yours are added to them."""
+        """As in matplotlib, with text as text, and what it shows as metadata; yours are added to them."""
         named = Path(fname).suffix[1:] if isinstance(fname, str | Path) else ""
         kind = str(options.get("format") or named or "png").lower()
-        known = metadata_of(self.results, kind) if kind in FORMATS else {}
+        known = _metadata_of(self.results, kind) if kind in FORMATS else {}
         with rc_context(SETTINGS):
             super().savefig(fname, metadata={**known, **(metadata or {})} or None, **options)
 
@@ -68,22 +68,22 @@ def save_figure(figure: Figure, path: str | Path, *results: Result) -> Path:
         OSError: the file can't be written.
     """
     path = Path(path)
-    check_format(path)
+    _check_format(path)
     kind = path.suffix[1:].lower()
     shown = results or getattr(figure, "results", ())
     with rc_context(SETTINGS):
         return write_whole(
-            path, lambda part: figure.savefig(part, format=kind, dpi=PRINT, metadata=metadata_of(shown, kind))
+            path, lambda part: figure.savefig(part, format=kind, dpi=PRINT, metadata=_metadata_of(shown, kind))
         )
 
 
-def check_format(path: Path) -> None:
+def _check_format(path: Path) -> None:
     """Raise ValueError unless the file's ending is that of a figure."""
     if path.suffix[1:].lower() not in FORMATS:
         raise ValueError(f"cannot save a figure as {path.name!r}: the ending must be one of .png, .pdf, .svg")
 
 
-def metadata_of(results: Sequence[Result], kind: str) -> dict[str, Any]:
+def _metadata_of(results: Sequence[Result], kind: str) -> dict[str, Any]:
     """What a file of a kind says about results, under the names that the kind has for it; no dates."""
     title = "; ".join(dict.fromkeys(escape_invisible(result.title) for result in results))
     description = json.dumps([result.provenance() for result in results], allow_nan=False)

@@ -16,7 +16,7 @@ def escape_invisible(text: str, edge_spaces: bool = False) -> str:
     """
     if text.isprintable() and not (edge_spaces and text.strip(" ") == ""):
         return text
-    shown = "".join(SIGNS.get(character) or control_picture(character) for character in text)
+    shown = "".join(SIGNS.get(character) or _control_picture(character) for character in text)
     if edge_spaces and shown.strip(" ") == "":
         return "␣" * len(shown)
     if edge_spaces and all(unicodedata.category(character) == "Cf" for character in shown):
@@ -24,7 +24,7 @@ def escape_invisible(text: str, edge_spaces: bool = False) -> str:
     return shown
 
 
-def control_picture(character: str) -> str:
+def _control_picture(character: str) -> str:
     """A control character as its picture; any other character as it is."""
     if ord(character) < 32:
         return chr(0x2400 + ord(character))

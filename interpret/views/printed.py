@@ -24,9 +24,9 @@ FACTS = ("rank", "text", "id", "probability")  # of a predicted token
 def print_result(result: Scores | ScoreMatrix[Scores], printed: str) -> None:
     """Print a result as "table", "json" or "tsv"; where there are no colours, plus and minus signs stand for them."""
     if printed == "json":
-        write(result.to_json() + "\n")
+        _write(result.to_json() + "\n")
     elif printed == "tsv":
-        write(tsv(result))
+        _write(tsv(result))
     else:
         console = Console()
         system = None if console.no_color else console.color_system
@@ -35,17 +35,17 @@ def print_result(result: Scores | ScoreMatrix[Scores], printed: str) -> None:
                 console.print(headline(result), matrix_table(result, console.width, system), sep="\n\n")
             else:
                 console.print(headline(result), running_text(result, system), table(result, system), sep="\n\n")
-        write(captured.get())
+        _write(captured.get())
 
 
 def print_predictions(targets: Sequence[Target], printed: str) -> None:
     """Print next tokens with their rank, id and probability as "table", "json" or "tsv"."""
     facts = [{name: getattr(target, name) for name in FACTS} for target in targets]
     if printed == "json":
-        write(json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
+        _write(json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
         return
     if printed == "tsv":
-        write(lines_of([FACTS, *([field(str(value)) for value in fact.values()] for fact in facts)]))
+        _write(lines_of([FACTS, *([field(str(value)) for value in fact.values()] for fact in facts)]))
         return
     rows = Table(box=None, pad_edge=False)
     for column, side in (("rank", "right"), ("token", "left"), ("id", "right"), ("probability", "right")):
@@ -56,10 +56,10 @@ def print_predictions(targets: Sequence[Target], printed: str) -> None:
     console = Console()
     with console.capture() as captured:
         console.print(rows)
-    write(captured.get())
+    _write(captured.get())
 
 
-def write(text: str) -> None:
+def _write(text: str) -> None:
     """Write to standard output. That whoever reads it has read enough and left, as `head` does, is no error."""
     try:
         print(text, end="", flush=True)

@@ -21,14 +21,14 @@ def tsv(result: Scores | ScoreMatrix[Scores]) -> str:
     A held piece has no score; its 0 stands for that. In a matrix, the last column is the target.
     """
     if isinstance(result, Scores):
-        return lines_of([COLUMNS, *fields(result)])
+        return lines_of([COLUMNS, *_fields(result)])
     rows = [
-        (*line, field(target)) for target, each in zip(result.targets, result, strict=True) for line in fields(each)
+        (*line, field(target)) for target, each in zip(result.targets, result, strict=True) for line in _fields(each)
     ]  # fmt: skip
     return lines_of([(*COLUMNS, "target"), *rows])
 
 
-def fields(result: Scores) -> Iterator[tuple[str, ...]]:
+def _fields(result: Scores) -> Iterator[tuple[str, ...]]:
     """The fields of each piece."""
     for piece in result.pieces:
         yield (

@@ -22,7 +22,8 @@ from interpret import (
     path_plot,
     save_figure,
 )
-from interpret.views.terminal import headline, running_text, styles
+from interpret.views.cells import cells_of
+from interpret.views.terminal import headline, running_text, style_of
 from nexttoken import NextTokenLM
 
 FIGURES = Path("figures")
@@ -78,12 +79,9 @@ def side_by_side(attributions, seconds, system):
     rows.add_column("piece")
     columns = []
     for name, each, took in zip(METHODS, attributions, seconds, strict=True):
-        rows.add_column(f"{name}\n{each.unit}", justify="right", max_width=13)
-        scores = zip(each.scores.tolist(), each.held, styles(each, system), strict=True)
-        numbers = [
-            Text("held" if held else format(score, "+.3f" if each.signed else ".3f"), style)
-            for score, held, style in scores
-        ]
+        cells = cells_of(each)
+        rows.add_column(f"{name}\n{cells[0].scale.written_unit}", justify="right", max_width=13)
+        numbers = [Text(cell.number, style_of(cell, system)) for cell in cells]
         columns.append([*numbers, Text(str(each.gradients_spent), "dim"), Text(f"{took:.1f}", "dim")])
     first = [*map(Text, attributions[0].labels), Text("gradients", "dim"), Text("seconds", "dim")]
     for cells in zip(first, *columns, strict=True):

@@ -65,8 +65,8 @@ def rather_than(lm):
 def methods(lm):
     """One prediction by four methods
 
-    Three are in nats and share a scale: where the model is all but sure, single gradients are next to nothing. Only the
-    last one adds up, up to the gap it names.
+    Each has its own scale, which ends at its largest score: where the model is all but sure, single gradients are next
+    to nothing. Only the last one adds up, up to the gap it names.
     """
     prompt = "When Mary and John went to the store, John gave a drink to"
     four = [VanillaGradient(), GradientTimesInput(), SmoothGrad(), IntegratedGradients()]

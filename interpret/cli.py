@@ -25,8 +25,7 @@ from interpret.command.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from interpret.attribution import Attribution
-    from interpret.matrix import AttributionMatrix
+    from interpret.attribution import Attribution, AttributionMatrix
     from interpret.methods.method import Method
     from nexttoken import NextTokenLM, Prompt
 
@@ -85,9 +84,9 @@ def methods() -> None:
     """List the methods and their settings."""
     with errors_in_one_line():
         from interpret.command.listing import methods_listing
-        from interpret.views.printed import write
+        from interpret.views.printed import print_text
 
-        write(methods_listing())
+        print_text(methods_listing())
 
 
 def _options(question: Question, computation: Computation, advance: Callable[[int], object]) -> dict[str, Any]:

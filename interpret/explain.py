@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from interpret.attribution import Attribution
+from interpret.attribution import Attribution, AttributionMatrix
+from interpret.build import build_attribution
 from interpret.engine.memory.policy import TARGETS_A_PASS
 from interpret.engine.run import Precision, Run
 from interpret.engine.shared import Asked, SharedPass, SharedRow
-from interpret.matrix import AttributionMatrix
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Method
 from interpret.question.quantity import Quantity
 from interpret.question.question import Question, ask, ask_candidates, ask_continuation
 from interpret.question.region import Region
-from interpret.result import build_attribution
 from nexttoken import NextTokenLM
 from nexttoken.prompt import PromptLike
 from nexttoken.target import TokenLike

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from interpret import CONVENTIONS, Objective, SmoothGrad, VanillaGradient, attribute, convention
-from interpret.conventions import COLUMNS, share, table
 from interpret.engine.gradients import gradients, values
+from interpret.methods.conventions import COLUMNS, share, table
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2
 from tests.test_gradients import objective

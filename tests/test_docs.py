@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import interpret
 from interpret.cli import app
-from interpret.conventions import table
+from interpret.methods.conventions import table
 from interpret.methods.listed import BASELINES, METHODS
 
 ROOT = Path(__file__).parent.parent

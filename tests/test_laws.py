@@ -24,7 +24,7 @@ from interpret import (
     Zero,
     attribute,
 )
-from interpret.reduction import SUM
+from interpret.results.reduction import SUM
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2, letters_lm
 

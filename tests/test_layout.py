@@ -1,4 +1,4 @@
-"""The structure holds: imports point one way, and importing does nothing."""
+"""The structure holds: rooms import one way, no circle, short lists; and importing does nothing."""
 
 import ast
 import subprocess
@@ -25,31 +25,116 @@ def imports(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def allowed(path, module):
-    """Whether a file may import a module."""
-    stem = path.stem
-    if path.parts[0] == "nexttoken" and module.split(".")[0] == "interpret":
-        return False
-    if module.split(".")[0] == "transformers":
-        return path == Path("nexttoken/pretrained.py")
-    if module.split(".")[0] == "matplotlib":
-        return path.parent == Path("interpret/views")
-    if path.parent in (Path("interpret/explorer"), Path("interpret/command")):  # they stand on top of everything
-        return True
-    if module.startswith(("interpret.explain", "interpret.explorer", "interpret.cli")):
-        return stem in ("explain", "many", "cli")
-    if module.startswith("interpret.views"):
-        return "views" in path.parts or stem in ("cli", "attribution", "matrix", "saved")
-    if module.startswith("interpret.methods"):
-        return "methods" in path.parts or stem in ("explain", "many", "result", "cli", "conventions")
-    return True
+# What each room may import, besides itself: imports point downwards only. A room is a folder, or files at the top.
+BELOW_METHODS = ("engine", "question", "results", "nexttoken")
+ROOMS = {
+    "nexttoken": (),
+    "results": ("nexttoken",),
+    "question": ("results", "nexttoken"),
+    "engine": ("question", "results", "nexttoken"),
+    "methods": BELOW_METHODS,
+    "views": ("results", "nexttoken"),
+    "attribution": ("views", "results", "nexttoken"),
+    "explain": ("attribution", "methods", *BELOW_METHODS),
+    "command": ("explain", "attribution", "views", "methods", *BELOW_METHODS),
+    "explorer": ("explain", "attribution", "views", "methods", *BELOW_METHODS),
+    "cli": ("command", "explain", "attribution", "views", "methods", *BELOW_METHODS),
+}
+AT_THE_TOP = {"attribution": "attribution", "cli": "cli", "explain": "explain", "many": "explain", "build": "explain"}
+WRAPPED = {  # a library that has one room to itself
+    "matplotlib": ("interpret/views/",),
+    "transformers": ("nexttoken/huggingface/",),
+    "tqdm": ("interpret/engine/progress.py",),
+    "sentencex": ("interpret/results/",),
+    "markupsafe": ("interpret/views/",),
+}
+MOST_AT_THE_TOP, MOST_PARAMETERS, MOST_OF_AN_ENTRY, MOST_FIELDS = 8, 8, 14, 12
+ENTRIES = {"attribute", "attribute_candidates", "attribute_continuation", "attribute_many"}
+
+
+def name_of(path):
+    """The module that a file is."""
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module):
+    """The room that a module of ours lies in; None for a package as a whole, which imports what is asked of it."""
+    package, *rest = module.split(".")
+    if package == "nexttoken":
+        return "nexttoken"
+    return None if not rest else AT_THE_TOP.get(rest[0], rest[0])
+
+
+MODULES = {name_of(path): path for path in FILES}
+
+
+def imported(path):
+    """The modules of ours that a file imports, at its top or in a function."""
+    for module in imports(path):
+        while module and module not in MODULES:
+            module = module.rpartition(".")[0]
+        if module:
+            yield module
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_imports_point_one_way(path):
-    assert [module for module in imports(path) if not allowed(path, module)] == []
+    here = room_of(name_of(path))
+    for module in imported(path):
+        there = room_of(module)
+        assert here in (None, there) or there is None or there in ROOMS[here], f"{here} imports {module}"
+    for module in imports(path):
+        homes = WRAPPED.get(module.split(".")[0])
+        assert homes is None or str(path).startswith(homes), f"{path} imports {module}"
+
+
+def test_the_rooms_are_those_that_are_there():
+    assert {room_of(name) for name in MODULES} - {None} == set(ROOMS)
+
+
+def test_there_are_no_circles():
+    """Imports inside functions count; a package as a whole does not: its names are imported when they are used."""
+    left = {
+        name: {module for module in imported(path) if MODULES[module].name != "__init__.py"} - {name}
+        for name, path in MODULES.items()
+    }
+    while free := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in free:
+            del left[name]
+    assert sorted(left) == []
+
+
+def definitions(kind):
+    """All definitions of a kind, with where they stand."""
+    for path in FILES:
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, kind):
+                yield f"{path}:{node.lineno} {node.name}", node
+
+
+def test_parameter_lists_are_short():
+    """At most eight parameters; the entry points, where defaults show in the signature, have up to fourteen."""
+    for place, node in definitions((ast.FunctionDef, ast.AsyncFunctionDef)):
+        given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        count = len([each for each in given if each.arg not in ("self", "cls")])
+        assert count <= (MOST_OF_AN_ENTRY if node.name in ENTRIES else MOST_PARAMETERS), f"{place}: {count}"
+
+
+def test_classes_have_few_fields():
+    """At most twelve; the scores that are handed out have more, and group what there is of each piece."""
+    for place, node in definitions(ast.ClassDef):
+        fields = sum(isinstance(each, ast.AnnAssign) for each in node.body)
+        assert fields <= MOST_FIELDS or node.name == "Scores", f"{place}: {fields}"
+
+
+def test_few_files_lie_at_the_top():
+    for package in ("nexttoken", "interpret"):
+        files = [path for path in FILES if path.parts[:-1] == (package,) and path.name != "__init__.py"]
+        assert len(files) <= MOST_AT_THE_TOP
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)

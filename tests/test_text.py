@@ -19,7 +19,7 @@ from nexttoken import Prompt, TokenizerVocabulary
 from nexttoken.alignment import decoded
 from nexttoken.prompt import Piece
 from tests.conftest import CORPUS
-from tests.test_views import made
+from tests.results.making import made
 
 TEXTS = [*CORPUS, "Le café est fermé, les élèves dorment.", "你好，世界。", "नमस्ते दुनिया", "مرحبا بالعالم"]
 SNIPPETS = [

@@ -130,7 +130,7 @@ class Output:
 
     def check(self) -> None:
         """Raise OSError or ValueError, before anything is computed, unless all of it can be written."""
-        from interpret.writing import check_writable
+        from interpret.results.files import check_writable
 
         check_format(self.printed)
         for path in self.paths:

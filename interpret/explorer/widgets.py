@@ -20,7 +20,7 @@ from interpret.methods.listed import slug_of
 from interpret.methods.method import Method
 from interpret.methods.settings import every_method
 from interpret.views.colour import AGAINST, FOR, ink, to_hex
-from interpret.views.visible import visible
+from interpret.views.invisible import escape_invisible
 from nexttoken import Target
 from nexttoken.target import TokenLike
 
@@ -213,7 +213,7 @@ class View:
 def _named(candidate: Target, role: str | None) -> str:
     """What stands on a button: the token and its probability, with a sign for its role."""
     sign = {"target": "✓ ", "foil": "≠ ", None: ""}[role]
-    return f"{sign}{visible(candidate.text)!r} {candidate.probability:.2g}"
+    return f"{sign}{escape_invisible(candidate.text)!r} {candidate.probability:.2g}"
 
 
 def _note(role: str, colour: str, text: str) -> str:

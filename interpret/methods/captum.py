@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from interpret.baselines import Baseline, LineBreak
 from interpret.engine.objective import Objective
+from interpret.methods.baselines import Baseline, LineBreak
 from interpret.methods.method import Evidence, Method
 
 BARE_GRADIENTS = ("Saliency", "Deconvolution", "GuidedBackprop")

@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.attribution import Completeness
-from interpret.baselines import Baseline, LineBreak, every_embedding
 from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
+from interpret.methods.baselines import Baseline, LineBreak, every_embedding
 from interpret.methods.gap import warn_of_gap
 from interpret.methods.holding import Hold
 from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
+from interpret.results.certificate import Completeness
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpret.baselines import every_embedding
 from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
+from interpret.methods.baselines import every_embedding
 from interpret.methods.holding import Hold, held_tokens
 from interpret.methods.method import Evidence, Method
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from interpret.attribution import Completeness
+from interpret.results.certificate import Completeness
 
 SMALLEST_GAP = 0.01  # nats: what a tolerance means where the objective hardly changes
 USUAL_GAP = 0.05

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.baselines import Baseline
 from interpret.engine.objective import Objective
+from interpret.methods.baselines import Baseline
 from interpret.methods.method import LocalMethod
 
 

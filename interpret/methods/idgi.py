@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.attribution import Completeness
-from interpret.baselines import Baseline, LineBreak
 from interpret.engine.gradients import gradients, values
 from interpret.engine.objective import Objective
+from interpret.methods.baselines import Baseline, LineBreak
 from interpret.methods.holding import Hold
 from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import quadrature
-from interpret.path import StraightPath
+from interpret.results.certificate import Completeness
+from interpret.results.path import StraightPath
 
 
 @dataclass(frozen=True)

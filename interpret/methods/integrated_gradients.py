@@ -9,17 +9,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.attribution import Completeness
-from interpret.baselines import Baseline, LineBreak
 from interpret.engine.gradients import each_gradient, values
 from interpret.engine.objective import Objective
 from interpret.methods.adaptive import Point, certified_gap, first_alphas, integrate, total
+from interpret.methods.baselines import Baseline, LineBreak
 from interpret.methods.gap import SMALLEST_GAP, warn, warn_of_gap
 from interpret.methods.holding import Hold
 from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import Rule, quadrature
-from interpret.path import StraightPath
+from interpret.results.certificate import Completeness
+from interpret.results.path import StraightPath
 
 FIRST_SEGMENTS = 8
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpret.baselines import Baseline
 from interpret.engine.objective import Objective
+from interpret.methods.baselines import Baseline
 from interpret.methods.holding import Hold, held_tokens
 
 

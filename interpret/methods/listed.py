@@ -70,13 +70,13 @@ METHODS = (
     ),
 )  # fmt: skip
 BASELINES = (
-    Listed("line-break", "interpret.baselines:LineBreak", "a line break at every token"),
-    Listed("mean", "interpret.baselines:MeanEmbedding", "the mean of all word embeddings"),
-    Listed("zero", "interpret.baselines:Zero", "embeddings of zero"),
-    Listed("unknown", "interpret.baselines:Unknown", "the token for unknown words"),
-    Listed("token", "interpret.baselines:Token", "one token, baseline.token; by default the end-of-text token"),
-    Listed("eos", "interpret.baselines:Token", "the end-of-text token, or else the padding token"),
-    Listed("text", "interpret.baselines:Text", "another text with as many tokens, baseline.text"),
+    Listed("line-break", "interpret.methods.baselines:LineBreak", "a line break at every token"),
+    Listed("mean", "interpret.methods.baselines:MeanEmbedding", "the mean of all word embeddings"),
+    Listed("zero", "interpret.methods.baselines:Zero", "embeddings of zero"),
+    Listed("unknown", "interpret.methods.baselines:Unknown", "the token for unknown words"),
+    Listed("token", "interpret.methods.baselines:Token", "one token, baseline.token; by default the end-of-text token"),
+    Listed("eos", "interpret.methods.baselines:Token", "the end-of-text token, or else the padding token"),
+    Listed("text", "interpret.methods.baselines:Text", "another text with as many tokens, baseline.text"),
 )
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpret.attribution import Completeness
 from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
 from interpret.engine.run import BackwardRules
-from interpret.path import StraightPath
 from interpret.question.quantity import LOG_PROBABILITY, Quantity
-from interpret.reduction import SUM, Reduction
+from interpret.results.certificate import Completeness
+from interpret.results.path import StraightPath
+from interpret.results.reduction import SUM, Reduction
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.baselines import Baseline, LineBreak
 from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
+from interpret.methods.baselines import Baseline, LineBreak
 from interpret.methods.holding import Hold
 from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method

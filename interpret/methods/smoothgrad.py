@@ -17,7 +17,7 @@ from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.methods.method import Evidence, LocalMethod, Method
 from interpret.methods.vanilla_gradient import VanillaGradient
 from interpret.question.quantity import Quantity
-from interpret.reduction import TOTAL, Reduction
+from interpret.results.reduction import TOTAL, Reduction
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from interpret.engine.objective import Objective
 from interpret.methods.method import LocalMethod
-from interpret.reduction import NORM_1, NORM_2, Reduction
+from interpret.results.reduction import NORM_1, NORM_2, Reduction
 
 
 @dataclass(frozen=True)

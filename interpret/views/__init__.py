@@ -1,1 +1,1 @@
-"""The views, one file each: an Attribution in, a picture of it out."""
+"""The views, one file each: scores in, a picture, a page or a table of them out, all drawn from the same cells."""

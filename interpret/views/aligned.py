@@ -8,42 +8,48 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from interpret.attribution import Attribution
+from interpret.results.scores import Scores
 from interpret.views.canvas import POINTS_PER_INCH, Canvas, Sheet
-from interpret.views.caption import Heading, kind_of, legend, meaning, scales, written
+from interpret.views.caption import Heading, legend, looks
+from interpret.views.cells import HELD, meaning
 from interpret.views.colour import ink
 from interpret.views.colour_bar import SLIT, ColourBar
 from interpret.views.columns import Column, columns
 from interpret.views.fonts import drawable, shortened, text_width, wrapped
-from interpret.views.visible import visible
+from interpret.views.invisible import escape_invisible
+from interpret.views.names import rows_of
+from interpret.views.scale import Scale, kind_of, scales, sharing
 
-SIZE, NUMBER_SIZE, DIGITS = 9.0, 8.0, 2
+SIZE, NUMBER_SIZE = 9.0, 8.0
 WORDS, ROW, LABEL_LINE = 15.0, 17.0, 10.5  # the heights of the words above, a row, and a line of its label, in units
 GAP, BESIDE, NARROWEST = 8.0, 3.0, 34.0  # the space about a word, about a number, and the narrowest column
 FOOT = 2.2  # the slit's distance from the lower edge
 WIDEST = 12.0  # of a figure that nothing else is said about, in inches
 LABELS_SHARE = 0.3  # of the width, for labels where the text has to be broken
 BETWEEN = 9.0  # between blocks
-OWN_SCALES = "rows in one unit share a scale, other units have their own"
+OWN_ENDS = ("−max", "0", "+max")  # at the ticks of a colour bar that stands for several scales
 
 
 def aligned(
-    attributions: Sequence[Attribution],
+    attributions: Sequence[Scores],
     labels: Sequence[str] | None = None,
     width: float | None = None,
     ax: Axes | None = None,
+    shared_scale: bool = False,
 ) -> Figure:
     """Rows of attributions of one text, every piece in its own column; long texts are broken into blocks.
 
-    Rows with the same unit share a scale; the figure says which unit is whose where there are several. Models that cut
-    the text differently are compared by what both have: a column is as short as its borders are borders for all, and
-    scores in it are totals (see `Attribution.totals`). A token that a tokenizer added has a column of its own.
+    Models that cut the text differently are compared by what both have: a column is as short as its borders are borders
+    for all, and scores in it are totals (see `Attribution.totals`). A token that a tokenizer added has a column of its
+    own.
 
     Args:
         attributions: of the same text.
         labels: one for each row; by default what distinguishes them: method, model or target.
         width: of the figure in inches; by default what the text needs, up to 12.
         ax: draw here instead, at the real size of these axes, whose own axis is switched off.
+        shared_scale: whether rows in the same unit are on one scale, so that their colours can be compared; by default
+            each has its own, which shows its pattern however small its scores are. The figure says which.
 
     Returns:
         The figure: a new one, or that of `ax`.
@@ -53,55 +59,59 @@ def aligned(
             not tell their total, or too little room.
     """
     cut = columns(attributions)
-    names, title, facts = named(attributions)
+    names, title, facts = rows_of(attributions)
     if labels is not None and len(labels) != len(attributions):
         raise ValueError(f"there are {len(labels)} labels for {len(attributions)} attributions")
-    sheet, limits = Sheet(width, ax), scales(attributions)
-    names = [drawable(visible(name)) for name in labels or names]
-    cells = Cells(attributions, cut, limits)
+    sheet = Sheet(width, ax)
+    names = [drawable(escape_invisible(name)) for name in labels or names]
+    grid = _Grid(attributions, cut, scales(attributions, shared_scale))
+    one_scale = len(set(grid.scales)) == 1
+    if not one_scale:
+        names = [_with_factor(name, scale) for name, scale in zip(names, grid.scales, strict=True)]
     left = max(text_width(name, SIZE) for name in names) + GAP
     widest = WIDEST * POINTS_PER_INCH / sheet.page.unit if sheet.width is None else sheet.width
-    if left + sum(cells.widths) > widest:
+    if left + sum(grid.widths) > widest:
         left = min(left, LABELS_SHARE * widest)
-    lines = [[shortened(line, left - GAP, SIZE) for line in wrapped(name, left - GAP, SIZE)] for name in names]
-    blocks = broken(cells.widths, widest - left)
-    full = sheet.width or max(left + max(sum(cells.widths[place] for place in block) for block in blocks), widest / 3)
+    rows = [[shortened(line, left - GAP, SIZE) for line in wrapped(name, left - GAP, SIZE)] for name in names]
+    blocks = _broken(grid.widths, widest - left)
+    full = sheet.width or max(left + max(sum(grid.widths[place] for place in block) for block in blocks), widest / 3)
     heading = Heading(title, facts, full)
-    if len(limits) == 1:
-        ((_, limit),) = limits.items()
-        bar = ColourBar(limit, attributions[0].signed, legend(attributions), full)
+    note = sharing(attributions, shared_scale, "row")
+    if one_scale:
+        lines = [*legend(grid.scales[0].written_unit, attributions), *filter(None, [note])]
+        bar, has_bar = ColourBar(grid.scales[0], lines, full), True
     else:
-        bar = ColourBar(0.0, False, [*meanings(attributions, names), OWN_SCALES, *legend(attributions)[1:]], full)
-    heights = [max(ROW, LABEL_LINE * len(line) + 4) for line in lines]
+        first, has_bar = grid.scales[0], not shared_scale and len({each.signed for each in attributions}) == 1
+        lines = [*_meanings(attributions, names), note, *looks(attributions)]
+        bar = ColourBar(Scale(1.0, "", first.signed), lines, full, OWN_ENDS if first.signed else OWN_ENDS[1:])
+    heights = [max(ROW, LABEL_LINE * len(row) + 4) for row in rows]
     block_height = WORDS + sum(heights) + BETWEEN
-    foot = bar.height if len(limits) == 1 else bar.words
+    foot = bar.height if has_bar else bar.words
     canvas = sheet.open(full, heading.height + block_height * len(blocks) + foot, attributions)
     heading.draw(canvas)
     top = heading.height
     for block in blocks:
-        cells.draw(canvas, block, left, top, heights)
+        grid.draw(canvas, block, left, top, heights)
         y = top + WORDS
-        for line, height in zip(lines, heights, strict=True):
-            first = y + height / 2 + SIZE * 0.36 - LABEL_LINE * (len(line) - 1) / 2
-            for number, text in enumerate(line):
-                canvas.write(left - GAP, first + LABEL_LINE * number, text, SIZE, ha="right")
+        for row, height in zip(rows, heights, strict=True):
+            baseline = y + height / 2 + SIZE * 0.36 - LABEL_LINE * (len(row) - 1) / 2
+            for number, text in enumerate(row):
+                canvas.write(left - GAP, baseline + LABEL_LINE * number, text, SIZE, ha="right")
             y += height
         top += block_height
-    bar.draw(canvas, top, words_only=len(limits) > 1)
+    bar.draw(canvas, top, words_only=not has_bar)
     return canvas.figure
 
 
-class Cells:
+class _Grid:
     """Columns of words, and under each a score of every attribution; widths in units."""
 
-    def __init__(
-        self, attributions: Sequence[Attribution], cut: Sequence[Column], limits: dict[tuple[str, bool], float]
-    ):
-        self.attributions, self.cut, self.limits = attributions, cut, limits
-        self.words = [drawable(visible(column.label, edge_spaces=True)).strip() or "␣" for column in cut]
+    def __init__(self, attributions: Sequence[Scores], cut: Sequence[Column], scales: Sequence[Scale]):
+        self.attributions, self.cut, self.scales = attributions, cut, scales
+        self.words = [drawable(escape_invisible(column.label, edge_spaces=True)).strip() or "␣" for column in cut]
         self.numbers = [
-            [score if isinstance(score, str | None) else written(score, each.signed, DIGITS)
-             for each, score in zip(attributions, column.scores, strict=True)]
+            [scale.numbers(score) if isinstance(score, float) else score
+             for scale, score in zip(scales, column.scores, strict=True)]
             for column in cut
         ]  # fmt: skip
         self.widths = [
@@ -121,33 +131,40 @@ class Cells:
             how: dict[str, Any] = {"shade": page.muted, "fontstyle": "italic"} if column.template else {}
             canvas.write(x + width / 2, top + WORDS - 4.5, self.words[place], SIZE, ha="center", **how)
             y = top + WORDS
-            shown = zip(self.attributions, column.scores, self.numbers[place], heights, strict=True)
-            for each, score, text, height in shown:
+            shown = zip(self.scales, column.scores, self.numbers[place], heights, strict=True)
+            for scale, score, text, height in shown:
                 if text is not None:
                     number = score if isinstance(score, float) else 0.0
-                    background = page.colour(number, self.limits[kind_of(each)], each.signed, score == "held")
+                    background = scale.colour(number, page.background, score == HELD)
                     canvas.block(x, y, width, height, background, page.background)
                     middle = y + height / 2 + NUMBER_SIZE * 0.36
                     canvas.write(x + width / 2, middle, text, NUMBER_SIZE, shade=ink(background), ha="center")
-                    if each.signed and number < 0:
+                    if scale.mark(number) == "against":
                         slits.append((x, x + width, y + height - FOOT))
                 y += height
             x += width
         canvas.slits(slits, SLIT)
 
 
-def meanings(attributions: Sequence[Attribution], names: Sequence[str]) -> list[str]:
-    """What the scores of the rows mean, a line for those that share a scale."""
+def _meanings(attributions: Sequence[Scores], names: Sequence[str]) -> list[str]:
+    """What the scores of the rows mean, a line for those in the same unit."""
     rows: dict[tuple[str, bool], list[int]] = {}
     for row, each in enumerate(attributions):
         rows.setdefault(kind_of(each), []).append(row)
+    if len(rows) == 1:
+        return [meaning(attributions[0].unit, attributions)]
     return [
-        f"{', '.join(names[row] for row in alike)}: {meaning(*(attributions[row] for row in alike))}"
-        for alike in rows.values()
+        f"{', '.join(names[row] for row in alike)}: {meaning(unit, [attributions[row] for row in alike])}"
+        for (unit, _), alike in rows.items()
     ]
 
 
-def broken(widths: Sequence[float], room: float) -> list[list[int]]:
+def _with_factor(name: str, scale: Scale) -> str:
+    """A row's label, with the power of ten of its numbers if they have one."""
+    return f"{name} (× {scale.numbers.factor})" if scale.numbers.factor else name
+
+
+def _broken(widths: Sequence[float], room: float) -> list[list[int]]:
     """The columns in blocks that fit the room. Raises ValueError if one alone does not."""
     blocks: list[list[int]] = [[]]
     for place, width in enumerate(widths):
@@ -157,19 +174,3 @@ def broken(widths: Sequence[float], room: float) -> list[list[int]]:
             blocks.append([])
         blocks[-1].append(place)
     return blocks
-
-
-def named(attributions: Sequence[Attribution]) -> tuple[list[str], str, str]:
-    """What distinguishes each of several attributions, and the title and facts that they have in common."""
-    methods, models, titles = (
-        list(dict.fromkeys(values))
-        for values in zip(*((each.method, each.model, each.title) for each in attributions), strict=True)
-    )
-    short = [method.split("(")[0] for method in methods]
-    shown = dict(zip(methods, short if len(set(short)) == len(methods) else methods, strict=True))
-    names = []
-    for each in attributions:
-        parts = ((shown[each.method], methods), (each.model, models), (each.title, titles))
-        names.append(", ".join(part for part, values in parts if len(values) > 1) or shown[each.method])
-    facts = [method for method in methods if method not in names] + (models if len(models) == 1 else [])
-    return names, titles[0] if len(titles) == 1 else "", ", ".join(facts)

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Affine2D
 
-from interpret.saved import Saved
-from interpret.views.colour import READABLE, Colour, colour, contrast, held_colour, ink, neutral, pale_ink
+from interpret.results.files import Result
+from interpret.views.colour import READABLE, Colour, contrast, ink, neutral, pale_ink
 from interpret.views.figure import ResultFigure
 from interpret.views.fonts import MeasuredText, font
 
@@ -57,10 +57,6 @@ class Page:
         back = self.background
         return pale_ink(back) if contrast(self.ink, back) > READABLE else self.ink
 
-    def colour(self, score: float, limit: float, signed: bool, held: bool = False) -> Colour:
-        """The colour of a score on a scale that ends at `limit`, or of a piece that was held."""
-        return held_colour(self.background) if held else colour(score, limit, signed, self.background)
-
     @property
     def neutral(self) -> Colour:
         """Behind a score of zero."""
@@ -95,7 +91,7 @@ class Sheet:
         """Of the caller's axes."""
         return self.height * POINTS_PER_INCH / self.page.unit
 
-    def open(self, width: float, height: float, results: Sequence[Saved]) -> Canvas:
+    def open(self, width: float, height: float, results: Sequence[Result]) -> Canvas:
         """A canvas of a size in units, without margins.
 
         Raises:

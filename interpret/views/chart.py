@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.font_manager import FontProperties
 from matplotlib.transforms import ScaledTranslation
 
-from interpret.attribution import Attribution
+from interpret.results.numbers import NumberFormat, written
+from interpret.results.scores import Scores
 from interpret.views.canvas import MARGIN, POINTS_PER_INCH, WIDTH, Page, check_one, root, size_of
 from interpret.views.caption import NOTE_LINE, NOTE_SIZE, TITLE_LINE, TITLE_SIZE, Heading
 from interpret.views.figure import ResultFigure
 from interpret.views.fonts import MeasuredText, wrapped
 
 LEAST = 40.0  # the narrowest plot, in points
+TICK_DIGITS = 3  # of numbers at ticks
 TICKS, AXIS_LINE = 18.0, 1.25  # below the plot: room for ticks in points; lines of the axis' label, in sizes
 
 
@@ -28,7 +31,7 @@ class Chart:
     """
 
     def __init__(
-        self, attribution: Attribution, note: str, label: str, height: float, left: float,
+        self, attribution: Scores, note: str, label: str, height: float, left: float,
         width: float | None, ax: Axes | None,
     ):  # fmt: skip
         """Make room for a plot `height` points high, with `left` points for the labels on its left."""
@@ -58,9 +61,14 @@ class Chart:
             rectangle = ((margin + left) / full, (margin + below) / tall, self.width / full, height / tall)
             self.axes = figure.add_axes(rectangle)
         self.axes.set_xlabel("\n".join(words))
-        self.head(left)
+        self._head(left)
 
-    def head(self, left: float) -> None:
+    def write_ticks(self, axis: Axis, numbers: NumberFormat) -> None:
+        """Write the numbers at the ticks of an axis as multiples of a power of ten, where the format has one."""
+        if numbers.exponent:
+            axis.set_major_formatter(lambda place, _: written(place / 10.0**numbers.exponent, TICK_DIGITS))
+
+    def _head(self, left: float) -> None:
         """Write the heading above the plot, from `left` points beside it on."""
         unit, heading = self.page.unit, self.heading
         y = heading.height * unit

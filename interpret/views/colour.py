@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 Colour = tuple[float, float, float]
-TEMPLATE_NOTE = "written by the template or tokenizer"
 
 # Blue against, white neutral, orange-red for: told apart with every common colour blindness. The two are equally light
 # at equal strength (CIE L* 100, 81, 56, 33), so neither looks stronger in grey; the sign needs a mark there.
@@ -94,8 +93,3 @@ def pale_ink(background: Colour) -> Colour:
 def to_hex(rgb: Colour) -> str:
     """#rrggbb."""
     return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
-
-
-def scale(scores: list[float]) -> float:
-    """The end of the colour scale: the largest magnitude."""
-    return max((abs(score) for score in scores), default=0.0)

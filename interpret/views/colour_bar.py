@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from matplotlib.colors import LinearSegmentedColormap
 
 from interpret.views.canvas import Canvas
-from interpret.views.caption import NOTE_LINE, NOTE_SIZE, written
-from interpret.views.colour import colour
+from interpret.views.caption import NOTE_LINE, NOTE_SIZE
 from interpret.views.fonts import text_width, wrapped
+from interpret.views.scale import Scale
 
 BAR_WIDTH, BAR_HEIGHT = 150.0, 7.0  # in units
 ABOVE, BELOW = 4.0, 12.0  # the room between the text above and the bar, and of the numbers below
 STEPS = 64
-DIGITS = 2  # of the numbers
 SLIT = 0.9  # the thickness of the slit that marks negative scores
 FOOT = 2.5  # its distance from the bar's lower edge, in thicknesses
 
@@ -27,11 +26,11 @@ class ColourBar:
         words: the height of what stands above it.
     """
 
-    def __init__(self, limit: float, signed: bool, legend: Sequence[str], room: float):
-        self.limit, self.signed = limit, signed
-        self.low = -limit if signed else 0.0
-        self.ticks = [0.0] if limit == 0 else [self.low, 0.0, limit] if signed else [0.0, limit]
-        self.numbers = [written(tick, False, DIGITS) for tick in self.ticks]
+    def __init__(self, scale: Scale, legend: Sequence[str], room: float, numbers: Sequence[str] | None = None):
+        """Make room for it; `numbers` are the texts at its ticks, by default the scale's."""
+        self.scale = scale
+        self.ticks = [place for place, _ in scale.ticks]
+        self.numbers = [number for _, number in scale.ticks] if numbers is None else list(numbers)
         self.indent = max(text_width(number, NOTE_SIZE) for number in self.numbers) / 2
         self.width = min(BAR_WIDTH, room - 2 * self.indent)
         self.legend = [line for text in legend for line in wrapped(text, room, NOTE_SIZE)]
@@ -44,20 +43,17 @@ class ColourBar:
             canvas.write(0, top + NOTE_LINE * number + NOTE_SIZE, line, NOTE_SIZE)
         if words_only:
             return
-        y, page = top + self.words + ABOVE, canvas.page
+        y, page, scale = top + self.words + ABOVE, canvas.page, self.scale
         axes = canvas.inset(self.indent, y, self.width, BAR_HEIGHT)
         span = range(STEPS + 1)
-        shades = [
-            colour(self.low + (self.limit - self.low) * step / STEPS, self.limit, self.signed, page.background)
-            for step in span
-        ]
-        ends = (self.low, self.limit) if self.limit > 0 else (-1.0, 1.0)
+        shades = [scale.colour(scale.low + (scale.limit - scale.low) * step / STEPS, page.background) for step in span]
+        ends = (scale.low, scale.limit) if scale.limit > 0 else (-1.0, 1.0)
         colours = LinearSegmentedColormap.from_list("scores", shades)
         axes.imshow([list(span)], cmap=colours, aspect="auto", extent=(*ends, 0, 1))
-        if self.signed:
+        if scale.signed:
             foot = FOOT * SLIT / BAR_HEIGHT
             axes.plot(
-                [self.low, 0], [foot, foot], color=page.neutral, linewidth=SLIT * page.unit, solid_capstyle="butt"
+                [scale.low, 0], [foot, foot], color=page.neutral, linewidth=SLIT * page.unit, solid_capstyle="butt"
             )
         axes.set(yticks=[], xlim=ends, facecolor=page.neutral)
         axes.grid(False)

@@ -6,8 +6,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from interpret.attribution import Attribution
-from interpret.totals import first_characters, joined, offsets
+from interpret.results.pieces import first_characters, offsets
+from interpret.results.scores import Scores
 
 Place = tuple[int, int, str]  # a character, whether text follows (1) or a token without text (0), and its label
 
@@ -27,7 +27,7 @@ class Column:
     scores: tuple[float | str | None, ...]
 
 
-def columns(attributions: Sequence[Attribution]) -> list[Column]:
+def columns(attributions: Sequence[Scores]) -> list[Column]:
     """The columns of attributions of one text, in its order.
 
     Raises:
@@ -39,11 +39,13 @@ def columns(attributions: Sequence[Attribution]) -> list[Column]:
     for each in attributions:
         if each.prompt != text:
             raise ValueError(
-                f"the attributions are of different texts, so they have no common columns: {shown(text)} and "
-                f"{shown(each.prompt)}"
+                f"the attributions are of different texts, so they have no common columns: {_shown(text)} and "
+                f"{_shown(each.prompt)}"
             )
-    borders = sorted(set.intersection(*({start_of(text, place) for place in offsets(each)} for each in attributions)))
-    groups = [grouped(each, borders or [0]) for each in attributions]
+    borders = sorted(
+        set.intersection(*({_start_of(text, place) for place in offsets(each.pieces)} for each in attributions))
+    )
+    groups = [_grouped(each, borders or [0]) for each in attributions]
     found = []
     for key in sorted(set().union(*groups)):
         pieces = [(each, group.get(key, [])) for each, group in zip(attributions, groups, strict=True)]
@@ -52,28 +54,28 @@ def columns(attributions: Sequence[Attribution]) -> list[Column]:
             Column(
                 "".join(owner.labels[place] for place in group),
                 all(owner.template[place] for place in group),
-                tuple(score(each, group) for each, group in pieces),
+                tuple(_score(each, group) for each, group in pieces),
             )
         )
     return found
 
 
-def start_of(text: str, place: int) -> int:
+def _start_of(text: str, place: int) -> int:
     """Where a piece that begins at a character does, if spaces belong to what follows them."""
     return len(text[:place].rstrip(" "))
 
 
-def grouped(attribution: Attribution, borders: Sequence[int]) -> dict[Place, list[int]]:
+def _grouped(attribution: Scores, borders: Sequence[int]) -> dict[Place, list[int]]:
     """The pieces in each column."""
     found: dict[Place, list[int]] = {}
-    firsts = first_characters(attribution)
+    firsts = first_characters(attribution.pieces)
     for piece, (first, token) in enumerate(zip(firsts, attribution.tokens, strict=True)):
         key = (borders[bisect_right(borders, first) - 1], 1, "") if token else (first, 0, attribution.labels[piece])
         found.setdefault(key, []).append(piece)
     return found
 
 
-def score(attribution: Attribution, pieces: Sequence[int]) -> float | str | None:
+def _score(attribution: Scores, pieces: Sequence[int]) -> float | str | None:
     """The score of some pieces together."""
     if not pieces:
         return None
@@ -81,9 +83,9 @@ def score(attribution: Attribution, pieces: Sequence[int]) -> float | str | None
         return "held"
     if len(pieces) == 1:
         return float(attribution.scores[pieces[0]])
-    return float(joined(attribution, [pieces])[0])
+    return float(attribution.group_scores([pieces])[0])
 
 
-def shown(text: str, most: int = 40) -> str:
+def _shown(text: str, most: int = 40) -> str:
     """The beginning of a text, for a message."""
     return repr(text if len(text) <= most else text[:most] + "…")

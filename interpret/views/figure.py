@@ -11,10 +11,9 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from interpret.saved import Saved
+from interpret.results.files import Result, write_whole
 from interpret.views.fonts import UNHINTED
-from interpret.views.visible import visible
-from interpret.writing import write_whole
+from interpret.views.invisible import escape_invisible
 
 FORMATS = ("png", "pdf", "svg")
 SCREEN, PRINT = 144, 300  # dots per inch of pixels
@@ -30,7 +29,7 @@ class ResultFigure(Figure):
         results: what it shows.
     """
 
-    def __init__(self, results: Sequence[Saved] = (), **options: Any):
+    def __init__(self, results: Sequence[Result] = (), **options: Any):
         super().__init__(**options)
         self.results = tuple(results)
 
@@ -40,10 +39,10 @@ class ResultFigure(Figure):
             super().draw(renderer)
 
     def savefig(self, fname: Any, *, metadata: dict[str, Any] | None = None, **options: Any) -> None:
-        """As in matplotlib, with text as text and the metadata of `metadata_of`; yours are added to them."""
+        """As in matplotlib, with text as text, and what it shows as metadata; yours are added to them."""
         named = Path(fname).suffix[1:] if isinstance(fname, str | Path) else ""
         kind = str(options.get("format") or named or "png").lower()
-        known = metadata_of(self.results, kind) if kind in FORMATS else {}
+        known = _metadata_of(self.results, kind) if kind in FORMATS else {}
         with rc_context(SETTINGS):
             super().savefig(fname, metadata={**known, **(metadata or {})} or None, **options)
 
@@ -53,7 +52,7 @@ class ResultFigure(Figure):
         return image.getvalue()
 
 
-def save_figure(figure: Figure, path: str | Path, *results: Saved) -> Path:
+def save_figure(figure: Figure, path: str | Path, *results: Result) -> Path:
     """Save a figure in the format of the file's ending, whole or not at all, with text as text and metadata.
 
     The file's title and description say what it shows: the description is JSON, a list with one entry for each result
@@ -69,24 +68,24 @@ def save_figure(figure: Figure, path: str | Path, *results: Saved) -> Path:
         OSError: the file can't be written.
     """
     path = Path(path)
-    check_format(path)
+    _check_format(path)
     kind = path.suffix[1:].lower()
     shown = results or getattr(figure, "results", ())
     with rc_context(SETTINGS):
         return write_whole(
-            path, lambda part: figure.savefig(part, format=kind, dpi=PRINT, metadata=metadata_of(shown, kind))
+            path, lambda part: figure.savefig(part, format=kind, dpi=PRINT, metadata=_metadata_of(shown, kind))
         )
 
 
-def check_format(path: Path) -> None:
+def _check_format(path: Path) -> None:
     """Raise ValueError unless the file's ending is that of a figure."""
     if path.suffix[1:].lower() not in FORMATS:
         raise ValueError(f"cannot save a figure as {path.name!r}: the ending must be one of .png, .pdf, .svg")
 
 
-def metadata_of(results: Sequence[Saved], kind: str) -> dict[str, Any]:
+def _metadata_of(results: Sequence[Result], kind: str) -> dict[str, Any]:
     """What a file of a kind says about results, under the names that the kind has for it; no dates."""
-    title = "; ".join(dict.fromkeys(visible(result.title) for result in results))
+    title = "; ".join(dict.fromkeys(escape_invisible(result.title) for result in results))
     description = json.dumps([result.provenance() for result in results], allow_nan=False)
     if kind == "pdf":
         return {"Title": title, "Subject": description, "Creator": CREATOR, "CreationDate": None}

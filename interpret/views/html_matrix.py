@@ -1,46 +1,64 @@
-"""A matrix of attributions as HTML: a table with a row for each target, on one scale, of which one is read as text."""
+"""A matrix of scores as HTML: a table with a row for each target, on one scale, of which one is read as text."""
 
 from __future__ import annotations
 
-from interpret.matrix import AttributionMatrix
+from markupsafe import Markup
+
+from interpret.results.matrix import ScoreMatrix
+from interpret.results.numbers import percent
+from interpret.results.scores import Scores
+from interpret.views.cells import cells_of
 from interpret.views.html import fragment, head
-from interpret.views.markup import escaped, kind, legend, limit_of, number, says, shades, written
+from interpret.views.invisible import escape_invisible
+from interpret.views.markup import fill, joined, legend, style_of
+from interpret.views.scale import Scale
 
-UNSEEN = '<td class="unseen"></td>'
+UNSEEN = Markup('<td class="unseen"></td>')
 
 
-def matrix_html(matrix: AttributionMatrix) -> str:
+def matrix_html(matrix: ScoreMatrix[Scores]) -> str:
     """A self-contained fragment: all can be read without its script, and its styles touch nothing around it."""
     return fragment(matrix_section(matrix))
 
 
-def matrix_section(matrix: AttributionMatrix, heading: str = "p", name: str = "") -> str:
+def matrix_section(matrix: ScoreMatrix[Scores], heading: str = "p", name: str = "") -> Markup:
     """Heading, table and legend; `heading` is the element of the title, `name` what to choose it by."""
-    limit = limit_of(list(matrix))
-    columns = "".join(
-        f'<th scope="col" lang="" translate="no"{" class=template" if template else ""}>{written(label)}</th>'
+    scale = Scale.of(*matrix)
+    columns = [
+        fill(
+            '<th scope="col" lang="" translate="no"{template}>{label}</th>',
+            template=Markup(" class=template" if template else ""), label=escape_invisible(label, edge_spaces=True),
+        )
         for label, template in zip(matrix.labels, matrix[-1].template, strict=True)
-    )
-    return (
-        f'<section data-name="{escaped(name)}">{head(matrix.title, matrix.facts, heading)}'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Scores of {len(matrix)} targets">'
-        f'<table class="matrix"><caption><span>Each row a target, each column a piece: scores in {escaped(matrix.unit)}'
-        f'</span></caption><thead><tr><th scope="col">target</th>{columns}</tr></thead>'
-        f"<tbody>{''.join(row(matrix, place, limit) for place in range(len(matrix)))}</tbody></table></div>"
-        f"{legend(limit, list(matrix))}</section>"
+    ]  # fmt: skip
+    return fill(
+        '<section data-name="{name}">{head}'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Scores of {count} targets">'
+        '<table class="matrix"><caption><span>Each row a target, each column a piece: scores in {unit}</span></caption>'
+        '<thead><tr><th scope="col">target</th>{columns}</tr></thead><tbody>{rows}</tbody></table></div>'
+        "{legend}</section>",
+        name=name,
+        head=head(matrix.title, matrix.facts, heading),
+        count=len(matrix),
+        unit=scale.written_unit,
+        columns=joined(columns),
+        rows=joined([_row(matrix, place, scale) for place in range(len(matrix))]),
+        legend=legend(scale, list(matrix)),
     )
 
 
-def row(matrix: AttributionMatrix, place: int, limit: float) -> str:
+def _row(matrix: ScoreMatrix[Scores], place: int, scale: Scale) -> Markup:
     """A target, its probability, and its score of every piece that it sees."""
-    each, probability = matrix[place], matrix.probabilities[place]
+    probability = matrix.probabilities[place]
     cells = [UNSEEN] * len(matrix.labels)
-    for own, column in enumerate(matrix.columns(place)):
-        score, held = float(each.scores[own]), each.held[own]
-        style = shades(score, limit, each.signed, held, each.template[own])
-        text = "" if held else number(score, limit, each.signed)
-        sign = kind(score, limit, each.signed, held)
-        cells[column] = f'<td class="cell {sign}" title="{says(each, own)}" style="{style}">{text}</td>'
-    likely = "" if probability is None else f" <small>{100 * probability:.2g} %</small>"
-    target = f'<span class="target" lang="" translate="no">{written(matrix.targets[place])}</span>'
-    return f'<tr><th scope="row">{target}{likely}</th>{"".join(cells)}</tr>'
+    for column, cell in zip(matrix.columns(place), cells_of(matrix[place], scale), strict=True):
+        cells[column] = fill(
+            '<td class="cell {mark}" title="{says}" style="{style}">{number}</td>',
+            mark=cell.mark, says=cell.says, style=style_of(cell), number="" if cell.piece.held else cell.number,
+        )  # fmt: skip
+    return fill(
+        '<tr><th scope="row"><span class="target" lang="" translate="no">{target}</span>{likely}</th>{cells}</tr>',
+        target=escape_invisible(matrix.targets[place], edge_spaces=True),
+        likely=Markup("") if probability is None else fill(" <small>{share}</small>", share=percent(probability)),
+        cells=joined(cells),
+    )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy
 from matplotlib.axes import Axes
@@ -12,15 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.image import PcolorImage
 from matplotlib.patches import Polygon
 
+from interpret.results.matrix import ScoreMatrix
+from interpret.results.numbers import percent
+from interpret.results.scores import Scores
 from interpret.views.canvas import Canvas, Page, Sheet
 from interpret.views.caption import Heading, legend
-from interpret.views.colour import ink, scale
+from interpret.views.cells import Cell, cells_of
+from interpret.views.colour import ink
 from interpret.views.colour_bar import SLIT, ColourBar
 from interpret.views.fonts import drawable, shortened, text_width
-from interpret.views.visible import visible
-
-if TYPE_CHECKING:
-    from interpret.matrix import AttributionMatrix
+from interpret.views.invisible import escape_invisible
+from interpret.views.scale import Scale
 
 LABEL_SIZE, NUMBER_SIZE = 8.5, 7.5  # lengths are in units: points at matplotlib's default font size
 WIDE, WIDEST, NARROW = 30.0, 60.0, 10.0  # a column with numbers in its cells, and one with an upright label only
@@ -48,7 +50,7 @@ class Grid:
     every: int
 
 
-def matrix_heatmap(matrix: AttributionMatrix, width: float | None = None, ax: Axes | None = None) -> Figure:
+def matrix_heatmap(matrix: ScoreMatrix[Scores], width: float | None = None, ax: Axes | None = None) -> Figure:
     """The scores of several targets on one scale.
 
     Up to 24 columns are wide enough for numbers; more are narrow, with upright labels. What a target does not see is
@@ -68,32 +70,33 @@ def matrix_heatmap(matrix: AttributionMatrix, width: float | None = None, ax: Ax
         ValueError: a width or axes that leave no room.
     """
     sheet = Sheet(width, ax)
-    columns = [label_of(label, LONGEST_LABEL) for label in matrix.labels]
+    scale = Scale.of(*matrix)
+    columns = [_label(label, LONGEST_LABEL) for label in matrix.labels]
     most = LONGEST_LABEL if sheet.width is None else min(LONGEST_LABEL, LABELS_SHARE * sheet.width)
     rows = [
-        label_of(target, most) + ("" if probability is None else f"  {percent(probability)}")
+        _label(target, most) + ("" if probability is None else f"  {percent(probability)}")
         for target, probability in zip(matrix.targets, matrix.probabilities, strict=True)
     ]
-    grid = grid_of(columns, rows, sheet)
+    grid = _grid_of(columns, rows, sheet)
     full = max(grid.left + grid.cell * len(columns), LEAST_WIDTH) if sheet.width is None else sheet.width
     heading = Heading(matrix.title, matrix.facts, full)
-    shades, numbers, limit = shades_of(matrix, sheet.page)
+    cells = _cells(matrix, scale)
     ends = [max(matrix.columns(row)) + 1 for row in range(len(matrix))]
-    bar = ColourBar(limit, matrix.signed, legend([matrix.attributions[0]]), full)
+    bar = ColourBar(scale, legend(scale.written_unit, [matrix[0]]), full)
     around = heading.height + grid.head + BELOW + bar.height
     if sheet.ax is not None:
-        grid = lowered(grid, len(rows), (sheet.height_in_units - around) / len(rows))
+        grid = _lowered(grid, len(rows), (sheet.height_in_units - around) / len(rows))
     canvas = sheet.open(full, around + grid.height * len(rows), [matrix])
     heading.draw(canvas)
     top = heading.height + grid.head
-    draw_cells(canvas, grid, top, shades, numbers)
-    draw_outline(canvas, grid, top, ends)
-    draw_labels(canvas, grid, top, columns, rows, matrix.attributions[-1].template)
+    _draw_cells(canvas, grid, top, cells)
+    _draw_outline(canvas, grid, top, ends)
+    _draw_labels(canvas, grid, top, columns, rows, matrix.attributions[-1].template)
     bar.draw(canvas, top + grid.height * len(rows) + BELOW)
     return canvas.figure
 
 
-def grid_of(columns: list[str], rows: list[str], sheet: Sheet) -> Grid:
+def _grid_of(columns: list[str], rows: list[str], sheet: Sheet) -> Grid:
     """The places for labels and cells. Raises ValueError where there is no room for the columns."""
     left = max(text_width(row, LABEL_SIZE) for row in rows) + 8
     few = len(columns) <= MANY
@@ -109,41 +112,42 @@ def grid_of(columns: list[str], rows: list[str], sheet: Sheet) -> Grid:
     return Grid(left, head, cell, HIGH if few else min(HIGH, max(LOW, cell)), upright, size, every)
 
 
-def lowered(grid: Grid, rows: int, room: float) -> Grid:
+def _lowered(grid: Grid, rows: int, room: float) -> Grid:
     """The same in axes with so much room for each row: as high as they would be, or lower, while labels have room."""
     height = min(grid.height, max(room, TINY_LABEL / 0.8))
-    return Grid(grid.left, grid.head, grid.cell, height, grid.upright, grid.size, grid.every)
+    return replace(grid, height=height)
 
 
-def draw_cells(canvas: Canvas, grid: Grid, top: float, shades: numpy.ndarray, numbers: list[list[str]]) -> None:
+def _draw_cells(canvas: Canvas, grid: Grid, top: float, cells: list[list[Cell | None]]) -> None:
     """Colours, slits under negative scores, and numbers where there is room for them."""
-    rows, columns = shades.shape[:2]
+    rows, columns = len(cells), len(cells[0])
+    shades = _shades(cells, canvas.page)
     across = grid.left + grid.cell * numpy.arange(columns + 1)
     down = top + grid.height * numpy.arange(rows + 1)
     # Not imshow, which takes 3 GB to print 100 targets by 200 pieces.
     image = PcolorImage(canvas.axes, across, down, shades, zorder=1)
     image.set_in_layout(False)  # it does not know its extent
     canvas.axes.add_image(image)
+    seen = [(row, column, cell) for row, line in enumerate(cells) for column, cell in enumerate(line) if cell]
     thick = min(SLIT, grid.height / 10)
     foot = max(grid.height / 7, 2 * thick)
     slits = [
         (grid.left + column * grid.cell, grid.left + (column + 1) * grid.cell, top + (row + 1) * grid.height - foot)
-        for row, line in enumerate(numbers)
-        for column, text in enumerate(line)
-        if text.startswith("−")
+        for row, column, cell in seen
+        if cell.mark == "against"
     ]
     canvas.slits(slits, thick)
-    widest = max((text_width(text, NUMBER_SIZE) for line in numbers for text in line), default=0.0)
+    numbers = [(row, column, cell.number) for row, column, cell in seen if not cell.piece.held]
+    widest = max((text_width(text, NUMBER_SIZE) for _, _, text in numbers), default=0.0)
     if widest > grid.cell - 2 or grid.height < NUMBER_SIZE * 1.5:
         return
-    for row, line in enumerate(numbers):
-        for column, text in enumerate(line):
-            x, y = grid.left + (column + 0.5) * grid.cell, top + (row + 0.5) * grid.height
-            shade = ink(tuple(shades[row, column]))
-            canvas.write(x, y + NUMBER_SIZE * 0.36, text, NUMBER_SIZE, shade=shade, ha="center")
+    for row, column, text in numbers:
+        x, y = grid.left + (column + 0.5) * grid.cell, top + (row + 0.5) * grid.height
+        shade = ink(tuple(shades[row, column]))
+        canvas.write(x, y + NUMBER_SIZE * 0.36, text, NUMBER_SIZE, shade=shade, ha="center")
 
 
-def draw_outline(canvas: Canvas, grid: Grid, top: float, ends: list[int]) -> None:
+def _draw_outline(canvas: Canvas, grid: Grid, top: float, ends: list[int]) -> None:
     """A line around what the targets see: scores near zero look like the page as well."""
     corners = [(grid.left, top)]
     for row, end in enumerate(ends):
@@ -153,7 +157,7 @@ def draw_outline(canvas: Canvas, grid: Grid, top: float, ends: list[int]) -> Non
     canvas.axes.add_patch(Polygon(corners, fill=False, edgecolor=canvas.page.muted, linewidth=OUTLINE, zorder=2))
 
 
-def draw_labels(
+def _draw_labels(
     canvas: Canvas, grid: Grid, top: float, columns: list[str], rows: list[str], template: tuple[bool, ...]
 ) -> None:
     """What the columns and rows are."""
@@ -170,26 +174,22 @@ def draw_labels(
         canvas.write(grid.left - 5, y + size * 0.36, label, size, ha="right")
 
 
-def label_of(label: str, room: float) -> str:
+def _label(label: str, room: float) -> str:
     """A label that is seen, without the spaces at its edges, and not longer than fits."""
-    return shortened(drawable(visible(label, edge_spaces=True)).strip() or "␣", room, LABEL_SIZE)
+    return shortened(drawable(escape_invisible(label, edge_spaces=True)).strip() or "␣", room, LABEL_SIZE)
 
 
-def percent(probability: float) -> str:
-    """A probability as a share of a hundred, with two digits."""
-    return f"{100 * probability:.2g} %"
-
-
-def shades_of(matrix: AttributionMatrix, page: Page) -> tuple[numpy.ndarray, list[list[str]], float]:
-    """The colour of each cell (target, piece, 3), its number as text, and the end of the common scale."""
-    limit = scale([score for each in matrix for score in each.scores.tolist()])
-    decimals = max(0, 2 - math.floor(math.log10(limit))) if limit > 0 else 0
-    shades = numpy.full((len(matrix), len(matrix.labels), 3), page.neutral)
-    numbers = [["" for _ in matrix.labels] for _ in matrix]
+def _cells(matrix: ScoreMatrix[Scores], scale: Scale) -> list[list[Cell | None]]:
+    """The cells of each row, None where its target does not see the column's piece."""
+    table: list[list[Cell | None]] = [[None for _ in matrix.labels] for _ in matrix]
     for row, each in enumerate(matrix):
-        for column, score, held in zip(matrix.columns(row), each.scores.tolist(), each.held, strict=True):
-            shades[row, column] = page.colour(score, limit, each.signed, held)
-            sign = "+" if each.signed else ""
-            rounded = round(score, decimals) + 0.0  # no minus before zero
-            numbers[row][column] = "" if held else f"{rounded:{sign if rounded else ''}.{decimals}f}".replace("-", "−")
-    return shades, numbers, limit
+        for column, cell in zip(matrix.columns(row), cells_of(each, scale), strict=True):
+            table[row][column] = cell
+    return table
+
+
+def _shades(cells: list[list[Cell | None]], page: Page) -> numpy.ndarray:
+    """(target, piece, 3) the colour of each cell."""
+    return numpy.array(
+        [[page.neutral if cell is None else cell.colour(page.background) for cell in line] for line in cells]
+    )

@@ -8,14 +8,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from interpret.attribution import Attribution
-from interpret.matrix import AttributionMatrix
+from markupsafe import Markup
+
+from interpret.results.files import write_whole
+from interpret.results.matrix import ScoreMatrix
+from interpret.results.scores import Scores
 from interpret.views.html import section
 from interpret.views.html_matrix import matrix_section
-from interpret.views.markup import asset, escaped
-from interpret.writing import write_whole
+from interpret.views.markup import asset, fill, joined
+from interpret.views.names import choices_of, told_apart
 
-Result = Attribution | AttributionMatrix
+Shown = Scores | ScoreMatrix[Scores]
 PAGE_STYLE = (
     ":root{color-scheme:light dark;background:light-dark(#f4f4f2,#0d0f12)}"
     "body{margin:0 auto;padding:max(1rem,3vw);max-width:60rem}"
@@ -23,7 +26,7 @@ PAGE_STYLE = (
 )
 
 
-def page(results: Sequence[Result], path: str | Path) -> Path:
+def page(results: Sequence[Shown], path: str | Path) -> Path:
     """Write several results as one page, among which its reader chooses: methods, targets, models or prompts.
 
     Args:
@@ -40,7 +43,7 @@ def page(results: Sequence[Result], path: str | Path) -> Path:
     return write_whole(path, lambda part: part.write_text(document(results), encoding="utf-8"))
 
 
-def document(results: Sequence[Result]) -> str:
+def document(results: Sequence[Shown]) -> str:
     """A whole HTML document, with every number of the results as JSON.
 
     Its policy lets the browser ask for nothing and run no script but the one that is written here.
@@ -55,37 +58,33 @@ def document(results: Sequence[Result]) -> str:
     )
     several = len(results) > 1
     heading = "h2" if several else "h1"
-    sections = "".join(
-        section(each, heading, name) if isinstance(each, Attribution) else matrix_section(each, heading, name)
-        for each, name in zip(results, names(results), strict=True)
-    )
-    title = f"Why {results[0].title}"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escaped(title)}</title><style>{PAGE_STYLE}{asset('why.css')}</style></head>\n"
-        f'<body><main class="nexttoken-why">{"<h1>Why the model said that</h1>" if several else ""}{sections}</main>\n'
-        f'<script type="application/json" id="results">{data(results)}</script>\n'
-        f"<script>{script}</script></body></html>\n"
+    first_rows = [each if isinstance(each, Scores) else each[0] for each in results]
+    names = choices_of(first_rows, [each.title for each in results])
+    sections = [
+        section(named, heading, name) if isinstance(each, Scores) else matrix_section(each, heading, name)
+        for each, named, name in zip(results, told_apart(first_rows), names, strict=True)
+    ]
+    return str(
+        fill(
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta http-equiv="Content-Security-Policy" content="{policy}">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            "<title>{title}</title><style>{style}</style></head>\n"
+            '<body><main class="nexttoken-why">{heading}{sections}</main>\n'
+            '<script type="application/json" id="results">{data}</script>\n'
+            "<script>{script}</script></body></html>\n",
+            policy=Markup(policy),
+            title=f"Why {results[0].title}",
+            style=Markup(PAGE_STYLE) + asset("why.css"),
+            heading=Markup("<h1>Why the model said that</h1>" if several else ""),
+            sections=joined(sections),
+            data=_data(results),
+            script=script,
+        )
     )
 
 
-def data(results: Sequence[Result]) -> str:
+def _data(results: Sequence[Shown]) -> Markup:
     """The results as JSON that can't end the element it stands in: a list of what `to_dict` gives."""
     text = json.dumps([each.to_dict() for each in results], allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def names(results: Sequence[Result]) -> list[str]:
-    """What tells results apart: their titles, methods and models as far as they differ; if need be, numbers."""
-    aspects = [
-        [each.title for each in results],
-        [each.method if isinstance(each, Attribution) else each[0].method for each in results],
-        [each.model if isinstance(each, Attribution) else each[0].model for each in results],
-    ]
-    telling = [aspect for aspect in aspects if len(set(aspect)) > 1] or aspects[1:2]
-    joined = [" · ".join(parts) for parts in zip(*telling, strict=True)]
-    if len(set(joined)) == len(joined):
-        return joined
-    return [f"{place}. {name}" for place, name in enumerate(joined, start=1)]
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from interpret.attribution import Attribution
-from interpret.path import StraightPath
+from interpret.results.numbers import NumberFormat, written
+from interpret.results.path import StraightPath
+from interpret.results.scores import Scores
 from interpret.views.canvas import Page, root
 from interpret.views.caption import NOTE_SIZE
 from interpret.views.chart import Chart, points
@@ -25,7 +26,7 @@ TALL = 0.1  # the share of F's range that the slopes must miss between two point
 MOST_MARKS = 3  # jumps with a number
 
 
-def path_plot(attribution: Attribution, width: float | None = None, ax: Axes | None = None) -> Figure:
+def path_plot(attribution: Scores, width: float | None = None, ax: Axes | None = None) -> Figure:
     """The objective F at x' + alpha (x - x'), with a point for every gradient that was spent.
 
     The strokes through the points are the slopes, which are all that the scores are made of: where they lie on the
@@ -46,7 +47,7 @@ def path_plot(attribution: Attribution, width: float | None = None, ax: Axes | N
     path = attribution.path
     if path is None:
         raise ValueError(
-            f"{attribution.method.split('(')[0]} keeps no path: IntegratedGradients and IDGI do, and what was saved "
+            f"{attribution.method_name} keeps no path: IntegratedGradients and IDGI do, and what was saved "
             "before there were paths has to be computed again"
         )
     assert attribution.completeness is not None
@@ -63,6 +64,8 @@ def path_plot(attribution: Attribution, width: float | None = None, ax: Axes | N
     axes.add_collection(slopes)
     axes.scatter(path.alphas, path.values, s=DOT, color=[page.ink], linewidths=0, zorder=3)
     low, high = min(path.values), max(path.values)
+    numbers = NumberFormat.of(max(abs(low), abs(high)), False)
+    chart.write_ticks(axes.yaxis, numbers)
     rug = [
         [(alpha, 0.0), (alpha, RUG)] for alpha, slope in zip(path.alphas, path.slopes, strict=True) if slope is not None
     ]
@@ -70,12 +73,16 @@ def path_plot(attribution: Attribution, width: float | None = None, ax: Axes | N
         LineCollection(rug, colors=[page.muted], linewidths=0.5, transform=axes.get_xaxis_transform()), autolim=False
     )
     room = (high - low or 1.0) * 0.08
-    axes.set(xlim=(-0.02, 1.02), ylim=(low - 1.5 * room, high + room), ylabel=f"{attribution.quantity} ({unit})")
+    axes.set(
+        xlim=(-0.02, 1.02),
+        ylim=(low - 1.5 * room, high + room),
+        ylabel=f"{attribution.quantity} ({numbers.unit(unit)})",
+    )
     for place in jumps(path):
         rise = path.values[place + 1] - path.values[place]
         middle = (path.values[place] + path.values[place + 1]) / 2
         alpha = (path.alphas[place] + path.alphas[place + 1]) / 2
-        text, left = f"{rise:+.2g} {unit}".replace("-", "−"), alpha > 0.75
+        text, left = f"{written(rise, signed=True)} {unit}", alpha > 0.75
         axes.annotate(
             text, (alpha, middle), (-5 if left else 5, 0), textcoords="offset points", ha="right" if left else "left",
             va="center_baseline", color=page.ink, **page.font(text, NOTE_SIZE),

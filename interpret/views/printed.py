@@ -11,55 +11,55 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from interpret.attribution import Attribution
-from interpret.matrix import AttributionMatrix
+from interpret.results.matrix import ScoreMatrix
+from interpret.results.scores import Scores
+from interpret.views.invisible import escape_invisible
 from interpret.views.terminal import headline, matrix_table, running_text, table
 from interpret.views.tsv import field, lines_of, tsv
-from interpret.views.visible import visible
 from nexttoken import Target
 
 FACTS = ("rank", "text", "id", "probability")  # of a predicted token
 
 
-def print_result(result: Attribution | AttributionMatrix, printed: str) -> None:
+def print_result(result: Scores | ScoreMatrix[Scores], printed: str) -> None:
     """Print a result as "table", "json" or "tsv"; where there are no colours, plus and minus signs stand for them."""
     if printed == "json":
-        write(result.to_json() + "\n")
+        print_text(result.to_json() + "\n")
     elif printed == "tsv":
-        write(tsv(result))
+        print_text(tsv(result))
     else:
         console = Console()
         system = None if console.no_color else console.color_system
         with console.capture() as captured:
-            if isinstance(result, AttributionMatrix):
+            if isinstance(result, ScoreMatrix):
                 console.print(headline(result), matrix_table(result, console.width, system), sep="\n\n")
             else:
                 console.print(headline(result), running_text(result, system), table(result, system), sep="\n\n")
-        write(captured.get())
+        print_text(captured.get())
 
 
 def print_predictions(targets: Sequence[Target], printed: str) -> None:
     """Print next tokens with their rank, id and probability as "table", "json" or "tsv"."""
     facts = [{name: getattr(target, name) for name in FACTS} for target in targets]
     if printed == "json":
-        write(json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
+        print_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
         return
     if printed == "tsv":
-        write(lines_of([FACTS, *([field(str(value)) for value in fact.values()] for fact in facts)]))
+        print_text(lines_of([FACTS, *([field(str(value)) for value in fact.values()] for fact in facts)]))
         return
     rows = Table(box=None, pad_edge=False)
     for column, side in (("rank", "right"), ("token", "left"), ("id", "right"), ("probability", "right")):
         rows.add_column(column, justify=side)  # type: ignore[arg-type]
     for target in targets:
-        shown = Text(repr(visible(target.text)))
+        shown = Text(repr(escape_invisible(target.text)))
         rows.add_row(str(target.rank), shown, str(target.id), f"{target.probability:.4f}")
     console = Console()
     with console.capture() as captured:
         console.print(rows)
-    write(captured.get())
+    print_text(captured.get())
 
 
-def write(text: str) -> None:
+def print_text(text: str) -> None:
     """Write to standard output. That whoever reads it has read enough and left, as `head` does, is no error."""
     try:
         print(text, end="", flush=True)

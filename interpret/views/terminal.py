@@ -1,4 +1,4 @@
-"""An attribution in the terminal: running text on colours, and a table of scores."""
+"""Scores in the terminal: running text on colours, and a table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from interpret.attribution import Attribution
-from interpret.matrix import AttributionMatrix
-from interpret.views.colour import HELD, READABLE, Colour, colour, contrast, ink, pale_ink, scale
-from interpret.views.visible import visible
+from interpret.results.matrix import ScoreMatrix
+from interpret.results.scores import Scores
+from interpret.views.cells import Cell, cells_of
+from interpret.views.colour import READABLE, Colour, contrast, ink, pale_ink
+from interpret.views.invisible import escape_invisible
+from interpret.views.scale import Scale
 
 COLUMNS = 8  # more targets than these are listed with their strongest pieces
 GAP = 2  # between columns
@@ -27,116 +29,115 @@ def style(background: Colour, template: bool, system: str | None = TRUE) -> Styl
 
     In a system of fewer colours, the text is chosen for the background as it is seen there.
     """
-    paper = seen(background, system)
-    background = fractions(paper)
-    shade = seen(pale_ink(background), system) if template else None
-    if shade is None or contrast(fractions(shade), background) < READABLE:
-        shade = seen(ink(background), system)
+    paper = _seen(background, system)
+    background = _fractions(paper)
+    shade = _seen(pale_ink(background), system) if template else None
+    if shade is None or contrast(_fractions(shade), background) < READABLE:
+        shade = _seen(ink(background), system)
     return Style(color=shade, bgcolor=paper, italic=template or None)
 
 
-def seen(rgb: Colour, system: str | None) -> Color:
+def _seen(rgb: Colour, system: str | None) -> Color:
     """The nearest colour that a system of colours has."""
     color = Color.from_rgb(*(round(255 * part) for part in rgb))
     return color.downgrade(FEWER[system]) if system in FEWER else color
 
 
-def fractions(color: Color) -> Colour:
+def _fractions(color: Color) -> Colour:
     """A colour of the terminal in red, green and blue from 0 to 1."""
     red, green, blue = color.get_truecolor()
     return red / 255, green / 255, blue / 255
 
 
-def styles(attribution: Attribution, system: str | None = TRUE) -> list[Style]:
-    """The style of each piece."""
-    limit = scale(attribution.scores.tolist())
-    return [
-        style(HELD if held else colour(score, limit, attribution.signed), template, system)
-        for score, held, template in zip(
-            attribution.scores.tolist(), attribution.held, attribution.template, strict=True
-        )
-    ]
+def style_of(cell: Cell, system: str | None = TRUE) -> Style:
+    """The style of a piece."""
+    return style(cell.colour(), cell.piece.template, system)
 
 
-def headline(attribution: Attribution | AttributionMatrix) -> Text:
+def headline(result: Scores | ScoreMatrix[Scores]) -> Text:
     """What is explained, and how."""
-    return Text.assemble((visible(attribution.title), "bold"), "\n", (attribution.facts, "dim"))
+    return Text.assemble((escape_invisible(result.title), "bold"), "\n", (escape_invisible(result.facts), "dim"))
 
 
-def running_text(attribution: Attribution, system: str | None = TRUE) -> Text:
+def running_text(attribution: Scores, system: str | None = TRUE) -> Text:
     """The prompt, each piece on its colour, in rich's system of colours."""
     text = Text()
-    for label, piece_style in zip(attribution.labels, styles(attribution, system), strict=True):
-        text.append(visible(label).replace("↵", "↵\n"), piece_style)
+    for cell in cells_of(attribution):
+        text.append(cell.text.replace("↵", "↵\n"), style_of(cell, system))
     return text
 
 
-def signs(score: float, limit: float, signed: bool) -> str:
+def signs(score: float, scale: Scale) -> str:
     """A score as a row of plus or minus signs, up to ten of them, and of # where there is no sign; none for 0."""
-    count = math.ceil(SIGNS * abs(score) / limit) if limit > 0 else 0
-    return ("#" if not signed else "+" if score > 0 else "-") * count
+    count = math.ceil(SIGNS * abs(score) / scale.limit) if scale.limit > 0 else 0
+    return ("#" if not scale.signed else "+" if score > 0 else "−") * count
 
 
-def table(attribution: Attribution, system: str | None = TRUE) -> Table:
+def table(attribution: Scores, system: str | None = TRUE) -> Table:
     """One row per piece: its text, its role in a chat, its score and, where there is one, its standard error.
 
     Where there are no colours (`system` is None), each score is also drawn in plus or minus signs.
     """
-    rows = Table(box=None, pad_edge=False)
-    rows.add_column(attribution.by)
-    if attribution.messages:
+    rows, scale = Table(box=None, pad_edge=False), Scale.of(attribution)
+    chat, sampled = bool(attribution.messages), attribution.standard_error is not None
+    rows.add_column(Text(escape_invisible(attribution.by)))
+    if chat:
         rows.add_column("role")
-    rows.add_column(attribution.unit, justify="right")
-    errors = attribution.standard_error
-    if errors is not None:
+    rows.add_column(Text(escape_invisible(scale.written_unit)), justify="right")
+    if sampled:
         rows.add_column("± standard error", justify="right")
     if system is None:
         rows.add_column("")
-    limit = scale(attribution.scores.tolist())
-    shown = zip(attribution.labels, styles(attribution, system), attribution.roles, strict=True)
-    for place, (label, piece_style, role) in enumerate(shown):
-        score = float(attribution.scores[place])
-        number = "held" if attribution.held[place] else format(score, "+.4f" if attribution.signed else ".4f")
-        error = [] if errors is None else [f"{float(errors[place]):.4f}"]
-        speaker = [Text(visible(role or "template"), "" if role else "italic")] if attribution.messages else []
-        drawn = [signs(score, limit, attribution.signed)] if system is None else []
-        rows.add_row(Text(visible(label, edge_spaces=True), piece_style), *speaker, number, *error, *drawn)
+    for cell, role in zip(cells_of(attribution, scale), attribution.roles, strict=True):
+        rows.add_row(
+            Text(cell.name, style_of(cell, system)),
+            *([Text(cell.role, "" if role else "italic")] if chat else []),
+            cell.number,
+            *([cell.standard_error] if sampled else []),
+            *([signs(cell.piece.score, scale)] if system is None else []),
+        )
     return rows
 
 
-def matrix_table(matrix: AttributionMatrix, width: int | None = None, system: str | None = TRUE) -> Table:
+def matrix_table(matrix: ScoreMatrix[Scores], width: int | None = None, system: str | None = TRUE) -> Table:
     """One row per piece and one column per target; of many targets, one row each with its three strongest pieces.
 
     Many are more than eight, or than fit into `width` characters.
     """
-    rows = Table(box=None, pad_edge=False)
-    sign = "+" if matrix.signed else ""
+    rows, scale = Table(box=None, pad_edge=False), Scale.of(*matrix)
+    targets = [repr(escape_invisible(target)) for target in matrix.targets]
     if len(matrix) > COLUMNS or (width is not None and natural_width(matrix) > width):
-        for column in ("target", "probability", f"strongest pieces, {matrix.unit}"):
-            rows.add_column(column)
-        for target, probability, each in zip(matrix.targets, matrix.probabilities, matrix, strict=True):
-            strongest = ", ".join(f"{visible(label, True)!r} {score:{sign}.3g}" for label, score in each.top(3))
+        for column in ("target", "probability", f"strongest pieces, {scale.written_unit}"):
+            rows.add_column(Text(escape_invisible(column)))
+        for target, probability, each in zip(targets, matrix.probabilities, matrix, strict=True):
+            strongest = ", ".join(
+                f"{escape_invisible(label, True)!r} {scale.numbers(score)}" for label, score in each.top(3)
+            )
             share = "" if probability is None else f"{probability:.4f}"
-            rows.add_row(Text(repr(visible(target))), share, Text(strongest))
+            rows.add_row(Text(target), share, Text(strongest))
         return rows
-    rows.add_column("piece")
-    for target in matrix.targets:
-        rows.add_column(Text(repr(visible(target))), justify="right")
-    limit = scale([score for each in matrix for score in each.scores.tolist()])
-    cells = [[Text() for _ in matrix.targets] for _ in matrix.labels]
+    rows.add_column(Text(_corner(scale)))
+    for target in targets:
+        rows.add_column(Text(target), justify="right")
+    table = [[Text() for _ in matrix.targets] for _ in matrix.labels]
     for number, each in enumerate(matrix):
-        pieces = zip(matrix.columns(number), each.scores.tolist(), each.held, each.template, strict=True)
-        for place, score, held, template in pieces:
-            shade = style(HELD if held else colour(score, limit, each.signed), template, system)
-            cells[place][number] = Text("held" if held else f"{score:{sign}.3f}", shade)
-    for label, line in zip(matrix.labels, cells, strict=True):
-        rows.add_row(Text(visible(label, edge_spaces=True)), *line)
+        for place, cell in zip(matrix.columns(number), cells_of(each, scale), strict=True):
+            table[place][number] = Text(cell.number, style_of(cell, system))
+    for label, line in zip(matrix.labels, table, strict=True):
+        rows.add_row(Text(escape_invisible(label, edge_spaces=True)), *line)
     return rows
 
 
-def natural_width(matrix: AttributionMatrix) -> int:
+def natural_width(matrix: ScoreMatrix[Scores]) -> int:
     """The characters that a column per target takes."""
-    first = max(cell_len(visible(label, edge_spaces=True)) for label in (*matrix.labels, "piece"))
-    numbers = [f"{score:+.3f}" for each in matrix for score in each.scores.tolist()]
-    number = max(map(len, numbers))
-    return first + sum(GAP + max(number, cell_len(repr(visible(target)))) for target in matrix.targets)
+    scale = Scale.of(*matrix)
+    labels = [escape_invisible(label, edge_spaces=True) for label in matrix.labels]
+    first = max(map(cell_len, (*labels, _corner(scale))))
+    number = max(len(cell.number) for each in matrix for cell in cells_of(each, scale))
+    targets = [repr(escape_invisible(target)) for target in matrix.targets]
+    return first + sum(GAP + max(number, cell_len(target)) for target in targets)
+
+
+def _corner(scale: Scale) -> str:
+    """The heading above the pieces, which says what the numbers are in."""
+    return f"piece, in {escape_invisible(scale.written_unit)}"

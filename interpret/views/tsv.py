@@ -5,40 +5,39 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from interpret.attribution import Attribution
-from interpret.matrix import AttributionMatrix
+from interpret.results.matrix import ScoreMatrix
+from interpret.results.scores import Scores
 
 COLUMNS = ("piece", "ids", "score", "standard_error", "held", "template")
 ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # categories of characters that would end a line, or steer a terminal
 
 
-def tsv(result: Attribution | AttributionMatrix) -> str:
+def tsv(result: Scores | ScoreMatrix[Scores]) -> str:
     """A header and a line for each piece, or in a matrix for each target and each piece that it sees.
 
     The columns are the piece, its token ids (separated by spaces), its score with all digits, the score's standard
     error (empty where there is none), and "true" or "false" for whether it was held, and whether the template wrote it.
     A held piece has no score; its 0 stands for that. In a matrix, the last column is the target.
     """
-    if isinstance(result, Attribution):
-        return lines_of([COLUMNS, *fields(result)])
+    if isinstance(result, Scores):
+        return lines_of([COLUMNS, *_fields(result)])
     rows = [
-        (*line, field(target)) for target, each in zip(result.targets, result, strict=True) for line in fields(each)
+        (*line, field(target)) for target, each in zip(result.targets, result, strict=True) for line in _fields(each)
     ]  # fmt: skip
     return lines_of([(*COLUMNS, "target"), *rows])
 
 
-def fields(attribution: Attribution) -> Iterator[tuple[str, ...]]:
+def _fields(result: Scores) -> Iterator[tuple[str, ...]]:
     """The fields of each piece."""
-    errors = attribution.standard_error
-    for place, label in enumerate(attribution.labels):
+    for piece in result.pieces:
         yield (
-            field(label),
-            " ".join(map(str, attribution.token_ids[place])),
-            repr(float(attribution.scores[place])),
-            "" if errors is None else repr(float(errors[place])),
-            str(attribution.held[place]).lower(),
-            str(attribution.template[place]).lower(),
+            field(piece.label),
+            " ".join(map(str, piece.ids)),
+            repr(piece.score),
+            "" if piece.standard_error is None else repr(piece.standard_error),
+            str(piece.held).lower(),
+            str(piece.template).lower(),
         )
 
 

@@ -37,7 +37,7 @@ from interpret import (
     Zero,
     convention,
 )
-from interpret.baselines import Baseline
+from interpret.methods.baselines import Baseline
 from interpret.methods.listed import BASELINES, METHODS, find_method, slug_of
 from interpret.methods.settings import every_method
 

@@ -1,0 +1,114 @@
+"""From what a method found to an Attribution: scores per piece, and all that is said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interpret.attribution import Attribution
+from interpret.engine.objective import Objective
+from interpret.methods.method import Evidence, Method
+from interpret.question.quantity import Quantity
+from interpret.results.pieces import ScoredPiece
+from interpret.results.reduction import SUM
+from nexttoken import Target
+
+
+def build_attribution(
+    objective: Objective, evidence: Evidence, target: Target, method: Method, quantity: Quantity
+) -> Attribution:
+    """The attribution of one objective, from the evidence that a method found: scores and provenance."""
+    lm, prompt, counts = objective.context.lm, objective.context.prompt, objective.run.counts
+    assert lm is not None
+    assert prompt is not None
+    evidence = _scatter_to_prompt(evidence, objective)
+    other = objective.run.grad_lm(lm)
+    remark = "" if other is lm else f" (gradients in {str(other.dtype).removeprefix('torch.')})"
+    positions = [piece.positions for piece in prompt.pieces]
+    held = evidence.held.tolist() if evidence.held is not None else [False] * len(prompt)
+    error = None if evidence.error is None else SUM(evidence.error[:, None], positions)
+    deviation = _standard_error(evidence, method, positions)
+    return Attribution(
+        pieces=ScoredPiece.from_columns(
+            tokens=[piece.text for piece in prompt.pieces],
+            scores=method.normalized(method.reduction(evidence.attributions, positions)).tolist(),
+            labels=[piece.label for piece in prompt.pieces],
+            token_ids=[[prompt.ids[position] for position in piece] for piece in positions],
+            standard_error=None if deviation is None else deviation.tolist(),
+            error=None if error is None else error.tolist(),
+            held=[all(held[position] for position in piece) for piece in positions],
+            template=[piece.template for piece in prompt.pieces],
+        ),
+        unit=method.unit(quantity.unit),
+        target=target if quantity.of_target else None,
+        quantity=f"{quantity.name} difference" if target.foils and quantity.of_target else quantity.name,
+        method=repr(method),
+        method_name=method.name,
+        reduction=method.reduction.name,
+        signed=method.reduction.signed,
+        model=lm.name + remark,
+        gradients_spent=counts.gradients,
+        forwards_spent=counts.forwards,
+        completeness=evidence.completeness and replace(evidence.completeness, unit=quantity.unit),
+        versions=dict(_versions()),
+        messages=prompt.messages,
+        path=evidence.path,
+    )
+
+
+def _scatter_to_prompt(evidence: Evidence, objective: Objective) -> Evidence:
+    """The evidence for all tokens of the prompt, where only some of them moved: the others are held."""
+    moved, prompt = objective.context.places, objective.context.prompt
+    if moved is None or prompt is None:
+        return evidence
+    length, places = len(prompt), torch.tensor(moved)
+
+    def wide(found: Tensor | None, axis: int, rest: float = 0) -> Tensor | None:
+        if found is None:
+            return None
+        shape = list(found.shape)
+        shape[axis] = length
+        return found.new_full(shape, rest).index_copy(axis, places.to(found.device), found)
+
+    held = evidence.held if evidence.held is not None else torch.zeros(len(places), dtype=torch.bool)
+    attributions = wide(evidence.attributions, 0)
+    assert attributions is not None
+    return replace(
+        evidence, attributions=attributions, held=wide(held, 0, True), error=wide(evidence.error, 0),
+        samples=wide(evidence.samples, 1),
+    )  # fmt: skip
+
+
+def _standard_error(
+    evidence: Evidence, method: Method, pieces: Sequence[Sequence[int]]
+) -> Float[Tensor, " piece"] | None:
+    """The jackknife standard error of each score, from the independent samples of a method that has them.
+
+    It holds for every reduction; for a sum it equals the standard error of the mean. Tukey 1958; Efron 1982.
+    """
+    samples = evidence.samples
+    if samples is None or len(samples) < 2:
+        return None
+    total, count = samples.double().sum(0), len(samples)
+    without = torch.stack(
+        [method.normalized(method.reduction((total - sample) / (count - 1), pieces)) for sample in samples]
+    )
+    return ((count - 1) * without.var(0, unbiased=False)).sqrt()
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Name and version of the packages that a result depends on."""
+    found = []
+    for name in ("nexttoken-interpret", "torch", "transformers"):
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return tuple(found)

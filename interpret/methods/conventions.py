@@ -1,0 +1,230 @@
+"""What five libraries mean by "saliency", as data: printed side by side, and reproduced number by number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interpret.engine.gradients import gradients
+from interpret.engine.objective import Objective
+from interpret.engine.run import BackwardRules
+from interpret.methods.baselines import Baseline, Embeddings, Token, Unknown, Zero
+from interpret.methods.defaults import changed
+from interpret.methods.gradient_times_input import GradientTimesInput
+from interpret.methods.integrated_gradients import IntegratedGradients
+from interpret.methods.line import Line
+from interpret.methods.method import Evidence, Method
+from interpret.methods.quadrature import quadrature
+from interpret.methods.vanilla_gradient import VanillaGradient
+from interpret.question.quantity import LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY, Quantity
+from interpret.results.reduction import ABSOLUTE_SUM, MEAN_ABSOLUTE, NORM_2, SUM, Reduction
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What is done with a prompt's scores together.
+
+    Attributes:
+        name: as it stands in results.
+        function: scores (piece,) to scores (piece,).
+    """
+
+    name: str
+    function: Callable[[Tensor], Tensor] = field(repr=False)
+
+
+def share(scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
+    """Each score over the sum of all magnitudes; zeros stay zeros."""
+    total = scores.abs().sum()
+    return scores / total if total > 0 else scores
+
+
+NONE = Normalization("none", lambda scores: scores)
+SHARE = Normalization("share of the sum of magnitudes", share)
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Convention(Method):
+    """What one library computes when it is asked for one kind of attribution, with its defaults.
+
+    Attributes:
+        library: its name.
+        kind: what it is asked for.
+        quantity: the scalar that is explained.
+        method: the formula, with the library's baseline, rule and steps.
+        reduction: how the embedding's dimensions become one score.
+        normalization: what is done with the scores of a prompt together.
+    """
+
+    library: str
+    kind: str
+    quantity: Quantity
+    method: Method
+    reduction: Reduction
+    normalization: Normalization
+
+    @property
+    def local(self) -> bool:  # type: ignore[override]
+        return self.method.local
+
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]
+        return self.method.stochastic
+
+    @property
+    def rules(self) -> BackwardRules | None:  # type: ignore[override]
+        return self.method.rules
+
+    def points(self, objective: Objective) -> Float[Tensor, "point token dim"] | None:
+        return self.method.points(objective)
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
+        return self.method(objective, x)
+
+    def cost(self, tokens: int) -> int:
+        return self.method.cost(tokens)
+
+    def unit(self, quantity: str) -> str:
+        return self.method.unit(quantity) if self.normalization is NONE else "share"
+
+    def normalized(self, scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
+        return self.normalization.function(scores)
+
+    @property
+    def name(self) -> str:
+        return f"{self.library}'s {self.kind}"
+
+    def __repr__(self) -> str:
+        if self in CONVENTIONS:
+            return f"convention({self.library!r}, {self.kind!r})"
+        settings = (f"{each.name}={getattr(self, each.name)!r}" for each in fields(self))
+        return f"Convention({', '.join(settings)})"
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The convention in words: see COLUMNS."""
+        sign = "signed" if self.reduction.signed else "unsigned"
+        settings = ", ".join(f"{name}={own!r}" for name, own in changed(self.method))
+        formula = f"{type(self.method).__name__}({settings})"
+        words = (self.quantity.name, formula, self.reduction.name, self.normalization.name, sign)
+        return (self.library, self.kind, *words)
+
+
+COLUMNS = ("library", "kind", "explains", "formula", "reduction", "normalization", "sign")
+
+
+@dataclass(frozen=True)
+class MagnitudesAlongPath(Method):
+    """The mean along a path of |x * gradient|: the magnitude is taken before the mean, so this is no integral.
+
+    a_td = sum_k w_k |z_k * dF/dx(z_k)|_td, z_k on the straight path from the baseline; what interpreto calls
+    integrated gradients. Unsigned. Costs `steps` gradients.
+    """
+
+    name = "mean of |gradient x input| along the path"
+
+    steps: int
+    baseline: Baseline
+
+    def cost(self, tokens: int) -> int:
+        return self.steps
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
+        _, weights = quadrature("trapezoid", self.steps)
+        points = self._points(objective, x)
+        slopes = points * gradients(objective, points)[1]
+        return Evidence((weights.to(x)[:, None, None] * slopes.abs()).sum(0))
+
+    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+        return self._points(objective, objective.x)
+
+    def _points(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "point token dim"]:
+        return Line.of(self.baseline, None, objective, x).at(quadrature("trapezoid", self.steps)[0])
+
+
+@dataclass(frozen=True)
+class PlainNoise(Method):
+    """The mean gradient over noisy embeddings, not multiplied by them: AllenNLP's SmoothGrad.
+
+    a = mean over e of dF/dx(x + e), e ~ N(0, (scale * (max x - min x))^2). Signed, per unit of embedding.
+    """
+
+    name = "mean gradient over noise"
+
+    samples: int
+    scale: float
+    seed: int = 0
+
+    stochastic = True
+
+    def cost(self, tokens: int) -> int:
+        return self.samples
+
+    def unit(self, quantity: str) -> str:
+        return f"{quantity} per unit of embedding"
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
+        _, gradient = gradients(objective, self._noisy(x))
+        return Evidence(gradient.mean(0), samples=gradient)
+
+    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+        return self._noisy(objective.x)
+
+    def _noisy(self, x: Float[Tensor, "token dim"]) -> Float[Tensor, "point token dim"]:
+        generator = torch.Generator().manual_seed(self.seed)
+        noise = torch.randn((self.samples, *x.shape), generator=generator, dtype=x.dtype).to(x.device)
+        return x + self.scale * (x.max() - x.min()) * noise
+
+
+IG, GI, GRADIENT, SMOOTHGRAD = "integrated gradients", "gradient x input", "gradient", "smoothgrad"
+FIRST_ID = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Token(0), hold=None)
+LEFT_FROM_ZERO = IntegratedGradients(steps=10, rule="left", baseline=Zero(), hold=None)
+UNKNOWN = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Unknown(), hold=None)
+ALMOST_ZERO = Embeddings(1e-6)
+
+
+Row = tuple[str, str, Quantity, Method, Reduction, Normalization]
+ROWS: tuple[Row, ...] = (
+    ("allennlp", GI, LOSS, GradientTimesInput(), ABSOLUTE_SUM, SHARE),
+    ("allennlp", IG, LOSS, LEFT_FROM_ZERO, ABSOLUTE_SUM, SHARE),
+    ("allennlp", SMOOTHGRAD, LOSS, PlainNoise(samples=10, scale=0.01), ABSOLUTE_SUM, SHARE),
+    ("captum", GI, LOG_PROBABILITY, GradientTimesInput(), SUM, NONE),
+    ("captum", IG, LOG_PROBABILITY, FIRST_ID, SUM, NONE),
+    ("inseq", GRADIENT, PROBABILITY, VanillaGradient(), NORM_2, SHARE),
+    ("inseq", GI, PROBABILITY, GradientTimesInput(), NORM_2, SHARE),
+    ("inseq", IG, PROBABILITY, UNKNOWN, NORM_2, SHARE),
+    ("interpreto", GI, LOGIT, GradientTimesInput(), MEAN_ABSOLUTE, NONE),
+    ("interpreto", IG, LOGIT, MagnitudesAlongPath(10, ALMOST_ZERO), MEAN_ABSOLUTE, NONE),
+    ("ecco", GRADIENT, PROBABILITY, VanillaGradient(), NORM_2, SHARE),
+    ("ecco", GI, PROBABILITY, GradientTimesInput(), ABSOLUTE_SUM, SHARE),
+)
+CONVENTIONS: tuple[Convention, ...] = tuple(
+    Convention(library=library, kind=kind, quantity=quantity, method=method, reduction=reduction, normalization=norm)
+    for library, kind, quantity, method, reduction, norm in ROWS
+)
+
+
+def convention(library: str, kind: str = IG) -> Convention:
+    """A library's convention for one kind of attribution, as a method.
+
+    Raises:
+        ValueError: an unknown library, or a kind that it does not have.
+    """
+    of_library = [each for each in CONVENTIONS if each.library == library]
+    if not of_library:
+        known = dict.fromkeys(each.library for each in CONVENTIONS)
+        raise ValueError(f"there is no convention {library!r}; there are {', '.join(known)}")
+    found = next((each for each in of_library if each.kind == kind), None)
+    if found is None:
+        raise ValueError(f"{library} has no {kind!r} here; it has {', '.join(each.kind for each in of_library)}")
+    return found
+
+
+def table(conventions: Sequence[Convention] = CONVENTIONS) -> str:
+    """The conventions side by side, as a Markdown table."""
+    rows = [COLUMNS, ("---",) * len(COLUMNS), *(each.row for each in conventions)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

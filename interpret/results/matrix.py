@@ -1,0 +1,137 @@
+"""Several targets of one text: a matrix of scores, target by piece, that saves and loads like its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interpret.results.files import Result
+from interpret.results.scores import Scores
+
+Own = TypeVar("Own", bound="ScoreMatrix[Scores]")
+Row = TypeVar("Row", bound=Scores, covariant=True)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ScoreMatrix(Result, Generic[Row]):
+    """Scores of several targets, as the rows of a matrix whose columns are the pieces of text.
+
+    Attributes:
+        kind: "candidates" for one prompt's next tokens, "continuation" for tokens that follow each other.
+        attributions: a row each, with its own target, completeness and cost. A later row may have more pieces.
+    """
+
+    kind: Literal["candidates", "continuation"]
+    attributions: tuple[Row, ...]
+
+    row_type: ClassVar[type[Scores]] = Scores
+
+    def __len__(self) -> int:
+        return len(self.attributions)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.attributions)
+
+    def __getitem__(self, row: int) -> Row:
+        return self.attributions[row]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What to show for each column."""
+        return self.attributions[-1].labels
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What to show for each row: its target's text, or what it explains if that is no token."""
+        return tuple(each.target.text if each.target else each.quantity for each in self.attributions)
+
+    @property
+    def probabilities(self) -> tuple[float | None, ...]:
+        """The model's probability of each row's target; None where a row explains no token."""
+        return tuple(each.target.probability if each.target else None for each in self.attributions)
+
+    @property
+    def unit(self) -> str:
+        """The unit of the scores."""
+        return self.attributions[0].unit
+
+    @property
+    def signed(self) -> bool:
+        """Whether scores have a direction; positive ones support the row's target."""
+        return self.attributions[0].signed
+
+    @property
+    def gradients_spent(self) -> int:
+        """Gradients taken for all rows."""
+        return sum(each.gradients_spent for each in self.attributions)
+
+    def columns(self, row: int) -> list[int]:
+        """The column of each piece of a row."""
+        last = self.attributions[-1].token_ids
+        owner = [column for column, ids in enumerate(last) for _ in ids]
+        own = self.attributions[row].token_ids
+        starts = accumulate(map(len, own[:-1]), initial=0)
+        return [owner[start] for start in starts]
+
+    @property
+    def scores(self) -> Float[Tensor, "target piece"]:
+        """(target, piece) in float64; NaN where a target does not see a piece, because it stands later."""
+        matrix = torch.full((len(self), len(self.labels)), float("nan"), dtype=torch.float64)
+        for row, each in enumerate(self.attributions):
+            matrix[row, self.columns(row)] = each.scores
+        return matrix
+
+    @property
+    def title(self) -> str:
+        """What is explained, in words."""
+        first = self.attributions[0]
+        if first.target is None:
+            return f"{first.quantity} at {len(self)} places of a continuation"
+        tokens = "token" if len(self) == 1 else "tokens"
+        what = (
+            f"next {tokens}" if self.kind == "candidates" else f"{tokens} of the continuation {''.join(self.targets)!r}"
+        )
+        foils = first.target.foils
+        rather = " rather than " + ", ".join(repr(foil.text) for foil in foils) if foils else ""
+        return f"{len(self)} {what}{rather}"
+
+    @property
+    def gap_text(self) -> str:
+        """The largest completeness gap of its rows in words; empty where there is none."""
+        known = [each.completeness for each in self.attributions if each.completeness]
+        if len(known) < len(self):
+            return ""
+        gaps = [completeness.relative(completeness.largest_gap) for completeness in known]
+        return f"largest {self.attributions[gaps.index(max(gaps))].gap_text}"
+
+    @property
+    def facts(self) -> str:
+        """How it was made, in words: method, largest gap, model."""
+        first = self.attributions[0]
+        return ", ".join(filter(None, [first.method_name, self.gap_text, first.model]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain Python values."""
+        return {"kind": self.kind, "attributions": [each.to_dict() for each in self.attributions]}
+
+    @classmethod
+    def from_dict(cls: type[Own], plain: Mapping[str, Any]) -> Own:
+        """The inverse of `to_dict`. Raises ValueError if it is something else."""
+        if set(plain) != {"kind", "attributions"}:
+            raise ValueError(f"this is not a saved matrix of attributions: it has {sorted(plain)}")
+        return cls(plain["kind"], tuple(cls.row_type.from_dict(each) for each in plain["attributions"]))
+
+    def provenance(self) -> dict[str, Any]:
+        """What was explained, how and with which versions, without the scores: plain values, for a file's metadata."""
+        own = {"kind": self.kind, "prompt": self.attributions[-1].prompt, "target": list(self.targets)}
+        return {
+            **self.attributions[0].provenance(), **own, "gap": self.gap_text,
+            "completeness": [each.completeness and asdict(each.completeness) for each in self],
+            "gradients_spent": self.gradients_spent,
+        }  # fmt: skip

@@ -1,0 +1,86 @@
+"""How numbers are written for readers: few digits, one rule for powers of ten, true minus signs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+DIGITS = 3  # significant ones of the largest number of a scale
+PLAIN = range(-3, 5)  # powers of ten of numbers that are written without one: from 0.001 to 99,999
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """How all numbers of one scale are written: with the same decimals, and the same power of ten if they need one.
+
+    Attributes:
+        decimals: digits after the point; negative where numbers are rounded to tens, hundreds or thousands.
+        exponent: of the power of ten that all numbers are multiples of; 0 for none.
+        signed: whether positive numbers have a plus sign.
+    """
+
+    decimals: int
+    exponent: int = 0
+    signed: bool = True
+
+    @classmethod
+    def of(cls, largest: float, signed: bool) -> NumberFormat:
+        """The format in which the largest magnitude of a scale has three significant digits.
+
+        Scales that end below 0.001 or above 99,999 have a power of ten.
+        """
+        place = _place(largest, DIGITS)
+        if place in PLAIN:
+            return cls(DIGITS - 1 - place, 0, signed)
+        return cls(DIGITS - 1, place, signed)
+
+    def __call__(self, number: float) -> str:
+        """The number without its power of ten, which `factor` writes. What is rounded to zero has no sign."""
+        return _signed(Decimal(number).scaleb(-self.exponent), self.decimals, self.signed)
+
+    @property
+    def factor(self) -> str:
+        """The power of ten that numbers are multiples of, such as 10⁻⁶; empty where there is none."""
+        return _power(self.exponent) if self.exponent else ""
+
+    def unit(self, unit: str) -> str:
+        """What columns and axes of such numbers are in: 10⁻⁶ nats."""
+        return f"{self.factor} {unit}" if self.factor else unit
+
+    def after(self, unit: str) -> str:
+        """What stands after a number that has its unit beside it: × 10⁻⁶ nats."""
+        return f"× {self.factor} {unit}" if self.factor else unit
+
+    def with_unit(self, number: float, unit: str) -> str:
+        """A number that stands alone, with its power of ten and its unit: +2.71 × 10⁻⁶ nats."""
+        return f"{self(number)} {self.after(unit)}"
+
+
+def written(number: float, digits: int = 2, signed: bool = False) -> str:
+    """A number that belongs to no scale, with so many significant digits and no zeros at its end: 0.5, 1.2 × 10⁻⁷."""
+    place = _place(number, digits)
+    exponent = 0 if place in PLAIN else place
+    text = _signed(Decimal(number).scaleb(-exponent), digits - 1 - place + exponent, signed)
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{text} × {_power(exponent)}" if exponent else text
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share as a percentage."""
+    return f"{written(100 * share, digits)} %"
+
+
+def _place(number: float, digits: int) -> int:
+    """The power of ten of a number that has been rounded to so many digits; 0 of zero."""
+    return int(f"{number:.{digits - 1}e}".partition("e")[2])
+
+
+def _signed(number: Decimal, decimals: int, signed: bool) -> str:
+    rounded = round(number, decimals)
+    sign = "−" if rounded < 0 else "+" if signed and rounded > 0 else ""
+    return f"{sign}{abs(rounded):.{max(0, decimals)}f}"
+
+
+def _power(exponent: int) -> str:
+    return "10" + str(exponent).translate(SUPERSCRIPTS)

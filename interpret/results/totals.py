@@ -1,0 +1,161 @@
+"""Which pieces belong together: by word, sentence, line, message or spans of the text, and as one piece each."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+import regex
+import sentencex
+
+from interpret.results.pieces import ScoredPiece, first_characters, message_numbers, offsets
+from nexttoken import Message
+
+Division = str | Sequence[tuple[int, int]]
+
+# Where a word begins. Unicode says what is a word (UAX #29) and a mark.
+WORD = regex.compile(
+    r"""(?wV1x) \b
+    (?<! [^\S\n])                                                 # a space belongs to what follows it,
+    (?! (?<=\n) \s* \n)                                           # empty lines to the line end before them,
+    (?! (?<=[\p{P}\p{S}--\p{Pc}\p{So}]) [\p{P}\p{S}--\p{Pc}\p{So}])    # and marks in a row belong together
+    """
+)
+LINE = regex.compile(r"(?<=\n)")
+
+
+def groups_of(
+    pieces: Sequence[ScoredPiece], messages: Sequence[Message], by: Division, template: bool, language: str
+) -> list[list[int]]:
+    """The places of the pieces in each group, in the order of the text; see `Scores.totals`.
+
+    Raises:
+        ValueError: an unknown division, messages where there are none, spans that overlap, lie outside the text or have
+            no piece of their own, or nothing left without the template.
+    """
+    sections = _sections(pieces, messages, by, language)
+    if isinstance(by, str):
+        numbers = message_numbers(pieces, messages)
+        keys: list[tuple[object, ...]] = [
+            (section, piece.template, number) for section, piece, number in zip(sections, pieces, numbers, strict=True)
+        ]
+    else:  # the caller's spans are not cut where messages meet
+        keys = [(section, piece.text == "") for section, piece in zip(sections, pieces, strict=True)]
+    kept = [place for place, piece in enumerate(pieces) if template or not piece.template]
+    if not kept:
+        raise ValueError("the whole prompt is template, so nothing is left without it")
+    return [list(group) for _, group in groupby(kept, key=lambda place: keys[place])]
+
+
+def joined(
+    pieces: Sequence[ScoredPiece], groups: Sequence[Sequence[int]], scores: Sequence[float]
+) -> tuple[ScoredPiece, ...]:
+    """A piece for each group, with its score. Numerical errors add up; standard errors of what is correlated do not."""
+    return tuple(
+        _as_one([pieces[place] for place in group], score) for group, score in zip(groups, scores, strict=True)
+    )
+
+
+def moved(pieces: Sequence[ScoredPiece], kept: Sequence[int], messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages where they stand in the text of the pieces that are kept."""
+    starts = offsets(pieces)
+    ends = [(starts[place], starts[place] + len(pieces[place].text)) for place in kept]
+
+    def before(character: int) -> int:
+        return sum(max(0, min(end, character) - start) for start, end in ends)
+
+    return tuple(replace(message, start=before(message.start), end=before(message.end)) for message in messages)
+
+
+def check_messages(messages: Sequence[Message]) -> None:
+    """Raise ValueError unless the prompt is a chat."""
+    if not messages:
+        raise ValueError("this prompt is not a chat, so it has no messages; give the prompt as messages")
+
+
+def _as_one(group: Sequence[ScoredPiece], score: float) -> ScoredPiece:
+    errors = [piece.error for piece in group if piece.error is not None]
+    return ScoredPiece(
+        text="".join(piece.text for piece in group),
+        label="".join(piece.label for piece in group),
+        ids=tuple(token_id for piece in group for token_id in piece.ids),
+        score=score,
+        error=sum(errors) if errors else None,
+        held=all(piece.held for piece in group),
+        template=all(piece.template for piece in group),
+    )
+
+
+def _sections(pieces: Sequence[ScoredPiece], messages: Sequence[Message], by: Division, language: str) -> list[int]:
+    """The number of the division that each piece lies in: where its first character other than a space does."""
+    text = "".join(piece.text for piece in pieces)
+    if isinstance(by, str):
+        borders = _borders(text, messages, by, language)
+        return [bisect_right(borders, place) for place in first_characters(pieces)]
+    spans = _checked(by, text)
+    borders = sorted({border for span in spans for border in span})
+    found = [bisect_right(borders, place) for place in first_characters(pieces)]
+    inside = {section for section, piece in zip(found, pieces, strict=True) if piece.text}
+    for start, end in spans:
+        if bisect_right(borders, start) not in inside:
+            raise ValueError(
+                f"no piece begins in the span ({start}, {end}), {text[start:end]!r}: it lies inside one piece or "
+                "between two; widen it"
+            )
+    return found
+
+
+def _borders(text: str, messages: Sequence[Message], by: str, language: str) -> list[int]:
+    """The characters at which the words, sentences or lines of a text begin."""
+    if by == "word":
+        return [match.start() for match in WORD.finditer(text)]
+    if by == "sentence":
+        return list(_sentence_starts(text, language))
+    if by == "line":
+        return [match.start() for match in LINE.finditer(text)]
+    if by == "message":
+        check_messages(messages)
+        return []
+    raise ValueError(
+        f"by is {by!r}; it must be 'word', 'sentence', 'line', 'message' or (start, end) spans; "
+        "for roles, take role_totals()"
+    )
+
+
+def _sentence_starts(text: str, language: str) -> Iterator[int]:
+    """Where sentencex says that a sentence begins, line by line: it takes a line's end for a space within a sentence.
+
+    It reads UTF-8, and fails at a space of several bytes before a full stop, so that all spaces are given to it as one
+    of one byte, and surrogates as a sign; offsets in characters stay what they are.
+    """
+    readable = "".join(
+        " "
+        if character.isspace() and character != "\n"
+        else "\ufffd"
+        if "\ud800" <= character <= "\udfff"
+        else character
+        for character in text
+    )
+    start = 0
+    for line in readable.splitlines(keepends=True):
+        for sentence in sentencex.get_sentence_boundaries(language, line) if line.strip() else ():
+            if sentence["text"].strip():
+                yield start + len(line[: sentence["start_index"]].rstrip())  # a space belongs to what follows it
+        start += len(line)
+
+
+def _checked(spans: Sequence[tuple[int, int]], text: str) -> list[tuple[int, int]]:
+    """The spans in order. Raises ValueError if there are none, or one is empty, outside the text or over another."""
+    if not spans:
+        raise ValueError("there are no spans; give at least one (start, end) in characters of the prompt")
+    ordered = sorted((int(start), int(end)) for start, end in spans)
+    last = 0
+    for start, end in ordered:
+        if not 0 <= start < end <= len(text):
+            raise ValueError(f"the span ({start}, {end}) is empty or outside the prompt's {len(text)} characters")
+        if start < last:
+            raise ValueError(f"the span ({start}, {end}) overlaps the one before it, which ends at {last}")
+        last = end
+    return ordered

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interpret.objective import Objective
 from nexttoken import NextTokenLM
-from nexttoken.prompt import PromptLike
+from nexttoken.text.prompt import PromptLike
 
 
 class Baseline(ABC):

@@ -22,8 +22,8 @@ from interpret.result import result
 from interpret.span import Span, positions_in
 from interpret.targets import candidates_of, is_span, span_target, target_of
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.prompt import PromptLike
-from nexttoken.target import TokenLike, continuation_ids
+from nexttoken.text.prompt import PromptLike
+from nexttoken.text.target import TokenLike, continuation_ids
 
 TARGETS_A_BLOCK = 16
 Precision = Literal["float32", "bfloat16"]

@@ -17,8 +17,8 @@ from interpret.quantity import Quantity
 from interpret.span import Span
 from interpret.targets import is_span
 from nexttoken import NextTokenLM
-from nexttoken.prompt import PromptLike
-from nexttoken.target import TokenLike
+from nexttoken.text.prompt import PromptLike
+from nexttoken.text.target import TokenLike
 
 WINDOW = 256  # so many prompts are looked at together, to find those of like length
 PADDING = 0.1  # of the tokens that run together, at most

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interpret.logits import SAME, precise
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.target import TokenLike, continuation_ids, one_token
+from nexttoken.text.target import TokenLike, continuation_ids, one_token
 
 
 def target_of(

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from nexttoken.checks.probe import recomputes
 from nexttoken.linear import FastSlopes
-from nexttoken.probe import recomputes
-from nexttoken.prompt import Prompt, PromptLike
-from nexttoken.target import Target
-from nexttoken.vocabulary import Vocabulary
+from nexttoken.text.prompt import Prompt, PromptLike
+from nexttoken.text.target import Target
+from nexttoken.text.vocabulary import Vocabulary
 
 Tokens = Mapping[str, Tensor]
 
@@ -73,16 +73,16 @@ class NextTokenLM(nn.Module):
 
     @classmethod
     def from_pretrained(cls, model: Any = None, tokenizer: Any = None, **options: Any) -> NextTokenLM:
-        """A Hugging Face causal language model as a NextTokenLM; see `nexttoken.pretrained.from_pretrained`.
+        """A Hugging Face causal language model as a NextTokenLM; see `nexttoken.from_pretrained`.
 
         Args:
             model: a folder, a model id, a GGUF file, or a model in memory; None for the bundled model.
             tokenizer: the tokenizer of a model in memory; without one, prompts and targets are token ids.
-            **options: passed on to `nexttoken.pretrained.from_pretrained`.
+            **options: passed on to `nexttoken.from_pretrained`.
         """
-        from nexttoken.pretrained import from_pretrained
+        import nexttoken
 
-        return from_pretrained(model, tokenizer, **options)
+        return nexttoken.from_pretrained(model, tokenizer, **options)
 
     @classmethod
     def from_callables(

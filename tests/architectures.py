@@ -32,8 +32,8 @@ from interpret.methods.gap import SMALLEST_GAP
 from interpret.methods.integrated_gradients import FIRST_SEGMENTS
 from interpret.objective import Objective
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.choices import choices
-from nexttoken.probe import embedding_rows, in_one_line, relative
+from nexttoken.checks.choices import choices
+from nexttoken.checks.probe import embedding_rows, in_one_line, relative
 from tests import tiny_models
 
 PAGE = Path(__file__).parent.parent / "docs" / "architectures.md"

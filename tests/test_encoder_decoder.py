@@ -26,7 +26,7 @@ from interpret import (
 from interpret.gradients import gradients, values
 from interpret.objective import Objective
 from nexttoken import NextTokenLM, Target
-from nexttoken.encoder_decoder import EncoderDecoderLM
+from nexttoken.huggingface.encoder_decoder import EncoderDecoderLM
 from tests import tiny_models
 
 CORPUS = [

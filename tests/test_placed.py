@@ -10,7 +10,7 @@ import transformers
 from interpret import GradientTimesInput, IntegratedGradients, VanillaGradient, attribute
 from interpret.quantity import LOG_PROBABILITY, Quantity
 from nexttoken import NextTokenLM
-from nexttoken.bundled import packaged_gguf
+from nexttoken.huggingface.bundled import packaged_gguf
 from tests.conftest import gpt2, llama
 from tests.test_encoder_decoder import t5
 
@@ -240,7 +240,7 @@ def test_a_folder_with_an_adapter_is_loaded_with_its_base_model(adapter, tokeniz
 def test_an_adapter_that_cannot_be_loaded_says_why(adapter, folder, monkeypatch):
     path, _ = adapter
     with monkeypatch.context() as without:
-        without.setattr("nexttoken.pretrained.find_spec", lambda name: None)
+        without.setattr("nexttoken.huggingface.pretrained.find_spec", lambda name: None)
         with pytest.raises(ImportError, match="needs the package peft; run: pip install"):
             NextTokenLM.from_pretrained(path)
     (path / "adapter_model.safetensors").rename(path / "adapter_model.bin")

@@ -18,7 +18,7 @@ from interpret import (
 from interpret.memory import Memory
 from interpret.need import ALLOCATOR_OVERHEAD, Alive, need, taken, text_like
 from nexttoken import NextTokenLM
-from nexttoken.recomputing import recomputing
+from nexttoken.huggingface.checkpointing import recomputing
 from tests import tiny_models
 from tests.test_encoder_decoder import t5
 
@@ -135,7 +135,7 @@ def test_behind_a_span_what_stands_before_is_kept_and_nothing_runs_twice(deep, m
             twice.append(len(layers))
         return recomputing(layers)
 
-    monkeypatch.setattr("nexttoken.pretrained.recomputing", counted)
+    monkeypatch.setattr("nexttoken.huggingface.pretrained.recomputing", counted)
     attribute(deep, ids, 20, IntegratedGradients(steps=4), memory_budget=budget)
     predicted, *rated_and_points = twice
     assert predicted == 0

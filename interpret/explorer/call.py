@@ -10,7 +10,7 @@ from typing import Any
 from interpret.conventions import Convention
 from interpret.methods.method import Method
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.target import continuation
+from nexttoken.text.target import continuation
 
 
 def call(lm: NextTokenLM, prompt: Prompt, target: Target, method: Method) -> str:

@@ -21,13 +21,13 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from nexttoken.bundled import bundled_folder
-from nexttoken.choices import choices
-from nexttoken.encoder_decoder import EncoderDecoderLM
+from nexttoken.checks.choices import choices
+from nexttoken.checks.probe import PROBE_LENGTH, batches_backward, embedding_rows, keeps, ordinary_ids, probe
+from nexttoken.huggingface.bundled import bundled_folder
+from nexttoken.huggingface.checkpointing import recomputing
+from nexttoken.huggingface.encoder_decoder import EncoderDecoderLM
 from nexttoken.model import NextTokenLM
-from nexttoken.probe import PROBE_LENGTH, batches_backward, embedding_rows, keeps, ordinary_ids, probe
-from nexttoken.recomputing import recomputing
-from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
+from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
 
 FEWEST_ROWS = 4  # of states before the head: with fewer, a CPU sums over the vocabulary less precisely, going back
 

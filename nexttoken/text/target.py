@@ -10,8 +10,8 @@ from typing import Any, SupportsIndex
 from jaxtyping import Float
 from torch import Tensor
 
-from nexttoken.prompt import Prompt, ending, unicode
-from nexttoken.vocabulary import IdVocabulary, Vocabulary
+from nexttoken.text.prompt import Prompt, ending, unicode
+from nexttoken.text.vocabulary import IdVocabulary, Vocabulary
 
 TokenLike = str | SupportsIndex  # a token as text or as id
 

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from nexttoken.checks.probe import probe
+from nexttoken.huggingface.checkpointing import recomputing
 from nexttoken.model import NextTokenLM, Tokens
-from nexttoken.probe import probe
-from nexttoken.prompt import Piece, Prompt, PromptLike, Side, cut, unicode
-from nexttoken.recomputing import recomputing
-from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
+from nexttoken.text.prompt import Piece, Prompt, PromptLike, Side, cut, unicode
+from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
 
 
 class EncoderDecoderLM(NextTokenLM):

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from nexttoken.alignment import decoded, is_mark
-from nexttoken.chat import Message, continues, filled_in
-from nexttoken.vocabulary import Encoding, Vocabulary, whole_number
+from nexttoken.text.alignment import decoded, is_mark
+from nexttoken.text.chat import Message, continues, filled_in
+from nexttoken.text.vocabulary import Encoding, Vocabulary, whole_number
 
 Side = str | Sequence[int]
 """What an encoder-decoder's source or target prefix is given as."""

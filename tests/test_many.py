@@ -19,8 +19,8 @@ from interpret import (
 from interpret.many import how_many
 from nexttoken import NextTokenLM
 from tests import tiny_models
+from tests.builders import t5
 from tests.conftest import letters_lm
-from tests.test_encoder_decoder import t5
 
 PROMPTS = ["The keys to", "are we?", "The dog", "The cats near the dog are asleep", "are you", "the table", [7, 8, 9]]
 

@@ -30,8 +30,8 @@ from interpret.memory import Memory
 from interpret.need import ALLOCATOR_OVERHEAD, Alive, Need, need, text_like
 from interpret.objective import Objective
 from nexttoken import NextTokenLM
+from tests.builders import t5
 from tests.conftest import gpt2
-from tests.test_encoder_decoder import t5
 from tests.test_gradients import objective
 
 ROOT = Path(__file__).parent.parent

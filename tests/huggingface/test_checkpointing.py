@@ -20,7 +20,7 @@ from interpret.need import ALLOCATOR_OVERHEAD, Alive, need, taken, text_like
 from nexttoken import NextTokenLM
 from nexttoken.huggingface.checkpointing import recomputing
 from tests import tiny_models
-from tests.test_encoder_decoder import t5
+from tests.builders import t5
 
 LAYERS = 8
 IDS = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]

@@ -28,6 +28,7 @@ from interpret.objective import Objective
 from nexttoken import NextTokenLM, Target
 from nexttoken.huggingface.encoder_decoder import EncoderDecoderLM
 from tests import tiny_models
+from tests.builders import BART_SIZES, SIZES, bart, marian, random, t5
 
 CORPUS = [
     "translate English to German: The house is small.",
@@ -37,12 +38,7 @@ CORPUS = [
 ]
 SOURCE, PREFIX, TARGET = "translate English to German: The house is small.", "Das Haus", " ist"
 SIDES = ("source", "target")
-SIZES = {"d_model": 16, "vocab_size": 340}
 FLOAT32_INSIDE = 2e-3  # finite differences cannot be better where a norm is computed in float32, as in T5
-BART_SIZES = {
-    "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "max_position_embeddings": 64,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -77,40 +73,6 @@ def bytelevel():
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
     )
-
-
-def random(model_class, config, dtype=torch.float64):
-    """Weights large enough for curvature."""
-    torch.manual_seed(0)
-    model = model_class(config).to(dtype).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
-
-
-def t5(dtype=torch.float64):
-    config = transformers.T5Config(
-        **SIZES, d_kv=8, d_ff=24, num_layers=2, num_heads=2, dropout_rate=0.3, decoder_start_token_id=0
-    )
-    return random(transformers.T5ForConditionalGeneration, config, dtype)
-
-
-def bart():
-    config = transformers.BartConfig(
-        **SIZES, **BART_SIZES, bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2,
-        scale_embedding=True,
-    )  # fmt: skip
-    return random(transformers.BartForConditionalGeneration, config)
-
-
-def marian():
-    """Source and target have tables of their own."""
-    config = transformers.MarianConfig(
-        **SIZES, **BART_SIZES, decoder_vocab_size=340, pad_token_id=1, eos_token_id=2, decoder_start_token_id=1,
-        share_encoder_decoder_embeddings=False, tie_word_embeddings=False,
-    )  # fmt: skip
-    return random(transformers.MarianMTModel, config)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from interpret import GradientTimesInput, IntegratedGradients, VanillaGradient, 
 from interpret.quantity import LOG_PROBABILITY, Quantity
 from nexttoken import NextTokenLM
 from nexttoken.huggingface.bundled import packaged_gguf
+from tests.builders import t5
 from tests.conftest import gpt2, llama
-from tests.test_encoder_decoder import t5
 
 # peft asks transformers 5.23 for a name that it is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

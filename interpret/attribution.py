@@ -129,9 +129,9 @@ class Attribution(Saved):
         if target is None:
             return self.quantity
         if target.following:
-            probability = math.prod(each.probability for each in target.span)
-            text = "".join(each.text for each in target.span)
-            return f"{text!r} ({len(target.span)} tokens, p = {probability:.2g})"
+            probability = math.prod(each.probability for each in target.continuation)
+            text = "".join(each.text for each in target.continuation)
+            return f"{text!r} ({len(target.continuation)} tokens, p = {probability:.2g})"
         words = f"{target.text!r} (p = {target.probability:.2g}, rank {target.rank})"
         if target.foils:
             words += " rather than " + ", ".join(f"{foil.text!r} (p = {foil.probability:.2g})" for foil in target.foils)
@@ -232,7 +232,7 @@ class Attribution(Saved):
         target = self.target
         return {
             "prompt": self.prompt,
-            "target": target and "".join(each.text for each in target.span),
+            "target": target and "".join(each.text for each in target.continuation),
             "foils": [foil.text for foil in target.foils] if target else [],
             "quantity": self.quantity,
             "unit": self.unit,

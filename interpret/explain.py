@@ -20,7 +20,7 @@ from interpret.objective import Objective
 from interpret.quantity import Quantity
 from interpret.result import result
 from interpret.span import Span, positions_in
-from interpret.targets import candidates_of, is_span, span_target, target_of
+from interpret.targets import candidates_of, continuation_target, is_span, target_of
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.text.prompt import PromptLike
 from nexttoken.text.target import TokenLike, continuation_ids
@@ -192,7 +192,7 @@ def attribute_continuation(
     whole = lm.prompt(encoded.extended(ids[:-1], lm.vocab))
     memory.check(lm, whole)
     prompts = [whole.first(len(encoded) + place) for place in range(len(ids))]
-    targets = [replace(target, following=()) for target in span_target(lm, encoded, ids).span]
+    targets = [replace(target, following=()) for target in continuation_target(lm, encoded, ids).continuation]
     rows = explained(lm, prompts, targets, method, quantity, positions, rough, chunk_size, on_progress, memory)
     return AttributionMatrix("continuation", rows)
 
@@ -269,7 +269,8 @@ def local(
 ) -> list[Attribution | Exception]:
     """Questions answered together in one forward and one backward pass.
 
-    The forward pass rates the targets as well. A question that cannot be answered gets its error. Of a ragged model,
+    The forward pass rates the targets as well. A question that cannot be answered gets its error. Of a model that
+    supports right padding,
     prompts may have several lengths: the shorter ones repeat their last token, which nothing that is read can see.
     """
     ids = [lm.tokens(question.prompt)["input_ids"][0] for question in questions]
@@ -277,13 +278,13 @@ def local(
     input_ids = torch.stack([torch.cat([each, each[-1:].expand(longest - len(each))]) for each in ids])
     places = sorted({length - 1 for length in lengths})
     own_place = [places.index(length - 1) for length in lengths]
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         embeddings = lm.embed({"input_ids": input_ids}).detach()
     memory = memory or Memory()
     targets: list[Target | Exception] = []
 
     def function(points: Tensor) -> Tensor:
-        _, logits = lm.next_tokens(points.to(embeddings.dtype), input_ids, places, recomputed=memory.recomputed)
+        _, logits = lm.next_tokens(points.to(embeddings.dtype), input_ids, places, checkpointed=memory.checkpointed)
         every = precise(logits[range(len(questions)), own_place])
         targets[:] = [rated(question, logits) for question, logits in zip(questions, every, strict=True)]
         rows = zip(targets, every[:, None], strict=True)

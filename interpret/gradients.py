@@ -18,7 +18,7 @@ ROWS_A_BACKWARD = 384  # rows of tokens in backward passes that run at once
 
 def values(objective: Objective, points: Float[Tensor, "point token dim"]) -> Float[Tensor, " point"]:
     """The objective at each point. Costs one forward pass a point. Raises FloatingPointError if not finite."""
-    with torch.no_grad(), objective.at_rest():
+    with torch.no_grad(), objective.frozen():
         result = torch.cat(list(objective.in_chunks(objective.function, points)))
     objective.forwards_spent += len(points)
     if not bool(result.isfinite().all()):
@@ -91,10 +91,10 @@ def take(
     def of_chunk(chunk: Tensor) -> tuple[Tensor, list[Tensor]]:
         chunk.requires_grad_(True)
         value = function(chunk.clone())
-        return value.detach(), slopes(value, chunk, batched, alone=objective.memory.recomputed > 0)
+        return value.detach(), slopes(value, chunk, batched, alone=objective.memory.checkpointed > 0)
 
     every_value, every_gradient = [], []
-    with objective.at_rest(), torch.enable_grad():
+    with objective.frozen(), torch.enable_grad():
         for value, gradient in objective.in_chunks(of_chunk, points):
             every_value.append(value)
             every_gradient.append(gradient)

@@ -27,7 +27,7 @@ class Logits:
         moving: the places of the tokens that move; the others stay where they are.
         places: the places after which a token is predicted.
         following: ids that follow the prompt, and do not move.
-        recomputed: how many layers run again in the backward pass.
+        checkpointed: how many layers run again in the backward pass.
 
     Attributes:
         embeddings: (token, dim) of the tokens that move, in float32 or better.
@@ -40,11 +40,11 @@ class Logits:
         moving: Sequence[int],
         places: Sequence[int],
         following: Sequence[int] = (),
-        recomputed: int = 0,
+        checkpointed: int = 0,
     ):
-        self.lm, self.moving, self.places, self.recomputed = lm, list(moving), list(places), recomputed
+        self.lm, self.moving, self.places, self.checkpointed = lm, list(moving), list(places), checkpointed
         self.input_ids = lm.tokens(prompt, following)["input_ids"]
-        with torch.no_grad(), lm.at_rest():
+        with torch.no_grad(), lm.frozen():
             self.every = lm.embed({"input_ids": self.input_ids}).detach()
         self.embeddings: Float[Tensor, "token dim"] = precise(self.every[0, self.moving])
         # How many tokens at the beginning need not run, and what is kept of them.
@@ -61,18 +61,18 @@ class Logits:
             rows = self.every[:, begin:].expand(len(points), -1, -1).index_copy(1, chosen, rows)
         ids = self.input_ids[:, begin:].expand(len(points), -1)
         places = [place - begin for place in self.places]
-        _, found = self.lm.next_tokens(rows, ids, places, before=before, recomputed=self.recomputed)
+        _, found = self.lm.next_tokens(rows, ids, places, prefix_cache=before, checkpointed=self.checkpointed)
         return precise(found)
 
     def beginning(self) -> tuple[int, Any]:
         """How many tokens need not run again, and what is kept of them; none unless the rest is then the same."""
         first = self.moving[0]
-        with torch.no_grad(), self.lm.at_rest():
-            before: Any = self.lm.read_before(self.every[:, :first], self.input_ids[:, :first])
+        with torch.no_grad(), self.lm.frozen():
+            before: Any = self.lm.prefix_cache(self.every[:, :first], self.input_ids[:, :first])
             if before is None:
                 return 0, None
             _, expected = self.lm.next_tokens(self.every, self.input_ids)
-            _, found = self.lm.next_tokens(self.every[:, first:], self.input_ids[:, first:], before=before)
+            _, found = self.lm.next_tokens(self.every[:, first:], self.input_ids[:, first:], prefix_cache=before)
         same = bool((found - expected).abs().max() <= SAME * expected.abs().max())
         return (first, before) if same else (0, None)
 

@@ -126,7 +126,7 @@ def in_batches(
     """The answers to some questions, those with prompts of like length together."""
     answers: dict[int, Attribution | Exception] = {}
     asked: dict[int, Question] = {}
-    recomputed: dict[int, int] = {}
+    checkpointed: dict[int, int] = {}
     for number, row in enumerate(window):
         prompt, target, contrast = row
         if is_span(target):
@@ -138,16 +138,16 @@ def in_batches(
         except EXPECTED as error:
             answers[number] = error
         else:
-            asked[number], recomputed[number] = question, memory.recomputed
+            asked[number], checkpointed[number] = question, memory.checkpointed
     left = sorted(asked, key=lambda number: len(asked[number].prompt), reverse=True)
     while left:
         longest = asked[left[0]].prompt
         fitting = memory.points(lm, longest, places=MOST_LENGTHS)
         size = memory.at_most(min(max(1, ROWS_A_CHUNK // len(longest)), fitting))
         lengths = [len(asked[number].prompt) for number in left[:size]]
-        count = how_many(lengths, padded=lm.ragged)
+        count = how_many(lengths, padded=lm.supports_right_padding)
         numbers, left = left[:count], left[count:]
-        memory.recomputed = recomputed[numbers[0]]
+        memory.checkpointed = checkpointed[numbers[0]]
         try:
             found = local(lm, [asked[number] for number in numbers], method, quantity, memory=memory)
         except EXPECTED:  # one of them, or together they do not fit; which one shows alone

@@ -41,12 +41,12 @@ class Memory:
     Attributes:
         budget: bytes above the model's weights; None for a share of what is free.
         most: the number of points at once that it was brought down to; None as long as the device never ran out.
-        recomputed: how many of the model's layers run again in the backward pass, since one point does not fit without.
+        checkpointed: how many layers run again in the backward pass, since one point does not fit otherwise.
     """
 
     budget: int | None = None
     most: int | None = None
-    recomputed: int = 0
+    checkpointed: int = 0
 
     def __post_init__(self) -> None:
         if self.budget is not None and self.budget < 1:
@@ -66,18 +66,18 @@ class Memory:
         Raises:
             ValueError: it does not fit with all of them; the message names what would.
         """
-        self.recomputed = 0
+        self.checkpointed = 0
         if self.budget is None and len(prompt) <= PROBE_LENGTHS[1]:
             return
         most = self.budget if self.budget is not None else free_on(lm)
         budget = self.budget if self.budget is not None else FREE_SHARE * most
         each = need(lm, prompt)
         whole = least = each.of_point(len(prompt))
-        if whole > budget and (layers := lm.recomputable(text_like(lm, prompt, PROBE_LENGTHS[0]))):
+        if whole > budget and (layers := lm.checkpointable_layers(text_like(lm, prompt, PROBE_LENGTHS[0]))):
             again = need(lm, prompt, layers)
             if again.of_point(len(prompt)) < whole:
                 each, least = again, again.of_point(len(prompt))
-                self.recomputed = min(layers, math.ceil(layers * (whole - budget) / (whole - least)))
+                self.checkpointed = min(layers, math.ceil(layers * (whole - budget) / (whole - least)))
         if least > most:
             name = "memory_budget" if self.budget is not None else "free memory"
             fits = each.longest(most, len(prompt))

@@ -85,7 +85,7 @@ class Alive(TorchDispatchMode):
 NEEDS: WeakKeyDictionary[NextTokenLM, dict[tuple[torch.dtype, int], Need]] = WeakKeyDictionary()
 
 
-def need(lm: NextTokenLM, prompt: Prompt, recomputed: int = 0) -> Need:
+def need(lm: NextTokenLM, prompt: Prompt, checkpointed: int = 0) -> Need:
     """What a point of this model needs, measured once for each model and precision on a few tokens of the prompt.
 
     What the forward pass keeps for the backward pass is counted at two lengths, which tells what grows with the length
@@ -93,38 +93,38 @@ def need(lm: NextTokenLM, prompt: Prompt, recomputed: int = 0) -> Need:
     again in the backward pass, two parts add up: what is kept all the same, and what `LAYERS_AT_ONCE` layers need, for
     the one that runs again and what the allocator loses meanwhile.
     """
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         dtype = lm.embed(lm.tokens(prompt)).dtype
     known = NEEDS.setdefault(lm, {})
-    if (dtype, recomputed) not in known:
+    if (dtype, checkpointed) not in known:
         texts = [text_like(lm, prompt, length) for length in PROBE_LENGTHS]
         lengths = [text.shape[1] for text in texts]
-        kept_short, _, _ = taken(lm, texts[0], recomputed, backward=False)
-        kept, peak, vocabulary = taken(lm, texts[1], recomputed, backward=recomputed == 0)
+        kept_short, _, _ = taken(lm, texts[0], checkpointed, backward=False)
+        kept, peak, vocabulary = taken(lm, texts[1], checkpointed, backward=checkpointed == 0)
         pair = max(0.0, (kept / lengths[1] - kept_short / lengths[0]) / max(1, lengths[1] - lengths[0]))
         token = kept / lengths[1] - pair * lengths[1]
         place = ALLOCATOR_OVERHEAD * VOCABULARY_COPIES * vocabulary
-        if recomputed:
-            whole, share, factor = need(lm, prompt), LAYERS_AT_ONCE / recomputed, ALLOCATOR_OVERHEAD
+        if checkpointed:
+            whole, share, factor = need(lm, prompt), LAYERS_AT_ONCE / checkpointed, ALLOCATOR_OVERHEAD
             each = Need(factor * token + share * whole.token, factor * pair + share * whole.pair, place)
         else:
             factor = ALLOCATOR_OVERHEAD * peak / kept
             each = Need(factor * token, factor * pair, place)
-        known[dtype, recomputed] = each
-    return known[dtype, recomputed]
+        known[dtype, checkpointed] = each
+    return known[dtype, checkpointed]
 
 
 def taken(
-    lm: NextTokenLM, input_ids: Int[Tensor, "1 token"], recomputed: int = 0, backward: bool = True
+    lm: NextTokenLM, input_ids: Int[Tensor, "1 token"], checkpointed: int = 0, backward: bool = True
 ) -> tuple[int, int, int]:
     """The bytes of one gradient: kept for the backward pass, at the peak, and of one row of logits in float32.
 
     Without the backward pass, the peak is that of the forward pass.
     """
-    with lm.at_rest(), torch.enable_grad():
+    with lm.frozen(), torch.enable_grad():
         points = lm.embed({"input_ids": input_ids}).detach().clone().requires_grad_(True)
         with Alive([*lm.parameters(), *lm.buffers()]) as alive:
-            _, logits = lm.next_tokens(points.clone(), input_ids, recomputed=recomputed)
+            _, logits = lm.next_tokens(points.clone(), input_ids, checkpointed=checkpointed)
             rows = logits.untyped_storage().nbytes()  # those that were computed, more than were asked for
             kept = alive.bytes - rows
             if backward:

@@ -106,19 +106,19 @@ class Objective:
         The tokens at `positions` move, or all of them. Of a target of several tokens, each is predicted from the prompt
         and those before it, which do not move. Gradients are those of `rough`, the model in less precision, if given.
         """
-        targets = target.span
+        targets = target.continuation
         following = [each.id for each in targets[:-1]]
         places = range(len(prompt) - 1, len(prompt) + len(following))
         moving = positions if positions is not None else range(len(prompt))
-        recomputed = memory.recomputed if memory else 0
-        logits = Logits(lm, prompt, moving, places, following, recomputed)
+        checkpointed = memory.checkpointed if memory else 0
+        logits = Logits(lm, prompt, moving, places, following, checkpointed)
 
         def of_span(logits: Logits) -> Callable[[Tensor], Tensor]:
             return lambda points: quantity.of_span(logits(points), targets)
 
         return cls(
             of_span(logits), logits.embeddings, lm, prompt, None if positions is None else tuple(positions),
-            None if rough is None else of_span(Logits(rough, prompt, moving, places, following, recomputed)),
+            None if rough is None else of_span(Logits(rough, prompt, moving, places, following, checkpointed)),
             chunk_size, on_progress, memory=memory or Memory(),
             fitting=None if memory is None else lambda: memory.points(lm, prompt, len(following), len(places)),
         )  # fmt: skip
@@ -139,8 +139,8 @@ class Objective:
         """One objective for each target, after prompts of which each begins the last one; they share forward passes."""
         longest = prompts[-1]
         moving = positions if positions is not None else range(len(longest))
-        recomputed = memory.recomputed if memory else 0
-        logits = Logits(rough or lm, longest, moving, [len(prompt) - 1 for prompt in prompts], (), recomputed)
+        checkpointed = memory.checkpointed if memory else 0
+        logits = Logits(rough or lm, longest, moving, [len(prompt) - 1 for prompt in prompts], (), checkpointed)
 
         def function(points: Tensor) -> Tensor:
             every = logits(points)
@@ -167,9 +167,9 @@ class Objective:
         """The function whose gradients are taken."""
         return self.rough or self.function
 
-    def at_rest(self) -> AbstractContextManager[None]:
+    def frozen(self) -> AbstractContextManager[None]:
         """The model held still while values and gradients are computed; afterwards it is as it was."""
-        return self.lm.at_rest() if self.lm is not None else contextlib.nullcontext()
+        return self.lm.frozen() if self.lm is not None else contextlib.nullcontext()
 
     def places(self) -> Sequence[int]:
         """The place in the prompt of each token that may move."""

@@ -27,7 +27,7 @@ def target_of(
             raise ValueError("a list of tokens has no foils; contrast one token, not in a list, with another")
         ids = continuation_ids(target, prompt, lm.vocab)
         lm.prompt(prompt.extended(ids[:-1], lm.vocab))  # raises if it is too long
-        return span_target(lm, prompt, ids)
+        return continuation_target(lm, prompt, ids)
     token: Any = target
     return Target.of(token, prompt, lm.vocab, next_logits(lm, prompt, [len(prompt) - 1])[0], contrast)
 
@@ -37,7 +37,7 @@ def is_span(target: TokenLike | Sequence[TokenLike] | None) -> TypeGuard[Sequenc
     return isinstance(target, Sequence) and not isinstance(target, str)
 
 
-def span_target(lm: NextTokenLM, prompt: Prompt, ids: Sequence[int]) -> Target:
+def continuation_target(lm: NextTokenLM, prompt: Prompt, ids: Sequence[int]) -> Target:
     """Tokens that follow the prompt in a row, each rated by the model after those before it. One forward pass.
 
     Raises ValueError for a model that is found not to be causal; one that is not known to be takes another pass.
@@ -51,7 +51,7 @@ def span_target(lm: NextTokenLM, prompt: Prompt, ids: Sequence[int]) -> Target:
                 f"{lm.name} is not causal: what it predicts at a token depends on those that follow, or on how many "
                 "there are; explain one next token at a time"
             )
-    return Target.of_span(ids, lm.vocab, logits)
+    return Target.of_continuation(ids, lm.vocab, logits)
 
 
 def candidates_of(
@@ -85,6 +85,6 @@ def next_logits(
 ) -> Float[Tensor, "place vocab"]:
     """The model's logits after some places of a prompt and the tokens that follow it, in float32 or better."""
     tokens = lm.tokens(prompt, following)
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         logits = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], list(places))[1][0]
     return precise(logits)

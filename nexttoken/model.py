@@ -97,7 +97,7 @@ class NextTokenLM(nn.Module):
     ) -> NextTokenLM:
         """Any module as a NextTokenLM, from three callables that use it.
 
-        The module is used, not copied: `at_rest` holds it still while it is explained and gives it back as it was.
+        The module is used, not copied: `frozen` holds it still while it is explained and gives it back as it was.
 
         Args:
             module: what the callables use, with all its parameters and modes.
@@ -129,17 +129,17 @@ class NextTokenLM(nn.Module):
         input_ids: Int[Tensor, "row token"],
         places: Sequence[int] = (-1,),
         states: bool = False,
-        before: Any = None,
-        recomputed: int = 0,
+        prefix_cache: Any = None,
+        checkpointed: int = 0,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
         """Rows of one length, without padding: contextualized states (None unless asked for), and the logits of the
         token that follows each of the places.
 
-        This is what a subclass overrides to put another network behind the same contract. Where `before` is what
-        `read_before` made of the tokens that stand before the rows, only the rows run. So many of the `layers`
+        This is what a subclass overrides to put another network behind the same contract. Where `prefix_cache` is what
+        the method made of the tokens that stand before the rows, only the rows run. So many of the `layers`
         run again in the backward pass, in place of being kept.
         """
-        assert before is None, "read_before keeps nothing here"
+        assert prefix_cache is None, "prefix_cache keeps nothing here"
         contextualized = self.contextualizer(embeddings) if self.contextualizer is not None else embeddings
         if isinstance(contextualized, tuple):
             contextualized = contextualized[0]
@@ -153,7 +153,7 @@ class NextTokenLM(nn.Module):
         return False
 
     @property
-    def ragged(self) -> bool:
+    def supports_right_padding(self) -> bool:
         """Whether rows of several lengths may run together, the shorter ones filled up behind their end."""
         return False
 
@@ -162,13 +162,13 @@ class NextTokenLM(nn.Module):
         """Whether backward passes of several targets may run at once."""
         return False
 
-    def recomputable(self, input_ids: Int[Tensor, "1 token"]) -> int:
+    def checkpointable_layers(self, input_ids: Int[Tensor, "1 token"]) -> int:
         """How many layers can run again in the backward pass, in place of being kept; proved on this text, once."""
         if self._recomputes is None:
             self._recomputes = bool(self.layers) and recomputes(self, input_ids)
         return len(self.layers) if self._recomputes else 0
 
-    def read_before(self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]) -> Any:
+    def prefix_cache(self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]) -> Any:
         """What the network keeps of tokens that others follow, for `next_tokens`; None where it keeps nothing."""
         return None
 
@@ -197,7 +197,7 @@ class NextTokenLM(nn.Module):
         return torch.cat(row_states)[order] if states else None, torch.cat(row_logits)[order]
 
     @contextlib.contextmanager
-    def at_rest(self) -> Iterator[None]:
+    def frozen(self) -> Iterator[None]:
         """Evaluation mode, parameters without gradient, random state set aside; afterwards all is as it was."""
         modes = [(module, module.training) for module in self.modules()]
         wanting = [  # by name, since a layer that is kept on disk gets new parameters whenever it runs
@@ -249,7 +249,7 @@ class NextTokenLM(nn.Module):
             )
         return encoded
 
-    def room(self, prompt: Prompt) -> int | None:
+    def max_new_tokens(self, prompt: Prompt) -> int | None:
         """How many tokens may follow a prompt, of which the last is not read; None where there is no limit."""
         return None if self.max_length is None else self.max_length - len(prompt) + 1
 
@@ -268,7 +268,7 @@ class NextTokenLM(nn.Module):
         """The k most probable next tokens (default `top_k`), the most probable first. One forward pass."""
         encoded = self.prompt(prompt)
         tokens = self.tokens(encoded)
-        with torch.no_grad(), self.at_rest():
+        with torch.no_grad(), self.frozen():
             logits = self.logits(self.embed(tokens), tokens)[0].float()
         best = logits.topk(min(k or self.top_k, len(logits)))
         return tuple(Target.of(token_id, encoded, self.vocab, logits) for token_id in best.indices.tolist())
@@ -280,9 +280,9 @@ class NextTokenLM(nn.Module):
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
-        room, said = self.room(prompt), list[int]()
+        room, said = self.max_new_tokens(prompt), list[int]()
         most = max_new_tokens if room is None else min(max_new_tokens, room)
-        with torch.no_grad(), self.at_rest():
+        with torch.no_grad(), self.frozen():
             while len(said) < most:
                 tokens = self.tokens(prompt, said)
                 chosen = int(self.next_tokens(self.embed(tokens), tokens["input_ids"])[1].argmax())

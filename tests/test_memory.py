@@ -124,7 +124,7 @@ def sizes(tiny, monkeypatch):
         return own(self, embeddings, *args, **options)
 
     prompt = tiny.prompt(TEXT)
-    need(tiny, prompt, tiny.recomputable(text_like(tiny, prompt, 5)))
+    need(tiny, prompt, tiny.checkpointable_layers(text_like(tiny, prompt, 5)))
     monkeypatch.setattr(type(tiny), "next_tokens", next_tokens)
     return seen
 

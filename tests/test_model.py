@@ -29,7 +29,7 @@ def padded(lm, side):
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_padding_does_not_matter(name, side, request):
     lm = request.getfixturevalue(name)
-    with lm.at_rest():
+    with lm.frozen():
         together = lm(padded(lm, side))
         for row, text in enumerate(ROWS):
             ids = lm.vocab.encode(text).ids
@@ -132,13 +132,13 @@ def test_perplexity_counts_forward_with_targets_since_the_last_reset(bag_lm):
     assert math.isnan(bag_lm.get_metrics()["perplexity"])
 
 
-def test_at_rest_gives_everything_back_after_an_error(lstm_lm, untouched):
+def test_frozen_gives_everything_back_after_an_error(lstm_lm, untouched):
     lstm_lm.train()
     lstm_lm.text_field_embedder.eval()
     lstm_lm.language_model_head.bias.requires_grad_(False)
 
     def interrupted():
-        with lstm_lm.at_rest():
+        with lstm_lm.frozen():
             assert not lstm_lm.training
             assert not any(parameter.requires_grad for parameter in lstm_lm.parameters())
             torch.rand(3)

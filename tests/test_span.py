@@ -216,7 +216,7 @@ def test_a_model_that_keeps_something_else_runs_whole(forgetting):
     """A state space, a recurrence, sliding windows, and a network that is fed with ids."""
     prompt = forgetting.prompt(IDS)
     embeddings = forgetting.embed(forgetting.tokens(prompt))
-    assert forgetting.read_before(embeddings, forgetting.tokens(prompt)["input_ids"]) is None
+    assert forgetting.prefix_cache(embeddings, forgetting.tokens(prompt)["input_ids"]) is None
     start = sum(len(piece.text) for piece in prompt.pieces[:9])
     assert attribute(forgetting, IDS, 25, IntegratedGradients(steps=3), span=(start, 1000)).scores.abs().sum() > 0
 
@@ -240,22 +240,22 @@ def test_what_stands_before_is_kept_from_the_second_point_on(monkeypatch):
     ids = [5, 9, 13, 33, 21, 8, 40, 9, 17, 25, 30, 11, 12, 41]
     start = sum(len(piece.text) for piece in lm.prompt(ids).pieces[:9])
     attribute(lm, ids, 25, IntegratedGradients(steps=2), span=(start, 1000))  # what is asked of a model once is known
-    read_before, next_tokens, reads, seen = lm.read_before, lm.next_tokens, [], []
+    prefix_cache, next_tokens, reads, seen = lm.prefix_cache, lm.next_tokens, [], []
 
     def read(*args):
         reads.append(args)
-        return read_before(*args)
+        return prefix_cache(*args)
 
     def watched(embeddings, *args, **options):
         if embeddings.requires_grad:
             seen.append((embeddings.shape[1], options.get("before") is not None))
         return next_tokens(embeddings, *args, **options)
 
-    monkeypatch.setattr(lm, "read_before", read)
+    monkeypatch.setattr(lm, "prefix_cache", read)
     monkeypatch.setattr(lm, "next_tokens", watched)
     kept = attribute(lm, ids, 25, IntegratedGradients(steps=8), span=(start, 1000), chunk_size=1)
     assert len(reads) == 1
     assert seen == [(len(ids), False)] + [(len(ids) - 9, True)] * 7
-    monkeypatch.setattr(lm, "read_before", lambda *args: None)
+    monkeypatch.setattr(lm, "prefix_cache", lambda *args: None)
     alone = attribute(lm, ids, 25, IntegratedGradients(steps=8), span=(start, 1000), chunk_size=1)
     torch.testing.assert_close(kept.scores, alone.scores, rtol=0, atol=1e-6 * float(alone.scores.abs().max()))

@@ -10,7 +10,7 @@ from typing import Any
 from interpret.conventions import Convention
 from interpret.methods.method import Method
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.text.target import continuation
+from nexttoken.text.target import ids_after
 
 
 def call(lm: NextTokenLM, prompt: Prompt, target: Target, method: Method) -> str:
@@ -29,7 +29,7 @@ def written(lm: NextTokenLM, prompt: Prompt, token: Target) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            same = continuation(token.text, prompt, lm.vocab) == (token.id,)
+            same = ids_after(token.text, prompt, lm.vocab) == (token.id,)
         except (ValueError, UserWarning):
             same = False
     return quoted(token.text) if same else str(token.id)

@@ -81,7 +81,7 @@ class Captum(Method):
                 "feature_mask", torch.arange(len(x), device=x.device)[None, :, None].repeat(1, 1, x.shape[1])
             )
         explainer = self.attribution(AsModule(objective))
-        with objective.at_rest(), seeded(self.seed):
+        with objective.frozen(), seeded(self.seed):
             result = explainer.attribute(x[None].clone().requires_grad_(), **settings)
         if isinstance(result, tuple):  # with return_convergence_delta
             result = result[0]

@@ -35,6 +35,6 @@ class Choices(TorchDispatchMode):
 
 def choices(lm: Any, input_ids: Int[Tensor, "row token"]) -> set[str]:
     """The operations by which a model's network chooses by rank. One forward pass."""
-    with torch.no_grad(), lm.at_rest(), Choices() as collected:
+    with torch.no_grad(), lm.frozen(), Choices() as collected:
         lm.next_tokens(lm.embed({"input_ids": input_ids}), input_ids)
     return collected.found

@@ -36,7 +36,7 @@ def probe(lm: Any, ways: Sequence[str] = ("inputs_embeds", "embedding_output"), 
     input_ids = ids[None, :PROBE_LENGTH]
     last_changed = torch.cat([input_ids[:, :-1], ids[None, PROBE_LENGTH : PROBE_LENGTH + 1]], 1)
     reasons = []
-    with lm.at_rest():
+    with lm.frozen():
         try:
             with torch.no_grad():
                 whole = lm.own_logits(input_ids).float()
@@ -55,10 +55,10 @@ def probe(lm: Any, ways: Sequence[str] = ("inputs_embeds", "embedding_output"), 
             lm.feeding = way
             try:
                 embeddings = lm.embed({"input_ids": input_ids}).detach()
-                lm.uncut = False
+                lm.force_grad = False
                 logits, gradient = logits_and_gradient(lm, embeddings, input_ids)
-                lm.uncut = cuts(lm, embeddings, input_ids, gradient)
-                if lm.uncut:
+                lm.force_grad = needs_force_grad(lm, embeddings, input_ids, gradient)
+                if lm.force_grad:
                     logits, gradient = logits_and_gradient(lm, embeddings, input_ids)
                 error_of_slope = slope_error(lm, embeddings, input_ids, gradient)
             except Exception as error:
@@ -96,14 +96,14 @@ def keeps(lm: Any) -> bool:
     """Whether the network may keep what it made of a text's beginning: logits and slopes of the rest are the same."""
     input_ids = ordinary_ids(lm)[None, :PROBE_LENGTH]
     kept, rest = (slice(None), slice(PROBE_LENGTH // 2)), (slice(None), slice(PROBE_LENGTH // 2, None))
-    with lm.at_rest():
+    with lm.frozen():
         embeddings = lm.embed({"input_ids": input_ids}).detach()
         try:
             with torch.no_grad():
                 before = lm.kept(embeddings[kept])
             if before is None:
                 return False
-            found = logits_and_gradient(lm, embeddings[rest], input_ids[rest], before=before)
+            found = logits_and_gradient(lm, embeddings[rest], input_ids[rest], prefix_cache=before)
             logits, gradient = logits_and_gradient(lm, embeddings, input_ids)
         except Exception:
             return False
@@ -115,7 +115,7 @@ def keeps(lm: Any) -> bool:
 def batches_backward(lm: Any) -> bool:
     """Whether two backward passes at once give what each gives alone, without a word about operations that can't."""
     input_ids = ordinary_ids(lm)[None, :PROBE_LENGTH]
-    with lm.at_rest(), torch.enable_grad(), warnings.catch_warnings():
+    with lm.frozen(), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("error")
         moved = lm.embed({"input_ids": input_ids}).detach().clone().requires_grad_(True)
         try:
@@ -130,12 +130,12 @@ def batches_backward(lm: Any) -> bool:
 
 def recomputes(lm: Any, input_ids: Int[Tensor, "1 token"]) -> bool:
     """Whether the gradient is the same where all layers run again in the backward pass, without a word about it."""
-    with lm.at_rest(), warnings.catch_warnings():
+    with lm.frozen(), warnings.catch_warnings():
         warnings.simplefilter("error")
         embeddings = lm.embed({"input_ids": input_ids}).detach()
         _, expected = logits_and_gradient(lm, embeddings, input_ids)
         try:
-            _, found = logits_and_gradient(lm, embeddings, input_ids, recomputed=len(lm.layers))
+            _, found = logits_and_gradient(lm, embeddings, input_ids, checkpointed=len(lm.layers))
         except Exception:
             return False
     return relative(found.float(), expected.float()) <= max(PROBE_TOLERANCE, 4 * torch.finfo(embeddings.dtype).eps)
@@ -152,7 +152,7 @@ def logits_and_gradient(
     return logits.detach(), gradient
 
 
-def cuts(
+def needs_force_grad(
     lm: Any,
     embeddings: Float[Tensor, "1 token dim"],
     input_ids: Int[Tensor, "1 token"],
@@ -162,7 +162,7 @@ def cuts(
 
     False where the network cannot run with all of its gradient; finite differences have to tell then.
     """
-    lm.uncut = True
+    lm.force_grad = True
     try:
         return relative(logits_and_gradient(lm, embeddings, input_ids)[1], gradient) > PROBE_SLOPE_TOLERANCE
     except RuntimeError:

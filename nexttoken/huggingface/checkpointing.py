@@ -16,7 +16,7 @@ from nexttoken.linear import FastSlopes
 
 
 @contextmanager
-def recomputing(layers: Sequence[nn.Module]) -> Iterator[None]:
+def checkpointing(layers: Sequence[nn.Module]) -> Iterator[None]:
     """Within this context, these layers keep only what they are given; the backward pass runs them again.
 
     Chen et al. 2016 (arXiv:1604.06174). The gradient is the same to the bit; it costs each layer's forward pass twice.

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nexttoken.checks.probe import probe
-from nexttoken.huggingface.checkpointing import recomputing
+from nexttoken.huggingface.checkpointing import checkpointing
 from nexttoken.model import NextTokenLM, Tokens
 from nexttoken.text.prompt import Piece, Prompt, PromptLike, Side, cut, unicode
 from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
@@ -92,13 +92,13 @@ class EncoderDecoderLM(NextTokenLM):
         input_ids: Int[Tensor, "row token"],
         places: Sequence[int] = (-1,),
         states: bool = False,
-        before: Any = None,
-        recomputed: int = 0,
+        prefix_cache: Any = None,
+        checkpointed: int = 0,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
         splits = [self.split(row) for row in input_ids]
         if len(set(splits)) > 1:  # rows that are split in different places run one by one
             rows = [
-                self.next_tokens(*row, places, states, recomputed=recomputed)
+                self.next_tokens(*row, places, states, checkpointed=checkpointed)
                 for row in zip(embeddings[:, None], input_ids[:, None], strict=True)
             ]
             hidden, logits = zip(*rows, strict=True)
@@ -110,7 +110,7 @@ class EncoderDecoderLM(NextTokenLM):
                 f"start, at place {splits[0]}, or a token after it"
             )
         options: dict[str, Any] = {"use_cache": False, "output_hidden_states": states, "return_dict": True}
-        with recomputing(self.layers[:recomputed] if torch.is_grad_enabled() else []):
+        with checkpointing(self.layers[:checkpointed] if torch.is_grad_enabled() else []):
             output = self.language_model_head(
                 inputs_embeds=embeddings[:, : splits[0]], decoder_inputs_embeds=embeddings[:, splits[0] :], **options
             )
@@ -152,7 +152,7 @@ class EncoderDecoderLM(NextTokenLM):
                 )
         return encoded
 
-    def room(self, prompt: Prompt) -> int | None:
+    def max_new_tokens(self, prompt: Prompt) -> int | None:
         """How many tokens may follow a prompt: as many as the decoder reads, and one more."""
         limit = self.max_lengths[1]
         return None if limit is None else limit - (len(prompt) - prompt.start) + 1

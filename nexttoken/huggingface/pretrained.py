@@ -24,7 +24,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from nexttoken.checks.choices import choices
 from nexttoken.checks.probe import PROBE_LENGTH, batches_backward, embedding_rows, keeps, ordinary_ids, probe
 from nexttoken.huggingface.bundled import bundled_folder
-from nexttoken.huggingface.checkpointing import recomputing
+from nexttoken.huggingface.checkpointing import checkpointing
 from nexttoken.huggingface.encoder_decoder import EncoderDecoderLM
 from nexttoken.model import NextTokenLM
 from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
@@ -63,10 +63,10 @@ class PretrainedNextTokenLM(NextTokenLM):
         self._some_rows = "logits_to_keep" in accepted
         self._spread = len(set(getattr(network, "hf_device_map", {}).values())) > 1
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
-        self.reads_ids = self.length_matters = self.uncut = False
+        self.reads_ids = self.length_matters = self.force_grad = False
         self._keeps: bool | None = None
         self._batches: bool | None = None
-        self._ragged: bool | None = None
+        self._right_padding: bool | None = None
         self.feeding = probe(self)
         if self.reads_ids:
             self.name += " (a part of each token is looked up from its id, and stays)"
@@ -77,12 +77,12 @@ class PretrainedNextTokenLM(NextTokenLM):
         input_ids: Int[Tensor, "row token"],
         places: Sequence[int] = (-1,),
         states: bool = False,
-        before: Any = None,
-        recomputed: int = 0,
+        prefix_cache: Any = None,
+        checkpointed: int = 0,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
         options: dict[str, Any] = {**self._options, "output_hidden_states": states, "return_dict": True}
-        if before is not None:
-            options |= {"use_cache": True, "past_key_values": Cache(layers=before)}
+        if prefix_cache is not None:
+            options |= {"use_cache": True, "past_key_values": Cache(layers=prefix_cache)}
         length = input_ids.shape[1]
         read = torch.tensor(places, device=embeddings.device) % length - length  # from the end, -1 being the last
         asked = len(read)
@@ -93,8 +93,11 @@ class PretrainedNextTokenLM(NextTokenLM):
             options["logits_to_keep"] = read
         elif self._some_rows:  # indices would have to be on the device of the head, and a count is on none
             options["logits_to_keep"] = -int(read.min())
-        again = self.layers[:recomputed] if before is None and torch.is_grad_enabled() else []
-        with Uncut() if self.uncut and torch.is_grad_enabled() else contextlib.nullcontext(), recomputing(again):
+        again = self.layers[:checkpointed] if prefix_cache is None and torch.is_grad_enabled() else []
+        with (
+            ForceGrad() if self.force_grad and torch.is_grad_enabled() else contextlib.nullcontext(),
+            checkpointing(again),
+        ):
             if self.feeding == "inputs_embeds":
                 output = self.language_model_head(inputs_embeds=embeddings, **options)
             else:
@@ -115,10 +118,10 @@ class PretrainedNextTokenLM(NextTokenLM):
         return not self.length_matters  # proved by the probe
 
     @property
-    def ragged(self) -> bool:
-        if self._ragged is None:  # choices by rank may hang on how many there are to choose from
-            self._ragged = self.causal and not choices(self, ordinary_ids(self)[None, :PROBE_LENGTH])
-        return self._ragged
+    def supports_right_padding(self) -> bool:
+        if self._right_padding is None:  # choices by rank may hang on how many there are to choose from
+            self._right_padding = self.causal and not choices(self, ordinary_ids(self)[None, :PROBE_LENGTH])
+        return self._right_padding
 
     @property
     def batches_backward(self) -> bool:
@@ -126,7 +129,7 @@ class PretrainedNextTokenLM(NextTokenLM):
             self._batches = batches_backward(self)
         return self._batches
 
-    def read_before(self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]) -> Any:
+    def prefix_cache(self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]) -> Any:
         """The keys and values of the tokens in each layer, where `keeps` proves that they are all that is read."""
         if self._keeps is None:
             self._keeps = keeps(self)
@@ -185,7 +188,7 @@ class FixedLayer(DynamicLayer):  # type: ignore[misc]
         )
 
 
-class Uncut(TorchFunctionMode):
+class ForceGrad(TorchFunctionMode):
     """Within this context, what a network computes without gradient is computed with it: no_grad and detach do nothing.
 
     For networks that save memory in training by a gradient that is not that of their output.

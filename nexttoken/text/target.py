@@ -37,12 +37,12 @@ class Target:
     following: tuple[Target, ...] = ()
 
     @property
-    def span(self) -> tuple[Target, ...]:
+    def continuation(self) -> tuple[Target, ...]:
         """The target and the tokens that follow it."""
         return (self, *self.following)
 
     @classmethod
-    def of_span(cls, ids: Sequence[int], vocab: Vocabulary, logits: Float[Tensor, "place vocab"]) -> Target:
+    def of_continuation(cls, ids: Sequence[int], vocab: Vocabulary, logits: Float[Tensor, "place vocab"]) -> Target:
         """Several tokens in a row, each rated by the logits at its place.
 
         Raises ValueError for no tokens or an id that is not in the vocabulary.
@@ -105,7 +105,7 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
         vocab.encode(target)
     if target == "":
         raise ValueError("the target is empty; give one token, or none for the model's own first choice")
-    ids = continuation(target, prompt, vocab)
+    ids = ids_after(target, prompt, vocab)
     if len(ids) != 1:
         pieces = ", ".join(repr(vocab.token_text(token_id)) for token_id in ids)
         raise ValueError(
@@ -114,7 +114,7 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
         )
     prompt = prompt.continued
     if target[0].isalnum() and prompt.text and not prompt.text[-1].isspace():
-        spaced = continuation(" " + target, prompt, vocab) if has_spaces(vocab) else ()
+        spaced = ids_after(" " + target, prompt, vocab) if has_spaces(vocab) else ()
         if len(spaced) == 1 and probabilities[spaced[0]] > probabilities[ids[0]]:
             warnings.warn(
                 f"target {target!r} has no leading space and follows {ending(prompt.text)!r} directly "
@@ -139,10 +139,10 @@ def continuation_ids(target: str | Sequence[TokenLike], prompt: Prompt, vocab: V
     Raises ValueError if there are none, or if the texts in the list are not the tokens they stand for together.
     """
     if isinstance(target, str):
-        ids = continuation(target, prompt, vocab) if target else ()
+        ids = ids_after(target, prompt, vocab) if target else ()
     elif all(isinstance(token, str) for token in target):
         texts = [str(token) for token in target]
-        ids = continuation("".join(texts), prompt, vocab) if target else ()
+        ids = ids_after("".join(texts), prompt, vocab) if target else ()
         pieces = [vocab.token_text(token_id) for token_id in ids]
         if pieces != texts:
             raise ValueError(f"{texts} is not how these tokens stand after the prompt, which is {pieces}")
@@ -154,7 +154,7 @@ def continuation_ids(target: str | Sequence[TokenLike], prompt: Prompt, vocab: V
     return ids
 
 
-def continuation(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:
+def ids_after(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:
     """The ids of a target, tokenized as it would stand after the prompt.
 
     Where the tokenizer would join the two across their border, the target is tokenized alone, with a warning.

@@ -102,21 +102,21 @@ def own(lm, pair, start=None):
     """The network's own logits after each token of its decoder's input."""
     source, prefix = (torch.tensor([list(ids)], dtype=torch.long) for ids in pair)
     decoder = torch.cat([torch.tensor([[lm.start_id]]), prefix], 1)
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         return lm.language_model_head(input_ids=source, decoder_input_ids=decoder).logits
 
 
 @pytest.mark.parametrize("pair", [PAIR, (PAIR[0], ()), ((5,), (7,))])
 def test_logits_are_the_models_own(lm, pair):
     tokens = lm.tokens(lm.prompt(pair))
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         found = lm.logits(lm.embed(tokens), tokens)
     torch.testing.assert_close(found, own(lm, pair)[:, -1], rtol=1e-9, atol=1e-9)
 
 
 def test_the_next_token_is_read_after_the_decoders_start_and_every_token_after_it(lm):
     tokens = lm.tokens(lm.prompt(PAIR))
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         states, logits = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=(6, 7, 8, 9, -2), states=True)
         whole = lm.language_model_head(
             input_ids=torch.tensor([PAIR[0]]), decoder_input_ids=torch.tensor([[lm.start_id, *PAIR[1]]]),
@@ -171,7 +171,7 @@ def test_padding_and_the_place_of_the_split_do_not_matter(lm):
         for row, (ids, real) in zip(rows, zip(padded, mask, strict=True), strict=True):
             where = slice(len(row)) if side == "right" else slice(12 - len(row), None)
             ids[where], real[where] = row, 1
-        with torch.no_grad(), lm.at_rest():
+        with torch.no_grad(), lm.frozen():
             output = lm({"input_ids": padded, "attention_mask": mask})
         expected = torch.cat([own(lm, pair)[:, -1] for pair in pairs])
         torch.testing.assert_close(output["logits"], expected, rtol=1e-9, atol=1e-9)
@@ -397,7 +397,7 @@ def test_every_family_is_exact(name):
     lm = NextTokenLM.from_pretrained(model)
     prompt = lm.prompt(PAIR)
     tokens = lm.tokens(prompt)
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=(6, 7, 8, 9))
     torch.testing.assert_close(found, own(lm, PAIR), rtol=1e-5, atol=1e-5)
     # The best of them: norms in float32 spoil short steps, curvature and the jumps of routers long ones.
@@ -454,7 +454,7 @@ def test_a_target_that_the_decoder_has_no_room_for(lm, monkeypatch):
     read = 1 + len(PAIR[1])
     monkeypatch.setattr(lm, "max_lengths", [None, read + 1])
     assert len(lm.generate(lm.prompt(PAIR), 9)) <= 2
-    assert lm.room(lm.prompt(PAIR)) == 2
-    assert len(attribute(lm, PAIR, [12, 15], GradientTimesInput()).target.span) == 2
+    assert lm.max_new_tokens(lm.prompt(PAIR)) == 2
+    assert len(attribute(lm, PAIR, [12, 15], GradientTimesInput()).target.continuation) == 2
     with pytest.raises(ValueError, match=f"the target prefix has {read + 2} tokens"):
         attribute(lm, PAIR, [12, 15, 16], GradientTimesInput())

@@ -1,3 +1,4 @@
+from .checks.report import ProbeReport as ProbeReport
 from .huggingface.pretrained import from_pretrained as from_pretrained
 from .model import NextTokenLM as NextTokenLM
 from .text.chat import Message as Message

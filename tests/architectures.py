@@ -33,7 +33,8 @@ from interpret.methods.integrated_gradients import FIRST_SEGMENTS
 from interpret.objective import Objective
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.checks.choices import choices
-from nexttoken.checks.probe import embedding_rows, in_one_line, relative
+from nexttoken.checks.probe import in_one_line, relative
+from nexttoken.huggingface.network import embedding_rows
 from tests import tiny_models
 
 PAGE = Path(__file__).parent.parent / "docs" / "architectures.md"
@@ -164,7 +165,7 @@ def measure(name: str, lm: NextTokenLM, precision: str, notes: tuple[str, ...] =
         precision = "float64, parts in float32"
     notes += remarks(lm, chooses, bool(jumps))
     verdict = "exact with a remark" if notes or precision == "float32 only" else "exact"
-    finding = Finding(name, verdict, lm.feeding.replace("_", " "), precision, notes, errors)
+    finding = Finding(name, verdict, lm.report.feeding.replace("_", " "), precision, notes, errors)
     return Finding(name, "wrong", notes=tuple(finding.broken), errors=errors) if finding.broken else finding
 
 
@@ -311,9 +312,9 @@ class StraightPath:
 def remarks(lm: Any, chooses: set[str], jumped: bool) -> tuple[str, ...]:
     """What users should know of an exact model, all of it found by running it."""
     notes = []
-    if lm.reads_ids:
+    if lm.report.reads_ids:
         notes.append("a part of each token is looked up from its id, and stays")
-    if lm.force_grad:
+    if lm.report.force_grad:
         notes.append("a part that it computes without gradient is computed with it")
     if chooses:
         where = "jumps on the path tried" if jumped else "no jump on the path tried"

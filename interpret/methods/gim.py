@@ -43,7 +43,7 @@ class GIM(Method):
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
         lm: Any = objective.lm
-        if lm is None or not hasattr(lm, "attention"):
+        if lm is None:
             raise ValueError("GIM changes a transformer's backward pass; it needs a Hugging Face model")
         if objective.rough:
             raise ValueError("GIM changes the model's own backward pass, in its own precision; leave out precision")

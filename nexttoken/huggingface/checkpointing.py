@@ -1,4 +1,4 @@
-"""Activations that are computed a second time when they are needed, instead of kept: memory for time."""
+"""Activation checkpointing: layers keep only their input and run again in the backward pass."""
 
 from __future__ import annotations
 
@@ -11,48 +11,53 @@ from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from nexttoken.linear import FastSlopes
 
 
+def layers_of(network: nn.Module) -> list[nn.Module]:
+    """The outermost layers that transformers made for checkpointing, in the order of the network."""
+    found = [module for module in network.modules() if isinstance(module, GradientCheckpointingLayer)]
+    inside = {id(each) for module in found for each in module.modules() if each is not module}
+    return [module for module in found if id(module) not in inside]
+
+
 @contextmanager
 def checkpointing(layers: Sequence[nn.Module]) -> Iterator[None]:
-    """Within this context, these layers keep only what they are given; the backward pass runs them again.
+    """Within this context, these layers keep only their input; the backward pass runs them again.
 
-    Chen et al. 2016 (arXiv:1604.06174). The gradient is the same to the bit; it costs each layer's forward pass twice.
+    Chen et al. 2016 (arXiv:1604.06174). The gradient is the same to the bit; each layer's forward pass is paid twice.
     """
-    before = [vars(layer).get("forward") for layer in layers]
+    own = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         layer.forward = partial(  # type: ignore[method-assign]
-            checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False, context_fn=both_times
+            checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False, context_fn=_both_times
         )
     try:
         yield
     finally:
-        for layer, forward in zip(layers, before, strict=True):
+        for layer, forward in zip(layers, own, strict=True):
             del layer.forward
-            if forward is not None:  # its owner's
+            if forward is not None:  # set on the instance by its owner
                 layer.forward = forward  # type: ignore[method-assign]
 
 
-class Once(FastSlopes):
-    """Within this context a layer runs, with slopes as everywhere; then memory that is free is given back."""
+class _Once(FastSlopes):
+    """The context of one run of a layer, at whose end free memory goes back to the system."""
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        give_back()
+        _trim_heap()
 
 
-def both_times() -> tuple[Once, Once]:
-    """What a layer runs within, the first time and each time again."""
-    return Once(), Once()
+def _both_times() -> tuple[_Once, _Once]:
+    return _Once(), _Once()
 
 
-def give_back() -> None:
-    """Give the memory that is free back to the system, where glibc would keep it.
-
-    What a layer keeps lies between what it has freed, and torch's aligned tensors do not fit into such gaps again.
-    """
+def _trim_heap() -> None:
+    # A layer's activations lie between blocks that it has freed, and torch's aligned tensors do not fit into such gaps
+    # again; glibc would keep them.
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

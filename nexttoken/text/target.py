@@ -24,9 +24,9 @@ class Target:
         text: the token as text.
         id: its token id.
         probability: the model's probability of it as the next token.
-        rank: its place among all tokens, 1 for the most probable.
+        rank: 1 plus the number of tokens that are more probable.
         foils: the tokens it is contrasted with; empty where the target alone is explained.
-        following: for a span of several tokens, those after the first, each rated after those before it.
+        following: for a continuation of several tokens, those after the first, each rated after those before it.
     """
 
     text: str
@@ -38,12 +38,12 @@ class Target:
 
     @property
     def continuation(self) -> tuple[Target, ...]:
-        """The target and the tokens that follow it."""
+        """The target and the tokens that follow it, in order; one token for a target of one."""
         return (self, *self.following)
 
     @classmethod
     def of_continuation(cls, ids: Sequence[int], vocab: Vocabulary, logits: Float[Tensor, "place vocab"]) -> Target:
-        """Several tokens in a row, each rated by the logits at its place.
+        """Several tokens in a row, each rated by its own row of logits.
 
         Raises ValueError for no tokens or an id that is not in the vocabulary.
         """
@@ -55,7 +55,7 @@ class Target:
 
     @classmethod
     def rated(cls, token_id: int, vocab: Vocabulary, logits: Float[Tensor, " vocab"]) -> Target:
-        """A token with its probability and its rank."""
+        """A token with its probability and its rank, by a softmax in float32."""
         probabilities = logits.detach().float().softmax(-1)
         probability = probabilities[token_id]
         rank = int((probabilities > probability).sum()) + 1
@@ -110,11 +110,11 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
         pieces = ", ".join(repr(vocab.token_text(token_id)) for token_id in ids)
         raise ValueError(
             f"target {target!r} is {len(ids)} tokens after this prompt ({pieces}); pass one of them, or all of them in "
-            f"a list, [{pieces}], to explain the span"
+            f"a list, [{pieces}], to explain the continuation"
         )
     prompt = prompt.continued
     if target[0].isalnum() and prompt.text and not prompt.text[-1].isspace():
-        spaced = ids_after(" " + target, prompt, vocab) if has_spaces(vocab) else ()
+        spaced = ids_after(" " + target, prompt, vocab) if _has_spaces(vocab) else ()
         if len(spaced) == 1 and probabilities[spaced[0]] > probabilities[ids[0]]:
             warnings.warn(
                 f"target {target!r} has no leading space and follows {ending(prompt.text)!r} directly "
@@ -125,8 +125,7 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
     return ids[0]
 
 
-def has_spaces(vocab: Vocabulary) -> bool:
-    """Whether a space can be written in the vocabulary."""
+def _has_spaces(vocab: Vocabulary) -> bool:
     try:
         return bool(vocab.encode(" ", add_special_tokens=False).ids)
     except ValueError:
@@ -155,9 +154,9 @@ def continuation_ids(target: str | Sequence[TokenLike], prompt: Prompt, vocab: V
 
 
 def ids_after(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:
-    """The ids of a target, tokenized as it would stand after the prompt.
+    """The ids of a text, tokenized as it would stand after the prompt.
 
-    Where the tokenizer would join the two across their border, the target is tokenized alone, with a warning.
+    Where the tokenizer would join the two across their border, the text is tokenized alone, with a warning.
     """
     prompt = prompt.continued
     chat = bool(prompt.pieces) and not any(not piece.text for piece in prompt.pieces)

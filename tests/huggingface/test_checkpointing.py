@@ -135,7 +135,7 @@ def test_behind_a_span_what_stands_before_is_kept_and_nothing_runs_twice(deep, m
             twice.append(len(layers))
         return checkpointing(layers)
 
-    monkeypatch.setattr("nexttoken.huggingface.pretrained.checkpointing", counted)
+    monkeypatch.setattr("nexttoken.huggingface.causal.checkpointing", counted)
     attribute(deep, ids, 20, IntegratedGradients(steps=4), memory_budget=budget)
     predicted, *rated_and_points = twice
     assert predicted == 0

@@ -235,10 +235,9 @@ class NextTokenLM(nn.Module):
     @property
     def is_sharded(self) -> bool:
         """Whether a parameter is a `torch.distributed` DTensor, as under tensor parallelism and FSDP."""
-        distributed = sys.modules.get("torch.distributed.tensor")  # not imported for this: slow, and without it no
-        return distributed is not None and any(  # parameter is one
-            isinstance(parameter, distributed.DTensor) for parameter in self.parameters()
-        )
+        # Importing it takes long, and as long as nobody has, no parameter can be one.
+        distributed = sys.modules.get("torch.distributed.tensor")
+        return distributed is not None and any(isinstance(each, distributed.DTensor) for each in self.parameters())
 
     def _states_and_logits(
         self, embeddings: Float[Tensor, "batch token dim"], tokens: Tokens, states: bool

@@ -181,7 +181,7 @@ def logits(lm: NextTokenLM, ids: Tensor) -> Tensor:
 def own_logits(lm: Any, ids: Tensor) -> Tensor:
     """What the model itself says, called with ids, at every token."""
     with torch.no_grad(), lm.frozen():
-        return lm.language_model_head(input_ids=ids, **lm._options).logits
+        return lm.own_logits(ids)
 
 
 def error_of_logits(lm: NextTokenLM) -> float:

@@ -190,7 +190,7 @@ def test_the_scores_are_those_of_the_whole(keeping, method, monkeypatch):
     next_tokens = keeping.next_tokens
 
     def watched(embeddings, *args, **options):
-        rows.append((len(embeddings), embeddings.shape[1], options.get("before") is not None))
+        rows.append((len(embeddings), embeddings.shape[1], options.get("prefix_cache") is not None))
         return next_tokens(embeddings, *args, **options)
 
     monkeypatch.setattr(keeping, "next_tokens", watched)
@@ -225,12 +225,12 @@ def test_what_is_kept_must_be_right_after_this_very_text(keeping, monkeypatch):
     """A network that keeps something wrong is run whole."""
     start = sum(len(piece.text) for piece in keeping.prompt(IDS).pieces[:9])
     expected = attribute(keeping, IDS, 25, IntegratedGradients(steps=3), span=(start, 1000))
-    kept = keeping.kept
+    kept = keeping._keys_and_values
 
     def spoilt(embeddings):
         return kept(embeddings.flip(1))
 
-    monkeypatch.setattr(keeping, "kept", spoilt)
+    monkeypatch.setattr(keeping, "_keys_and_values", spoilt)
     close(attribute(keeping, IDS, 25, IntegratedGradients(steps=3), span=(start, 1000)).scores, expected.scores, 1e-9)
 
 
@@ -248,7 +248,7 @@ def test_what_stands_before_is_kept_from_the_second_point_on(monkeypatch):
 
     def watched(embeddings, *args, **options):
         if embeddings.requires_grad:
-            seen.append((embeddings.shape[1], options.get("before") is not None))
+            seen.append((embeddings.shape[1], options.get("prefix_cache") is not None))
         return next_tokens(embeddings, *args, **options)
 
     monkeypatch.setattr(lm, "prefix_cache", read)

@@ -11,10 +11,11 @@ from torch import Tensor
 from nexttoken.checks.report import Feeding, ProbeReport
 from nexttoken.model import NextTokenLM
 
-PROBE_LENGTH = 7
-PROBE_TOLERANCE = 1e-5
-PROBE_STEPS = (1e-2, 1e-3, 1e-4)
-PROBE_SLOPE_TOLERANCE = 0.05
+PROBE_LENGTH = 7  # tokens
+PROBE_TOLERANCE = 1e-5  # of logits, relative to the largest
+PROBE_EPSILONS = 4  # or this number of machine epsilons, where that is more
+PROBE_STEPS = (1e-2, 1e-3, 1e-4)  # of central differences, in standard deviations of the embeddings
+PROBE_SLOPE_TOLERANCE = 0.05  # of gradients, relative in norm
 
 Feed = Callable[[Tensor, Tensor, Feeding, bool], Tensor]
 """Embeddings (row, token, dim), their ids (row, token), how they are fed, and whether the gradient is forced, to the
@@ -162,7 +163,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 def tolerance_of(dtype: torch.dtype) -> float:
     """The relative difference up to which numbers computed in this precision count as equal."""
-    return max(PROBE_TOLERANCE, 4 * torch.finfo(dtype).eps)
+    return max(PROBE_TOLERANCE, PROBE_EPSILONS * torch.finfo(dtype).eps)
 
 
 def in_one_line(error: Exception) -> str:

@@ -96,13 +96,13 @@ def test_a_cache_of_another_text_is_not_exact():
 
 
 def test_what_the_report_says_of_networks_that_are_known():
-    plain, odd, halves = load().report, load(HalvesItsInput).report, load(dtype=torch.bfloat16).report
-    assert (plain.feeding, odd.feeding) == WAYS
-    assert (plain.force_grad, odd.force_grad) == (False, True)
-    assert not any(report.reads_ids or report.length_matters for report in (plain, odd, halves))
-    assert plain.tolerance == odd.tolerance == 1e-5
+    usual, odd, halves = load().report, load(HalvesItsInput).report, load(dtype=torch.bfloat16).report
+    assert (usual.feeding, odd.feeding) == WAYS
+    assert (usual.force_grad, odd.force_grad) == (False, True)
+    assert not any(report.reads_ids or report.length_matters for report in (usual, odd, halves))
+    assert usual.tolerance == odd.tolerance == 1e-5
     assert halves.tolerance == 4 * torch.finfo(torch.bfloat16).eps
-    for report in (plain, odd, halves):
+    for report in (usual, odd, halves):
         assert report.logit_error <= report.tolerance
         assert report.gradient_error <= 0.05
     assert halves.gradient_error == 0

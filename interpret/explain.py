@@ -15,8 +15,8 @@ from interpret.question.quantity import Quantity
 from interpret.question.question import Question, ask, ask_candidates, ask_continuation
 from interpret.question.region import Region
 from nexttoken import NextTokenLM
-from nexttoken.prompt import PromptLike
-from nexttoken.target import TokenLike
+from nexttoken.text.prompt import PromptLike
+from nexttoken.text.target import TokenLike
 
 EXPECTED = (ValueError, ArithmeticError, MemoryError)  # what may be wrong with one prompt of many
 

@@ -17,8 +17,8 @@ from interpret.question.quantity import Quantity
 from interpret.question.question import Question, ask
 from interpret.question.region import Region
 from nexttoken import NextTokenLM
-from nexttoken.prompt import PromptLike
-from nexttoken.target import TokenLike
+from nexttoken.text.prompt import PromptLike
+from nexttoken.text.target import TokenLike
 
 Row = tuple[PromptLike, Any, Any]  # prompt, target, foils
 

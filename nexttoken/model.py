@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -12,34 +15,50 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from nexttoken.linear import FastSlopes
-from nexttoken.probe import recomputes
-from nexttoken.prompt import Prompt, PromptLike
-from nexttoken.target import Target
-from nexttoken.vocabulary import Vocabulary
+from nexttoken.text.prompt import Prompt, PromptLike
+from nexttoken.text.target import Target
+from nexttoken.text.vocabulary import Vocabulary
 
 Tokens = Mapping[str, Tensor]
+"""What a tokenizer returns: `input_ids` (batch, token) and, where rows are padded, `attention_mask`."""
+
+AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
+"""Queries, keys and values (batch, head, token, dim) to states (batch, token, head, dim) and the attention weights."""
+
+
+class PrefixCache:
+    """What a network computed of a prefix and needs for the tokens after it; read only by the model that made it."""
 
 
 class NextTokenLM(nn.Module):
     """Embed a prompt, contextualize it, and predict the next token, with a loss against a known target.
 
-    The state that is read is that of each row's last real token, whichever side the padding is on: rows of equal
-    length run together without their padding, so no row depends on another and no part has to know about masks.
+    The prediction is made from the state at each row's last real token, whichever side the padding is on: rows of
+    equal length run together without their padding, so no row depends on another and no part has to know about masks.
+
+    A subclass puts another network behind the same contract by overriding `next_tokens`, and says what its network
+    offers beside that by overriding `causal`, `supports_right_padding`, `batches_backward`, `prefix_cache`,
+    `checkpointable_layers` and `attention`, which offer nothing here.
 
     Args:
         vocab: ids to strings, by namespace.
         text_field_embedder: token ids (batch, token) to embeddings (batch, token, dim).
         language_model_head: states (batch, hidden) to logits (batch, vocab).
         contextualizer: embeddings (batch, token, dim) to states (batch, token, hidden), or a tuple that begins with
-            them, as `nn.LSTM` returns. Without one, the embeddings are the states. Continuations and targets of
-            several tokens read several states at once; for them, a state must not depend on later tokens.
+            them, as `nn.LSTM` returns. Without one, the embeddings are the states. For continuations and targets of
+            several tokens, a state must not depend on later tokens.
         target_namespace: the namespace of the predicted ids, for `decode`.
         dropout: probability of dropout on the state before the head, in training mode only; the contextualized
             embeddings that are returned are without it.
         initializer: called once with the finished module, to initialize its parameters.
-        top_k: how many of the most probable next tokens `forward` returns.
         max_length: the longest prompt in tokens, or None where there is no limit.
+
+    Attributes:
+        name: what the model is called in results.
+        top_k: the number of most probable next tokens that `forward` and `predict` return; an instance may set its own.
     """
+
+    top_k: int = 5
 
     def __init__(
         self,
@@ -49,9 +68,8 @@ class NextTokenLM(nn.Module):
         contextualizer: nn.Module | None = None,
         target_namespace: str = "bert",
         dropout: float = 0.0,
-        initializer: Callable[[nn.Module], Any] | None = None,
+        initializer: Callable[[nn.Module], object] | None = None,
         *,
-        top_k: int = 5,
         max_length: int | None = None,
     ):
         super().__init__()
@@ -61,28 +79,35 @@ class NextTokenLM(nn.Module):
         self.contextualizer = contextualizer
         self.target_namespace = target_namespace
         self.dropout = nn.Dropout(dropout)
-        self.top_k = top_k
         self.max_length = max_length
         self.name = type(self).__name__
-        self.layers: list[nn.Module] = []  # those that can run again in the backward pass
-        self._recomputes: bool | None = None
         self._loss_sum, self._loss_count = 0.0, 0
         self._copies: dict[torch.dtype, tuple[list[tuple[int, int]], NextTokenLM]] = {}
         if initializer is not None:
             initializer(self)
 
     @classmethod
-    def from_pretrained(cls, model: Any = None, tokenizer: Any = None, **options: Any) -> NextTokenLM:
-        """A Hugging Face causal language model as a NextTokenLM; see `nexttoken.pretrained.from_pretrained`.
+    def from_pretrained(
+        cls,
+        model: str | os.PathLike[str] | nn.Module | None = None,
+        tokenizer: Any = None,
+        *,
+        dtype: str | torch.dtype = "float32",
+        device_map: Any = None,
+        trust_remote_code: bool = False,
+        local_files_only: bool = False,
+    ) -> NextTokenLM:
+        """A Hugging Face language model as a NextTokenLM: what `nexttoken.from_pretrained` returns."""
+        import nexttoken
 
-        Args:
-            model: a folder, a model id, a GGUF file, or a model in memory; None for the bundled model.
-            tokenizer: the tokenizer of a model in memory; without one, prompts and targets are token ids.
-            **options: passed on to `nexttoken.pretrained.from_pretrained`.
-        """
-        from nexttoken.pretrained import from_pretrained
-
-        return from_pretrained(model, tokenizer, **options)
+        return nexttoken.from_pretrained(
+            model,
+            tokenizer,
+            dtype=dtype,
+            device_map=device_map,
+            trust_remote_code=trust_remote_code,
+            local_files_only=local_files_only,
+        )
 
     @classmethod
     def from_callables(
@@ -97,7 +122,7 @@ class NextTokenLM(nn.Module):
     ) -> NextTokenLM:
         """Any module as a NextTokenLM, from three callables that use it.
 
-        The module is used, not copied: `at_rest` holds it still while it is explained and gives it back as it was.
+        The module is used, not copied: while it is explained it is `frozen`, and afterwards it is as it was.
 
         Args:
             module: what the callables use, with all its parameters and modes.
@@ -108,8 +133,8 @@ class NextTokenLM(nn.Module):
             head: states (batch, hidden) to logits (batch, vocab).
             max_length: the longest prompt in tokens, or None where there is no limit.
         """
-        embedder, reader, contextualizer = (Part(module, function) for function in (embed, head, contextualize))
-        lm = cls(vocab, embedder, reader, contextualizer, max_length=max_length)
+        embedder, states_to_logits, contextualizer = (_Part(module, each) for each in (embed, head, contextualize))
+        lm = cls(vocab, embedder, states_to_logits, contextualizer, max_length=max_length)
         lm.name = type(module).__name__
         return lm
 
@@ -129,61 +154,96 @@ class NextTokenLM(nn.Module):
         input_ids: Int[Tensor, "row token"],
         places: Sequence[int] = (-1,),
         states: bool = False,
-        before: Any = None,
-        recomputed: int = 0,
+        prefix_cache: PrefixCache | None = None,
+        checkpointed: int = 0,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
-        """Rows of one length, without padding: contextualized states (None unless asked for), and the logits of the
-        token that follows each of the places.
+        """Contextualized states, and logits after given places, of rows of one length without padding.
 
-        This is what a subclass overrides to put another network behind the same contract. Where `before` is what
-        `read_before` made of the tokens that stand before the rows, only the rows run. So many of the `layers`
-        run again in the backward pass, in place of being kept.
+        This is what a subclass overrides to put another network behind the same contract.
+
+        Args:
+            embeddings: the input embeddings, as `embed` gives them.
+            input_ids: the ids that they are of.
+            places: the tokens after which the next one is predicted; -1 is the last.
+            states: whether the contextualized states are returned; None otherwise.
+            prefix_cache: what `prefix_cache` returned for tokens that stand before every row; only the rows run.
+            checkpointed: the number of layers that keep only their input and run again in the backward pass; at most
+                `checkpointable_layers`.
         """
-        assert before is None, "read_before keeps nothing here"
+        assert prefix_cache is None, "this model makes no prefix cache"
         contextualized = self.contextualizer(embeddings) if self.contextualizer is not None else embeddings
         if isinstance(contextualized, tuple):
             contextualized = contextualized[0]
-        read = self.dropout(contextualized[:, list(places)])
-        logits = self.language_model_head(read.flatten(0, 1)).unflatten(0, read.shape[:2])
+        predicting = self.dropout(contextualized[:, list(places)])
+        logits = self.language_model_head(predicting.flatten(0, 1)).unflatten(0, predicting.shape[:2])
         return contextualized if states else None, logits
+
+    # What a network may offer
 
     @property
     def causal(self) -> bool:
-        """Whether it is known that a prediction does not depend on later tokens."""
+        """Whether a prediction is known not to depend on later tokens."""
         return False
 
     @property
-    def ragged(self) -> bool:
-        """Whether rows of several lengths may run together, the shorter ones filled up behind their end."""
+    def supports_right_padding(self) -> bool:
+        """Whether rows of several lengths may run together, the shorter ones padded behind their end."""
         return False
 
     @property
     def batches_backward(self) -> bool:
-        """Whether backward passes of several targets may run at once."""
+        """Whether backward passes of several targets may run at once (`is_grads_batched`)."""
         return False
 
-    def recomputable(self, input_ids: Int[Tensor, "1 token"]) -> int:
-        """How many layers can run again in the backward pass, in place of being kept; proved on this text, once."""
-        if self._recomputes is None:
-            self._recomputes = bool(self.layers) and recomputes(self, input_ids)
-        return len(self.layers) if self._recomputes else 0
-
-    def attention(self, function: Callable[..., Any]) -> contextlib.AbstractContextManager[None]:
-        """Within this context, the network's attention is `function`; see the models that can exchange it.
-
-        Raises ValueError for a network whose attention cannot be exchanged.
-        """
-        raise ValueError(f"the attention of {self.name} cannot be exchanged")
-
-    def read_before(self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]) -> Any:
-        """What the network keeps of tokens that others follow, for `next_tokens`; None where it keeps nothing."""
+    def prefix_cache(
+        self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]
+    ) -> PrefixCache | None:
+        """What the network computes of a prefix, for `next_tokens` of what follows it; None where it makes no cache."""
         return None
+
+    def checkpointable_layers(self, input_ids: Int[Tensor, "1 token"]) -> int:
+        """The number of layers that may be checkpointed: run again in the backward pass, so that they keep less memory.
+
+        0 where none may be, or where on this text the gradient would not be the same.
+        """
+        return 0
+
+    def attention(self, function: AttentionFunction) -> AbstractContextManager[None]:
+        """Within this context, the network's attention is `function`, called as transformers calls its own.
+
+        Raises:
+            ValueError: a model whose attention cannot be exchanged, such as every one that is not from Hugging Face.
+        """
+        raise ValueError(
+            f"the attention of {self.name} cannot be exchanged: it needs a Hugging Face model, and a causal one"
+        )
+
+    # Where the weights are, and what they are
+
+    @property
+    def device(self) -> torch.device:
+        """The device that token ids have to be on: that of the embeddings, or the CPU where these are kept on disk."""
+        devices = [parameter.device for parameter in self.text_field_embedder.parameters()]
+        return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights: of the first parameter that is floating-point, or torch's default without one."""
+        found = (parameter.dtype for parameter in self.parameters() if parameter.is_floating_point())
+        return next(found, torch.get_default_dtype())
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether a parameter is a `torch.distributed` DTensor, as under tensor parallelism and FSDP."""
+        # Importing it takes long, and as long as nobody has, no parameter can be one.
+        distributed = sys.modules.get("torch.distributed.tensor")
+        return distributed is not None and any(isinstance(each, distributed.DTensor) for each in self.parameters())
 
     def _states_and_logits(
         self, embeddings: Float[Tensor, "batch token dim"], tokens: Tokens, states: bool
     ) -> tuple[Tensor | None, Tensor]:
-        """`next_tokens` for a padded batch, run in groups of rows of one length; states of padding are zero."""
-        input_ids, real = tokens["input_ids"], real_tokens(tokens)
+        """`next_tokens` for a padded batch, in groups of rows of one length; states of padding are zero."""
+        input_ids, real = tokens["input_ids"], _real_tokens(tokens)
         lengths = real.sum(-1)
         if (lengths == 0).any():
             raise ValueError(f"row {int((lengths == 0).nonzero()[0])} of the batch has no token that is not padding")
@@ -204,8 +264,11 @@ class NextTokenLM(nn.Module):
         return torch.cat(row_states)[order] if states else None, torch.cat(row_logits)[order]
 
     @contextlib.contextmanager
-    def at_rest(self) -> Iterator[None]:
-        """Evaluation mode, parameters without gradient, random state set aside; afterwards all is as it was."""
+    def frozen(self) -> Iterator[None]:
+        """Within this context: evaluation mode, parameters without gradient, and a random state of its own.
+
+        Afterwards everything is as it was, also after an error.
+        """
         modes = [(module, module.training) for module in self.modules()]
         wanting = [  # by name, since a layer that is kept on disk gets new parameters whenever it runs
             (module, name)
@@ -221,7 +284,7 @@ class NextTokenLM(nn.Module):
                 torch.set_grad_enabled(enabled),
                 torch.random.fork_rng(devices=list(devices)),
                 FastSlopes(),
-                without_cudnn() if self._recurrent() else contextlib.nullcontext(),
+                _without_cudnn() if self._recurrent() else contextlib.nullcontext(),
             ):
                 self.eval()
                 for module, name in wanting:
@@ -234,7 +297,7 @@ class NextTokenLM(nn.Module):
                 module.training = training
 
     def in_precision(self, dtype: torch.dtype) -> NextTokenLM:
-        """This model in another precision, as a copy that is kept as long as the weights stay as they are."""
+        """This model in another precision: a copy, made again when the weights have changed since."""
         state = [(parameter.data_ptr(), parameter._version) for parameter in self.parameters()]
         if dtype not in self._copies or self._copies[dtype][0] != state:
             copied = copy.deepcopy(self, {id(self.vocab): self.vocab, id(self._copies): {}})
@@ -243,7 +306,7 @@ class NextTokenLM(nn.Module):
         return self._copies[dtype][1]
 
     def _recurrent(self) -> bool:
-        """Whether there is a recurrent layer: cuDNN refuses its backward pass in evaluation mode."""
+        # cuDNN refuses the backward pass of a recurrent layer in evaluation mode.
         return any(isinstance(module, nn.RNNBase) for module in self.modules())
 
     # Prompts and predictions
@@ -258,8 +321,8 @@ class NextTokenLM(nn.Module):
             )
         return encoded
 
-    def room(self, prompt: Prompt) -> int | None:
-        """How many tokens may follow a prompt, of which the last is not read; None where there is no limit."""
+    def max_new_tokens(self, prompt: Prompt) -> int | None:
+        """The number of tokens that may follow a prompt at most, the last of which is not run; None without a limit."""
         return None if self.max_length is None else self.max_length - len(prompt) + 1
 
     def tokens(self, prompt: Prompt, following: Sequence[int] = ()) -> dict[str, Tensor]:
@@ -267,44 +330,32 @@ class NextTokenLM(nn.Module):
         ids = torch.tensor([[*prompt.ids, *following]], device=self.device)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the weights: that of the first floating-point parameter."""
-        found = (parameter.dtype for parameter in self.parameters() if parameter.is_floating_point())
-        return next(found, torch.get_default_dtype())
-
-    @property
-    def device(self) -> torch.device:
-        """Where the token ids have to be; an embedding layer that is kept on disk takes them from the CPU."""
-        devices = [parameter.device for parameter in self.text_field_embedder.parameters()]
-        return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
-
     def predict(self, prompt: PromptLike, k: int | None = None) -> tuple[Target, ...]:
-        """The k most probable next tokens (default `top_k`), the most probable first. One forward pass."""
+        """The k most probable next tokens (default `top_k`), the most probable first. Costs one forward pass."""
         encoded = self.prompt(prompt)
         tokens = self.tokens(encoded)
-        with torch.no_grad(), self.at_rest():
+        with torch.no_grad(), self.frozen():
             logits = self.logits(self.embed(tokens), tokens)[0].float()
         best = logits.topk(min(k or self.top_k, len(logits)))
         return tuple(Target.of(token_id, encoded, self.vocab, logits) for token_id in best.indices.tolist())
 
     def generate(self, prompt: Prompt, max_new_tokens: int) -> tuple[int, ...]:
-        """The ids that the model would continue the prompt with, its first choice each time, up to the end of the text.
+        """The greedy continuation of a prompt: the most probable token each time, without the one that ends the text.
 
-        One forward pass a token. Stops at the longest text that the model reads. Raises ValueError for no tokens.
+        Costs one forward pass a token. Stops at the longest text the model takes. Raises ValueError for no tokens.
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
-        room, said = self.room(prompt), list[int]()
-        most = max_new_tokens if room is None else min(max_new_tokens, room)
-        with torch.no_grad(), self.at_rest():
-            while len(said) < most:
-                tokens = self.tokens(prompt, said)
+        limit, ids = self.max_new_tokens(prompt), list[int]()
+        length = max_new_tokens if limit is None else min(max_new_tokens, limit)
+        with torch.no_grad(), self.frozen():
+            while len(ids) < length:
+                tokens = self.tokens(prompt, ids)
                 chosen = int(self.next_tokens(self.embed(tokens), tokens["input_ids"])[1].argmax())
                 if chosen == self.vocab.eos_id:
                     break
-                said.append(chosen)
-        return tuple(said)
+                ids.append(chosen)
+        return tuple(ids)
 
     # The contract of a model: forward, decode, metrics
 
@@ -331,10 +382,10 @@ class NextTokenLM(nn.Module):
             "top_indices": top.indices,
             "contextualized_embeddings": contextualized,
             "token_ids": tokens["input_ids"],
-            "attention_mask": real_tokens(tokens),
+            "attention_mask": _real_tokens(tokens),
         }
         if target_ids is not None:
-            loss = nn.functional.cross_entropy(logits, one_target_a_row(target_ids, logits.shape[-1]))
+            loss = nn.functional.cross_entropy(logits, _target_ids(target_ids, logits.shape[-1]))
             self._loss_sum += float(loss.detach())
             self._loss_count += 1
             output["loss"] = loss
@@ -355,7 +406,7 @@ class NextTokenLM(nn.Module):
     def get_metrics(self, reset: bool = False) -> dict[str, float]:
         """The perplexity, exp of the mean loss, over the `forward` calls with targets since the last reset.
 
-        NaN where there was none. What interpreters compute never counts.
+        NaN where there was none. Interpreters call the parts of the model, not `forward`, and never count.
         """
         mean = torch.tensor(self._loss_sum / self._loss_count if self._loss_count else float("nan"))
         if reset:
@@ -363,8 +414,8 @@ class NextTokenLM(nn.Module):
         return {"perplexity": float(mean.exp())}
 
 
-class Part(nn.Module):
-    """A callable as a module, which has the parameters and modes of the module that the callable uses."""
+class _Part(nn.Module):
+    """A callable as a module with the parameters and modes of the module that it uses."""
 
     def __init__(self, module: nn.Module, function: Callable[[Tensor], Any]):
         super().__init__()
@@ -375,15 +426,14 @@ class Part(nn.Module):
         return self.function(inputs)
 
 
-def real_tokens(tokens: Tokens) -> Bool[Tensor, "batch token"]:
-    """True where a token is not padding."""
+def _real_tokens(tokens: Tokens) -> Bool[Tensor, "batch token"]:
     mask = tokens.get("attention_mask")
     return torch.ones_like(tokens["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
 
 
-def one_target_a_row(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch"]:
+def _target_ids(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch"]:
     """The target id of each row. Raises ValueError unless each row has exactly one, within the vocabulary."""
-    real = real_tokens(target_ids)
+    real = _real_tokens(target_ids)
     counts = real.sum(-1)
     if (counts != 1).any():
         row = int((counts != 1).nonzero()[0])
@@ -397,8 +447,8 @@ def one_target_a_row(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch
 
 
 @contextlib.contextmanager
-def without_cudnn() -> Iterator[None]:
-    """Within this context, cuDNN is off; its other settings stay the caller's."""
+def _without_cudnn() -> Iterator[None]:
+    # Not torch.backends.cudnn.flags, which sets the other settings of cuDNN too.
     enabled = torch.backends.cudnn.enabled
     torch.backends.cudnn.enabled = False
     try:

@@ -32,8 +32,9 @@ from interpret.methods.adaptive import Point, Segment, certified_gap, integrate
 from interpret.methods.gap import SMALLEST_GAP
 from interpret.methods.integrated_gradients import FIRST_SEGMENTS
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.choices import choices
-from nexttoken.probe import embedding_rows, in_one_line, relative
+from nexttoken.checks.choices import choices
+from nexttoken.checks.probe import in_one_line, relative
+from nexttoken.huggingface.network import embedding_rows
 from tests import tiny_models
 
 PAGE = Path(__file__).parent.parent / "docs" / "architectures.md"
@@ -164,7 +165,7 @@ def measure(name: str, lm: NextTokenLM, precision: str, notes: tuple[str, ...] =
         precision = "float64, parts in float32"
     notes += remarks(lm, chooses, bool(jumps))
     verdict = "exact with a remark" if notes or precision == "float32 only" else "exact"
-    finding = Finding(name, verdict, lm.feeding.replace("_", " "), precision, notes, errors)
+    finding = Finding(name, verdict, lm.report.feeding.replace("_", " "), precision, notes, errors)
     return Finding(name, "wrong", notes=tuple(finding.broken), errors=errors) if finding.broken else finding
 
 
@@ -173,19 +174,19 @@ def measure(name: str, lm: NextTokenLM, precision: str, notes: tuple[str, ...] =
 
 def logits(lm: NextTokenLM, ids: Tensor) -> Tensor:
     """The logits of the next token, as methods see them."""
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         return lm.logits(lm.embed({"input_ids": ids}), {"input_ids": ids})
 
 
 def own_logits(lm: Any, ids: Tensor) -> Tensor:
     """What the model itself says, called with ids, at every token."""
-    with torch.no_grad(), lm.at_rest():
-        return lm.language_model_head(input_ids=ids, **lm._options).logits
+    with torch.no_grad(), lm.frozen():
+        return lm.own_logits(ids)
 
 
 def error_of_logits(lm: NextTokenLM) -> float:
     """The logits that are explained, and those of `forward`, against the model's own."""
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         forward = lm({"input_ids": IDS})["logits"]
     return max(relative(found, own_logits(lm, IDS)[:, -1]) for found in (logits(lm, IDS), forward))
 
@@ -218,7 +219,7 @@ def error_of_padding(lm: NextTokenLM, left: bool) -> float:
         where = slice(IDS.shape[1] - len(row), None) if left else slice(len(row))
         padded[index, where], mask[index, where] = row, 1
     tokens = {"input_ids": padded, "attention_mask": mask}
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         together = lm.logits(lm.embed(tokens), tokens)
     return relative(together, torch.cat([logits(lm, row[None]) for row in rows]))
 
@@ -311,9 +312,9 @@ class StraightPath:
 def remarks(lm: Any, chooses: set[str], jumped: bool) -> tuple[str, ...]:
     """What users should know of an exact model, all of it found by running it."""
     notes = []
-    if lm.reads_ids:
+    if lm.report.reads_ids:
         notes.append("a part of each token is looked up from its id, and stays")
-    if lm.uncut:
+    if lm.report.force_grad:
         notes.append("a part that it computes without gradient is computed with it")
     if chooses:
         where = "jumps on the path tried" if jumped else "no jump on the path tried"
@@ -345,7 +346,7 @@ def other_with(lm: Any) -> list[str]:
 
 def changes_its_input(lm: NextTokenLM) -> bool:
     """Whether the network writes into the embeddings that it is given."""
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         embeddings = lm.embed({"input_ids": IDS})
         given = embeddings.clone()
         lm.next_tokens(given, IDS)

@@ -97,7 +97,7 @@ def module(lm):
 
 def test_logits_are_the_models_own(lm):
     prompt = lm.prompt("abcdef")
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         tokens = lm.tokens(prompt)
         expected = module(lm)(tokens["input_ids"])
         _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=range(6))
@@ -107,7 +107,7 @@ def test_logits_are_the_models_own(lm):
 
 def test_gradient_against_finite_differences(lm):
     prompt = lm.prompt("hag bed.")
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         logits = lm.logits(lm.embed(lm.tokens(prompt)), lm.tokens(prompt))[0]
     objective = Objective.of(lm, prompt, Target.of("c", prompt, lm.vocab, logits))
     x = objective.x
@@ -123,7 +123,7 @@ def test_integrated_gradients_are_complete(lm, baseline):
     result = attribute(lm, "hag bed.", "c", IntegratedGradients(tolerance=0.001, max_gradients=1000, **path))
     change = result.completeness.value - result.completeness.baseline_value
     assert float(result.scores.sum()) == pytest.approx(change, abs=0.001 * abs(change))
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         own = module(lm)(torch.tensor([lm.prompt("hag bed.").ids]))[0, -1].log_softmax(-1)
     assert result.completeness.value == pytest.approx(float(own[lm.vocab.ids["c"]]), abs=1e-12)
 

@@ -16,7 +16,7 @@ def test_the_forward_pass_is_the_models(build, tokenizer, untouched):
     f = objective(lm, "The keys to the cat", 69)
     plain = f.function(f.x[None]).detach()
     before = lm.language_model_head.config._attn_implementation
-    with untouched(lm), lm.at_rest(), lm.attention(GIM().rules.attend), frozen_norms(lm):
+    with untouched(lm), lm.frozen(), lm.attention(GIM().rules.attend), frozen_norms(lm):
         torch.testing.assert_close(f.function(f.x[None]).detach(), plain, rtol=1e-5, atol=1e-5)
     assert lm.language_model_head.config._attn_implementation == before
     result = attribute(lm, "The keys to the cat", 69, GIM())

@@ -15,7 +15,7 @@ from nexttoken import Target
 def objective(lm, text="The keys", target=None, contrast=None, **options):
     prompt = lm.prompt(text)
     tokens = lm.tokens(prompt)
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         logits = lm.logits(lm.embed(tokens), tokens)[0]
     return Objective.of(lm, prompt, Target.of(target, prompt, lm.vocab, logits, contrast), **options)
 

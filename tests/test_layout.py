@@ -157,7 +157,7 @@ def test_importing_prints_nothing_asks_no_network_and_loads_no_torch():
         "import nexttoken, interpret\n"
         "assert 'torch' not in sys.modules\n"
         "interpret.attribute, interpret.heatmap, nexttoken.NextTokenLM\n"
-        "import interpret.cli, nexttoken.pretrained"
+        "import interpret.cli, nexttoken.huggingface.pretrained"
     )
     result = run(code)
     assert (result.stdout, result.stderr) == ("", "")

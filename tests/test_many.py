@@ -21,8 +21,8 @@ from interpret import (
 from interpret.engine.memory import policy
 from nexttoken import NextTokenLM
 from tests import tiny_models
+from tests.builders import t5
 from tests.conftest import letters_lm
-from tests.test_encoder_decoder import t5
 
 PROMPTS = ["The keys to", "are we?", "The dog", "The cats near the dog are asleep", "are you", "the table", [7, 8, 9]]
 
@@ -98,19 +98,19 @@ def test_a_model_that_may_look_ahead_takes_equal_lengths_only(batches):
 
 
 @pytest.mark.parametrize(
-    ("name", "causal", "ragged"),
+    ("name", "causal", "right_padding"),
     [
         ("LlamaForCausalLM", True, True),
         ("MixtralForCausalLM", True, False),  # its router chooses by rank
         ("ProphetNetForCausalLM", False, False),  # what it predicts depends on how many tokens follow
     ],
 )
-def test_only_where_padding_is_known_to_change_nothing(batches, name, causal, ragged):
+def test_only_where_padding_is_known_to_change_nothing(batches, name, causal, right_padding):
     lm = NextTokenLM.from_pretrained(tiny_models.build(name))
-    assert (lm.causal, lm.ragged) == (causal, ragged)
+    assert (lm.causal, lm.supports_right_padding) == (causal, right_padding)
     prompts = [list(range(5, 5 + length)) for length in (12, 11)]
     found = list(attribute_many(lm, prompts, [20, 20], GradientTimesInput()))
-    assert len(batches) == (1 if ragged else 2)
+    assert len(batches) == (1 if right_padding else 2)
     for prompt, each in zip(prompts, found, strict=True):
         close(each.scores, attribute(lm, prompt, 20, GradientTimesInput()).scores, 1e-5)
     if not causal:

@@ -37,8 +37,8 @@ from interpret.engine.memory.profile import (
 from interpret.engine.objective import Objective
 from interpret.engine.run import Run
 from nexttoken import NextTokenLM
+from tests.builders import t5
 from tests.conftest import gpt2
-from tests.test_encoder_decoder import t5
 from tests.test_gradients import objective
 
 ROOT = Path(__file__).parent.parent
@@ -131,7 +131,7 @@ def sizes(tiny, monkeypatch):
         return own(self, embeddings, *args, **options)
 
     prompt = tiny.prompt(TEXT)
-    memory_profile(tiny, prompt, tiny.recomputable(text_like(tiny, prompt, 5)))
+    memory_profile(tiny, prompt, tiny.checkpointable_layers(text_like(tiny, prompt, 5)))
     monkeypatch.setattr(type(tiny), "next_tokens", next_tokens)
     return seen
 

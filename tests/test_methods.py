@@ -140,14 +140,14 @@ def close(one, other):
 
 def test_vanilla_gradient_equals_captum_saliency(tiny32):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
-    with tiny32.at_rest():
+    with tiny32.frozen():
         expected = captum.attr.Saliency(forward).attribute(x.clone().requires_grad_(), abs=False)[0]
     close(VanillaGradient()(f, f.x).attributions, expected)
 
 
 def test_gradient_times_input_equals_captum(tiny32):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
-    with tiny32.at_rest():
+    with tiny32.frozen():
         expected = captum.attr.InputXGradient(forward).attribute(x.clone().requires_grad_())[0]
     close(GradientTimesInput()(f, f.x).attributions, expected.detach())
 
@@ -161,7 +161,7 @@ def test_gradient_times_input_equals_captum(tiny32):
 def test_integrated_gradients_equals_captum(tiny32, rule, theirs):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
     start = LineBreak()(f, f.x)[None]
-    with tiny32.at_rest():
+    with tiny32.frozen():
         expected = captum.attr.IntegratedGradients(forward).attribute(x, start, n_steps=12, method=theirs)[0]
     close(IntegratedGradients(steps=12, rule=rule, hold=None)(f, f.x).attributions, expected.float())
 
@@ -171,7 +171,7 @@ def test_smoothgrad_equals_captum_noise_tunnel_within_its_standard_error(tiny32)
     f, x, forward = in_captum(tiny32, "The keys", 69)
     ours = SmoothGrad(GradientTimesInput(), samples=2000, sigma=0.2)(f, f.x)
     scale = float(f.x.square().mean().sqrt())
-    with torch.random.fork_rng(), tiny32.at_rest():
+    with torch.random.fork_rng(), tiny32.frozen():
         torch.manual_seed(0)
         tunnel = captum.attr.NoiseTunnel(captum.attr.InputXGradient(forward))
         theirs = tunnel.attribute(x.clone(), nt_samples=2000, nt_samples_batch_size=250, stdevs=0.2 * scale)[0].detach()
@@ -184,7 +184,7 @@ def test_smoothgrad_equals_captum_noise_tunnel_within_its_standard_error(tiny32)
 
 def test_smoothgrad_without_noise_equals_captum_noise_tunnel(tiny32):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
-    with torch.random.fork_rng(), tiny32.at_rest():
+    with torch.random.fork_rng(), tiny32.frozen():
         tunnel = captum.attr.NoiseTunnel(captum.attr.InputXGradient(forward))
         expected = tunnel.attribute(x.clone(), nt_samples=4, stdevs=0.0)[0].detach()
     close(SmoothGrad(GradientTimesInput(), samples=4, sigma=0.0)(f, f.x).attributions, expected)

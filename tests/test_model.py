@@ -1,6 +1,8 @@
 """The contract of NextTokenLM: what the seed promised, and none of its defects."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -29,7 +31,7 @@ def padded(lm, side):
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_padding_does_not_matter(name, side, request):
     lm = request.getfixturevalue(name)
-    with lm.at_rest():
+    with lm.frozen():
         together = lm(padded(lm, side))
         for row, text in enumerate(ROWS):
             ids = lm.vocab.encode(text).ids
@@ -54,8 +56,12 @@ def test_forward_without_targets_needs_none(lstm_lm):
 
 
 def test_top_k_is_a_setting_and_never_more_than_there_are():
-    assert letters_lm(top_k=2)({"input_ids": torch.tensor([[0]])})["top_indices"].shape == (1, 2)
-    assert letters_lm(top_k=99)({"input_ids": torch.tensor([[0]])})["top_indices"].shape == (1, len(LETTERS))
+    lm = letters_lm()
+    for top_k, expected in ((2, 2), (99, len(LETTERS))):
+        lm.top_k = top_k
+        assert lm({"input_ids": torch.tensor([[0]])})["top_indices"].shape == (1, expected)
+        assert len(lm.predict("a")) == expected
+    assert letters_lm().top_k == NextTokenLM.top_k == 5
 
 
 def test_loss_is_the_mean_cross_entropy_of_each_rows_own_target(encoder_lm):
@@ -132,13 +138,13 @@ def test_perplexity_counts_forward_with_targets_since_the_last_reset(bag_lm):
     assert math.isnan(bag_lm.get_metrics()["perplexity"])
 
 
-def test_at_rest_gives_everything_back_after_an_error(lstm_lm, untouched):
+def test_frozen_gives_everything_back_after_an_error(lstm_lm, untouched):
     lstm_lm.train()
     lstm_lm.text_field_embedder.eval()
     lstm_lm.language_model_head.bias.requires_grad_(False)
 
     def interrupted():
-        with lstm_lm.at_rest():
+        with lstm_lm.frozen():
             assert not lstm_lm.training
             assert not any(parameter.requires_grad for parameter in lstm_lm.parameters())
             torch.rand(3)
@@ -167,3 +173,53 @@ def test_prompts_that_cannot_be_read(tiny):
         ValueError, match="token id 400 at position 1 is not in this vocabulary; its ids run from 0 to 399"
     ):
         tiny.prompt([3, 400])
+
+
+def test_what_a_network_may_offer_is_declared_and_off(lstm_lm):
+    tokens = lstm_lm.tokens(lstm_lm.prompt("abc"))
+    assert not lstm_lm.causal
+    assert not lstm_lm.supports_right_padding
+    assert not lstm_lm.batches_backward
+    assert lstm_lm.prefix_cache(lstm_lm.embed(tokens), tokens["input_ids"]) is None
+    assert lstm_lm.checkpointable_layers(tokens["input_ids"]) == 0
+    assert lstm_lm.max_new_tokens(lstm_lm.prompt("abc")) is None
+    with pytest.raises(ValueError, match="the attention of NextTokenLM cannot be exchanged"):
+        lstm_lm.attention(lambda *args, **options: None)
+
+
+def test_the_number_of_tokens_that_may_follow(tiny):
+    assert tiny.max_new_tokens(tiny.prompt([5] * 60)) == 5
+    assert tiny.max_new_tokens(tiny.prompt([5] * 64)) == 1
+
+
+def test_the_dtype_is_that_of_the_weights(tiny, tiny32):
+    assert (tiny.dtype, tiny32.dtype) == (torch.float64, torch.float32)
+    assert tiny32.in_precision(torch.bfloat16).dtype == torch.bfloat16
+    bare = NextTokenLM(SymbolVocabulary("ab"), nn.Identity(), nn.Identity())
+    assert bare.dtype == torch.get_default_dtype()
+    bare.register_parameter("ids", nn.Parameter(torch.tensor([1]), requires_grad=False))
+    assert bare.dtype == torch.get_default_dtype()
+
+
+def test_a_model_with_a_distributed_parameter_is_sharded(lstm_lm):
+    assert not lstm_lm.is_sharded
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.tensor import distribute_module
+
+        distribute_module(lstm_lm.language_model_head, init_device_mesh("cpu", (1,)))
+        assert lstm_lm.is_sharded
+        assert lstm_lm.dtype == torch.float64
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_whether_a_model_is_sharded_is_told_without_loading_what_shards():
+    code = (
+        "import sys\nfrom torch import nn\nfrom nexttoken import NextTokenLM, SymbolVocabulary\n"
+        "loaded = 'torch.distributed.tensor' in sys.modules\n"
+        "assert not NextTokenLM(SymbolVocabulary('ab'), nn.Embedding(2, 3), nn.Linear(3, 2)).is_sharded\n"
+        "assert ('torch.distributed.tensor' in sys.modules) == loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -191,7 +191,7 @@ def test_the_scores_are_those_of_the_whole(keeping, method, monkeypatch):
     next_tokens = keeping.next_tokens
 
     def watched(embeddings, *args, **options):
-        rows.append((len(embeddings), embeddings.shape[1], options.get("before") is not None))
+        rows.append((len(embeddings), embeddings.shape[1], options.get("prefix_cache") is not None))
         return next_tokens(embeddings, *args, **options)
 
     monkeypatch.setattr(keeping, "next_tokens", watched)
@@ -217,7 +217,7 @@ def test_a_model_that_keeps_something_else_runs_whole(forgetting):
     """A state space, a recurrence, sliding windows, and a network that is fed with ids."""
     prompt = forgetting.prompt(IDS)
     embeddings = forgetting.embed(forgetting.tokens(prompt))
-    assert forgetting.read_before(embeddings, forgetting.tokens(prompt)["input_ids"]) is None
+    assert forgetting.prefix_cache(embeddings, forgetting.tokens(prompt)["input_ids"]) is None
     start = sum(len(piece.text) for piece in prompt.pieces[:9])
     assert attribute(forgetting, IDS, 25, IntegratedGradients(steps=3), region=(start, 1000)).scores.abs().sum() > 0
 
@@ -226,12 +226,12 @@ def test_what_is_kept_must_be_right_after_this_very_text(keeping, monkeypatch):
     """A network that keeps something wrong is run whole."""
     start = sum(len(piece.text) for piece in keeping.prompt(IDS).pieces[:9])
     expected = attribute(keeping, IDS, 25, IntegratedGradients(steps=3), region=(start, 1000))
-    kept = keeping.kept
+    kept = keeping._keys_and_values
 
     def spoilt(embeddings):
         return kept(embeddings.flip(1))
 
-    monkeypatch.setattr(keeping, "kept", spoilt)
+    monkeypatch.setattr(keeping, "_keys_and_values", spoilt)
     close(attribute(keeping, IDS, 25, IntegratedGradients(steps=3), region=(start, 1000)).scores, expected.scores, 1e-9)
 
 
@@ -241,22 +241,22 @@ def test_what_stands_before_is_kept_from_the_second_point_on(monkeypatch):
     ids = [5, 9, 13, 33, 21, 8, 40, 9, 17, 25, 30, 11, 12, 41]
     start = sum(len(piece.text) for piece in lm.prompt(ids).pieces[:9])
     attribute(lm, ids, 25, IntegratedGradients(steps=2), region=(start, 1000))  # what is asked of a model once is known
-    read_before, next_tokens, reads, seen = lm.read_before, lm.next_tokens, [], []
+    prefix_cache, next_tokens, reads, seen = lm.prefix_cache, lm.next_tokens, [], []
 
     def read(*args):
         reads.append(args)
-        return read_before(*args)
+        return prefix_cache(*args)
 
     def watched(embeddings, *args, **options):
         if embeddings.requires_grad:
-            seen.append((embeddings.shape[1], options.get("before") is not None))
+            seen.append((embeddings.shape[1], options.get("prefix_cache") is not None))
         return next_tokens(embeddings, *args, **options)
 
-    monkeypatch.setattr(lm, "read_before", read)
+    monkeypatch.setattr(lm, "prefix_cache", read)
     monkeypatch.setattr(lm, "next_tokens", watched)
     kept = attribute(lm, ids, 25, IntegratedGradients(steps=8), region=(start, 1000), chunk_size=1)
     assert len(reads) == 1
     assert seen == [(len(ids), False)] + [(len(ids) - 9, True)] * 7
-    monkeypatch.setattr(lm, "read_before", lambda *args: None)
+    monkeypatch.setattr(lm, "prefix_cache", lambda *args: None)
     alone = attribute(lm, ids, 25, IntegratedGradients(steps=8), region=(start, 1000), chunk_size=1)
     torch.testing.assert_close(kept.scores, alone.scores, rtol=0, atol=1e-6 * float(alone.scores.abs().max()))

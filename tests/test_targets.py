@@ -208,12 +208,12 @@ def test_a_span_is_the_sum_of_its_tokens(tiny):
     close(span.scores, rows.scores[:, : len(span)].sum(0))
     each = attribute_continuation(tiny, TEXT, list(ids), GradientTimesInput(), region=(0, len(TEXT)))
     close(span.scores, each.scores.nansum(0)[: len(span)])
-    assert [target.id for target in span.target.span] == list(ids)
+    assert [target.id for target in span.target.continuation] == list(ids)
 
 
 def test_a_span_adds_up(tiny):
     result = attribute(tiny, TEXT, [" are", " the"], IntegratedGradients(tolerance=0.01))
-    joint = torch.tensor([target.probability for target in result.target.span]).log().sum()
+    joint = torch.tensor([target.probability for target in result.target.continuation]).log().sum()
     assert result.completeness.value == pytest.approx(float(joint), rel=1e-5)
     assert float(result.scores.sum()) == pytest.approx(
         result.completeness.value - result.completeness.baseline_value, rel=0.02

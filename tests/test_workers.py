@@ -85,7 +85,7 @@ def test_backward_passes_side_by_side(tiny, two_threads, method, untouched):
 
 def test_passes_that_cannot_be_batched_run_one_by_one(tiny, monkeypatch):
     expected = attribute_continuation(tiny, TEXT, " the cats near the dog", GradientTimesInput())
-    monkeypatch.setattr(tiny, "_batches", False)
+    monkeypatch.setattr(tiny, "batches_backward", False)
     found = attribute_continuation(tiny, TEXT, " the cats near the dog", GradientTimesInput())
     torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=1e-12, equal_nan=True)
 

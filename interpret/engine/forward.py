@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from interpret.question.logits import SAME, upcast
 from nexttoken import NextTokenLM, Prompt, Target
+from nexttoken.model import PrefixCache
 
 FEWEST_CACHED = 8  # fewer tokens before the first that moves are not worth the forward passes
 
@@ -35,7 +35,7 @@ class Text:
     @classmethod
     def of_target(cls, prompt: Prompt, target: Target, moving: Sequence[int] | None = None) -> Text:
         """The text in which a target, of one or several tokens, is predicted."""
-        following = tuple(each.id for each in target.span[:-1])
+        following = tuple(each.id for each in target.continuation[:-1])
         places = range(len(prompt) - 1, len(prompt) + len(following))
         return cls(prompt, tuple(places), following, None if moving is None else tuple(moving))
 
@@ -59,10 +59,13 @@ class Forward:
         self.lm, self.text, self.checkpointed = lm, text, checkpointed
         self.moving = list(text.moving if text.moving is not None else range(len(text.prompt)))
         self.input_ids: Int[Tensor, "1 token"] = lm.tokens(text.prompt, text.following)["input_ids"]
-        with torch.no_grad(), lm.at_rest():
+        with torch.no_grad(), lm.frozen():
             self.embeddings: Float[Tensor, "1 token dim"] = lm.embed({"input_ids": self.input_ids}).detach()
         self.x: Float[Tensor, "token dim"] = upcast(self.embeddings[0, self.moving])
-        self.cached: tuple[int, Any] = (0, None)  # the number of tokens that need not run, and the cache of them
+        self.cached: tuple[int, PrefixCache | None] = (
+            0,
+            None,
+        )  # the number of tokens that need not run, and the cache of them
         self.may_cache, self.points_seen = min(self.moving) >= FEWEST_CACHED, 0
 
     def by(self, lm: NextTokenLM) -> Forward:
@@ -86,7 +89,7 @@ class Forward:
         ids = self.input_ids[:, begin:].expand(len(points), -1)
         places = [place - begin for place in self.text.places]
         rows = self.rows(points, begin)
-        _, logits = self.lm.next_tokens(rows, ids, places, before=prefix_cache, recomputed=self.checkpointed)
+        _, logits = self.lm.next_tokens(rows, ids, places, prefix_cache=prefix_cache, checkpointed=self.checkpointed)
         return upcast(logits)
 
     def rows(self, points: Float[Tensor, "point token dim"], begin: int = 0) -> Float[Tensor, "point row dim"]:
@@ -97,15 +100,17 @@ class Forward:
         chosen = torch.tensor(self.moving, device=rows.device) - begin
         return self.embeddings[:, begin:].expand(len(points), -1, -1).index_copy(1, chosen, rows)
 
-    def _prefix(self) -> tuple[int, Any]:
+    def _prefix(self) -> tuple[int, PrefixCache | None]:
         """The number of tokens that need not run again, and their cache; none unless the rest is then the same."""
         first = self.moving[0]
-        with torch.no_grad(), self.lm.at_rest():
-            prefix_cache: Any = self.lm.read_before(self.embeddings[:, :first], self.input_ids[:, :first])
+        with torch.no_grad(), self.lm.frozen():
+            prefix_cache = self.lm.prefix_cache(self.embeddings[:, :first], self.input_ids[:, :first])
             if prefix_cache is None:
                 return 0, None
             _, expected = self.lm.next_tokens(self.embeddings, self.input_ids)
-            _, found = self.lm.next_tokens(self.embeddings[:, first:], self.input_ids[:, first:], before=prefix_cache)
+            _, found = self.lm.next_tokens(
+                self.embeddings[:, first:], self.input_ids[:, first:], prefix_cache=prefix_cache
+            )
         same = bool((found - expected).abs().max() <= SAME * expected.abs().max())
         return (first, prefix_cache) if same else (0, None)
 
@@ -130,7 +135,7 @@ def forward_together(
         ids.append(own_ids.expand(len(own), -1))
     places = sorted({place for forward in forwards for place in forward.text.places})
     checkpointed = max(forward.checkpointed for forward in forwards)
-    _, logits = forwards[0].lm.next_tokens(torch.cat(rows), torch.cat(ids), places, recomputed=checkpointed)
+    _, logits = forwards[0].lm.next_tokens(torch.cat(rows), torch.cat(ids), places, checkpointed=checkpointed)
     found, begin = [], 0
     for forward, own in zip(forwards, points, strict=True):
         read = [places.index(place) for place in forward.text.places]

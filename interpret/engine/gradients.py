@@ -114,7 +114,8 @@ def vjp(
         value: a function of the points, with its graph.
         points: the leaf.
         batched: whether some backward passes may run at once, vectorized.
-        threads: whether they may run side by side; not where layers run again in them, which takes one thread.
+        threads: whether they may run side by side; not where layers run again in them, which takes one thread, nor
+            where processes exchange messages in them, whose order must be the same everywhere.
     """
     rows = value.shape[1]
     if rows == 1:

@@ -96,7 +96,7 @@ class Objective:
 
     def frozen(self) -> AbstractContextManager[None]:
         """The model held still while values and gradients are computed; afterwards it is as it was."""
-        return self.context.lm.at_rest() if self.context.lm is not None else contextlib.nullcontext()
+        return self.context.lm.frozen() if self.context.lm is not None else contextlib.nullcontext()
 
     def places(self) -> Sequence[int]:
         """The place in the prompt of each token that may move."""
@@ -120,4 +120,4 @@ class Objective:
 def _value(
     forward: Forward, target: Target, quantity: Quantity, points: Float[Tensor, "point token dim"]
 ) -> Float[Tensor, " point"]:
-    return quantity.of_continuation(forward(points), target.span)
+    return quantity.of_continuation(forward(points), target.continuation)

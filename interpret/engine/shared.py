@@ -103,7 +103,7 @@ class SharedPass:
             logits = [asked[0].forward.run(x[0])] if one else forward_together([each.forward for each in asked], x)
             return [self._rows(each, own, forwards=1)[0] for each, own in zip(asked, logits, strict=True)]
 
-        with torch.no_grad(), self.lm.at_rest():
+        with torch.no_grad(), self.lm.frozen():
             outcome = self.run.memory.attempt(rated, len(asked), max(each.forward.length for each in asked))
         if isinstance(outcome, Shortage):
             half = len(asked) // 2
@@ -181,7 +181,8 @@ class SharedPass:
                 own.new_zeros(len(own), 0) if isinstance(rows, ValueError) else self._values(own, rows)
                 for rows, own in zip(rated, logits, strict=True)
             ]
-        gradients = self._slopes(values, leaves, threads=not any(each.grad_forward.checkpointed for each in asked))
+        alone = self.grad_lm.is_sharded or any(each.grad_forward.checkpointed for each in asked)
+        gradients = self._slopes(values, leaves, threads=not alone)
         return list(zip(rated, [value.detach() for value in values], gradients, strict=True))
 
     def _slopes(self, values: Sequence[Tensor], leaves: Sequence[Tensor], threads: bool) -> list[Tensor]:
@@ -217,7 +218,7 @@ class SharedPass:
         return torch.stack([self._value(logits, each.row) for each in rows], 1)
 
     def _value(self, logits: Float[Tensor, "point place vocab"], row: Row) -> Float[Tensor, " point"]:
-        return self.quantity.of_continuation(logits[:, list(row.read)], row.target.span)
+        return self.quantity.of_continuation(logits[:, list(row.read)], row.target.continuation)
 
     def _known(
         self,
@@ -241,5 +242,5 @@ class SharedPass:
     @contextmanager
     def _gradients_taken(self) -> Iterator[None]:
         """The context in which gradients are taken: the model held still, the rules in force."""
-        with self.lm.at_rest(), torch.enable_grad(), in_force(self.rules, self.grad_lm):
+        with self.lm.frozen(), torch.enable_grad(), in_force(self.rules, self.grad_lm):
             yield

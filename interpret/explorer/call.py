@@ -11,7 +11,7 @@ from interpret.methods.conventions import Convention
 from interpret.methods.defaults import changed
 from interpret.methods.method import Method
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.target import continuation
+from nexttoken.text.target import ids_after
 
 
 def call(lm: NextTokenLM, prompt: Prompt, target: Target, method: Method) -> str:
@@ -30,7 +30,7 @@ def _written(lm: NextTokenLM, prompt: Prompt, token: Target) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            same = continuation(token.text, prompt, lm.vocab) == (token.id,)
+            same = ids_after(token.text, prompt, lm.vocab) == (token.id,)
         except (ValueError, UserWarning):
             same = False
     return quoted(token.text) if same else str(token.id)

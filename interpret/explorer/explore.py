@@ -12,7 +12,7 @@ from interpret.explorer.explorer import Explorer
 from interpret.explorer.question import Question
 from interpret.methods.method import Method
 from nexttoken import NextTokenLM
-from nexttoken.target import TokenLike
+from nexttoken.text.target import TokenLike
 
 FIRST_MAP = 5.0  # seconds that a cell waits for the first map, so that it is in the notebook when that is only read
 

@@ -9,7 +9,7 @@ from interpret.explorer.background import Cancelled
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Method
 from nexttoken import Target
-from nexttoken.target import TokenLike
+from nexttoken.text.target import TokenLike
 
 
 @dataclass(frozen=True)

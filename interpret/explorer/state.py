@@ -16,7 +16,7 @@ from interpret.explorer.call import call
 from interpret.explorer.question import Answer, Question
 from interpret.question.targets import candidates_of
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.target import TokenLike
+from nexttoken.text.target import TokenLike
 
 A_SIGN = 0.1  # seconds between two signs of progress
 

@@ -22,7 +22,7 @@ from interpret.methods.settings import every_method
 from interpret.views.colour import AGAINST, FOR, ink, to_hex
 from interpret.views.invisible import escape_invisible
 from nexttoken import Target
-from nexttoken.target import TokenLike
+from nexttoken.text.target import TokenLike
 
 TYPING = 0.4  # seconds without a key or a click after which work begins
 NOTE = '<div role="{role}" style="border-left:4px solid {colour};padding:0 .6em;line-height:1.5">{text}</div>'

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interpret.engine.objective import Objective
 from nexttoken import NextTokenLM
-from nexttoken.prompt import PromptLike
+from nexttoken.text.prompt import PromptLike
 
 
 class Baseline(ABC):
@@ -164,5 +164,5 @@ def model_of(objective: Objective, asker: object) -> NextTokenLM:
 
 def embedded(lm: NextTokenLM, ids: Tensor) -> Float[Tensor, "token dim"]:
     """The model's embeddings of ids (token,), without gradient."""
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         return lm.embed({"input_ids": ids[None]})[0]

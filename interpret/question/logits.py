@@ -18,7 +18,7 @@ def next_logits(
 ) -> Float[Tensor, "place vocab"]:
     """The logits after some places of a prompt and of the tokens that follow it. One forward pass."""
     tokens = lm.tokens(prompt, following)
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         logits = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], list(places))[1][0]
     return upcast(logits)
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from interpret.question.region import Region, positions_in
 from interpret.question.targets import candidates_of, check_candidates, ids_of_continuation, is_continuation
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.prompt import PromptLike
-from nexttoken.target import TokenLike
+from nexttoken.text.prompt import PromptLike
+from nexttoken.text.target import TokenLike
 
 Foils = TokenLike | Sequence[TokenLike] | None
 
@@ -79,7 +79,7 @@ def ask(
     return Question(
         encoded,
         tuple(last + place for place in every),
-        lambda logits: [Row(encoded, Target.of_span(ids, lm.vocab, logits), tuple(every))],
+        lambda logits: [Row(encoded, Target.of_continuation(ids, lm.vocab, logits), tuple(every))],
         ids[:-1],
         moving,
     )
@@ -124,7 +124,7 @@ def ask_continuation(
         own = [prompts[place] for place in block]
 
         def rows(logits: Float[Tensor, "place vocab"]) -> list[Row]:
-            targets = Target.of_span([ids[place] for place in block], lm.vocab, logits).span
+            targets = Target.of_continuation([ids[place] for place in block], lm.vocab, logits).continuation
             alone = [replace(target, following=()) for target in targets]
             return [Row(*row) for row in zip(own, alone, [(read,) for read in range(len(own))], strict=True)]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interpret.question.logits import SAME, next_logits
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.target import TokenLike, continuation_ids, one_token
+from nexttoken.text.target import TokenLike, continuation_ids, one_token
 
 
 def is_continuation(target: TokenLike | Sequence[TokenLike] | None) -> TypeGuard[Sequence[TokenLike]]:

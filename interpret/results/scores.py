@@ -134,9 +134,9 @@ class Scores(Result):
         if target is None:
             return self.quantity
         if target.following:
-            probability = math.prod(each.probability for each in target.span)
-            text = "".join(each.text for each in target.span)
-            return f"{text!r} ({len(target.span)} tokens, p = {written(probability)})"
+            probability = math.prod(each.probability for each in target.continuation)
+            text = "".join(each.text for each in target.continuation)
+            return f"{text!r} ({len(target.continuation)} tokens, p = {written(probability)})"
         words = f"{target.text!r} (p = {written(target.probability)}, rank {target.rank})"
         if target.foils:
             foils = (f"{foil.text!r} (p = {written(foil.probability)})" for foil in target.foils)
@@ -272,7 +272,7 @@ class Scores(Result):
         target = self.target
         return {
             "prompt": self.prompt,
-            "target": target and "".join(each.text for each in target.span),
+            "target": target and "".join(each.text for each in target.continuation),
             "foils": [foil.text for foil in target.foils] if target else [],
             "quantity": self.quantity,
             "unit": self.unit,

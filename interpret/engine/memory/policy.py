@@ -85,7 +85,7 @@ class Memory:
         profile = memory_profile(lm, prompt)
         whole = least = profile.of_point(len(prompt))
         checkpointed = 0
-        if whole > budget and (layers := lm.recomputable(text_like(lm, prompt, PROBE_LENGTHS[0]))):
+        if whole > budget and (layers := lm.checkpointable_layers(text_like(lm, prompt, PROBE_LENGTHS[0]))):
             thrifty = memory_profile(lm, prompt, layers)
             if thrifty.of_point(len(prompt)) < whole:
                 profile, least = thrifty, thrifty.of_point(len(prompt))
@@ -107,7 +107,7 @@ class Memory:
         """
         fitting = self.fitting(lm, longest, places=LENGTHS_A_PASS)
         size = self.capped(min(max(1, TOKENS_A_BATCH // lengths[0]), fitting), lengths[0])
-        return _alike(lengths[:size], padded=lm.ragged)
+        return _alike(lengths[:size], padded=lm.supports_right_padding)
 
     def capped(self, count: int, length: int) -> int:
         """The number of points of a length that run at once, within what the run was brought down to."""

@@ -112,9 +112,7 @@ def memory_profile(lm: NextTokenLM, prompt: Prompt, checkpointed: int = 0) -> Me
         prompt: tokens like those that will run.
         checkpointed: the number of layers that run again in the backward pass; 0 or all of them.
     """
-    with torch.no_grad(), lm.at_rest():
-        dtype = lm.embed(lm.tokens(prompt)).dtype
-    known = PROFILES.setdefault(lm, {})
+    dtype, known = lm.dtype, PROFILES.setdefault(lm, {})
     if (dtype, checkpointed) not in known:
         texts = [text_like(lm, prompt, length) for length in PROBE_LENGTHS]
         lengths = [text.shape[1] for text in texts]
@@ -140,10 +138,10 @@ def measured_bytes(
 
     Without the backward pass, the peak is that of the forward pass.
     """
-    with lm.at_rest(), torch.enable_grad():
+    with lm.frozen(), torch.enable_grad():
         points = lm.embed({"input_ids": input_ids}).detach().clone().requires_grad_(True)
         with AllocationTracker([*lm.parameters(), *lm.buffers()]) as tracker:
-            _, logits = lm.next_tokens(points.clone(), input_ids, recomputed=checkpointed)
+            _, logits = lm.next_tokens(points.clone(), input_ids, checkpointed=checkpointed)
             rows = sum(
                 storage.nbytes() for storage in _storages(logits)
             )  # those that were computed, more than were asked for

@@ -14,7 +14,7 @@ def test_logits_are_the_models_own(build, tokenizer):
     model = build()
     lm = NextTokenLM.from_pretrained(model, tokenizer)
     ids = torch.tensor([lm.vocab.encode("The keys to the cabinet").ids])
-    with lm.at_rest(), torch.no_grad():
+    with lm.frozen(), torch.no_grad():
         expected = model(ids, output_hidden_states=True)
         output = lm({"input_ids": ids})
     torch.testing.assert_close(output["logits"], expected.logits[:, -1], rtol=1e-5, atol=1e-6)
@@ -96,9 +96,9 @@ def variant(kind):
 
 def test_a_model_that_does_not_honour_embeddings_is_fed_through_its_embedding_layer(tokenizer):
     lm = NextTokenLM.from_pretrained(variant(IgnoresEmbeddings), tokenizer)
-    assert lm.feeding == "embedding_output"
+    assert lm.report.feeding == "embedding_output"
     plain = NextTokenLM.from_pretrained(gpt2(), tokenizer)
-    assert plain.feeding == "inputs_embeds"
+    assert plain.report.feeding == "inputs_embeds"
     for method in (VanillaGradient(), GradientTimesInput()):
         one, other = (attribute(each, "The keys", 5, method).scores for each in (lm, plain))
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
@@ -136,8 +136,8 @@ def test_what_a_network_computes_without_gradient_is_computed_with_it(dtype, tok
     plain = NextTokenLM.from_pretrained(gpt2(dtype), tokenizer)
     model.__class__ = CutsItsGradient
     lm = NextTokenLM.from_pretrained(model, tokenizer)
-    assert lm.uncut
-    assert not plain.uncut
+    assert lm.report.force_grad
+    assert not plain.report.force_grad
     one, other = (attribute(each, "The keys", 5, VanillaGradient()).scores for each in (lm, plain))
     torch.testing.assert_close(one, other, rtol=max(1e-5, 8 * torch.finfo(dtype).eps), atol=0)
     with torch.no_grad():

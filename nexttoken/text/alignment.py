@@ -28,7 +28,7 @@ def decoded(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> tuple
             if tail.strip() and BROKEN not in tail and text.endswith(tail, 0, ends[-1]):
                 near, offset = place - CONTEXT, ends[-1] - len(tail)
         grown = decode(ids[near : place + 1])
-        end = offset + common_length(grown.rstrip(BROKEN), text[offset : offset + len(grown)])
+        end = offset + _common_length(grown.rstrip(BROKEN), text[offset : offset + len(grown)])
         ends.append(max(end, ends[-1]))
         whole.append(not grown.endswith(BROKEN))
     ends, whole = [*ends, len(text)], [*whole, True]
@@ -40,8 +40,7 @@ def decoded(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> tuple
     return text, tuple(reversed(spans))
 
 
-def common_length(left: str, right: str) -> int:
-    """How many characters two texts have in common at their beginning."""
+def _common_length(left: str, right: str) -> int:
     if left == right:
         return len(left)
     shorter = min(len(left), len(right))
@@ -53,7 +52,7 @@ def align(text: str, pieces: Sequence[str | None]) -> Spans:
 
     What is not found (None, an unknown word) covers the text up to the next piece that is.
     """
-    plain, origins = folded(text)
+    plain, origins = _folded(text)
     starts = [start for start, _ in origins]
     spans: list[tuple[int, int]] = []
     cursor = plain_cursor = 0  # what was found reaches to here, in the text and in the plain one
@@ -68,7 +67,7 @@ def align(text: str, pieces: Sequence[str | None]) -> Spans:
             plain_cursor = bisect_left(starts, cursor)
             spans.append((here, cursor))
             continue
-        wanted = folded(wanted)[0]
+        wanted = _folded(wanted)[0]
         found = plain.find(wanted, plain_cursor) if wanted else -1
         if found < 0:
             spans.append((cursor, -1))
@@ -85,7 +84,7 @@ def align(text: str, pieces: Sequence[str | None]) -> Spans:
     return tuple(spans)
 
 
-def folded(text: str) -> tuple[str, list[tuple[int, int]]]:
+def _folded(text: str) -> tuple[str, list[tuple[int, int]]]:
     """A text without case, accents and width, and the span of the text that each of its characters comes from."""
     characters: list[str] = []
     spans: list[tuple[int, int]] = []

@@ -25,9 +25,9 @@ from interpret.engine.memory.profile import (
     text_like,
 )
 from nexttoken import NextTokenLM
-from nexttoken.recomputing import recomputing
+from nexttoken.huggingface.checkpointing import checkpointing
 from tests import tiny_models
-from tests.test_encoder_decoder import t5
+from tests.builders import t5
 
 LAYERS = 8
 IDS = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 
 @pytest.fixture
 def deep():
-    """A model of enough layers for recomputing to save memory."""
+    """A model of enough layers for checkpointing to save memory."""
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         vocab_size=64, hidden_size=32, intermediate_size=96, num_hidden_layers=LAYERS, num_attention_heads=4,
@@ -50,10 +50,10 @@ def runs(monkeypatch, deep):
     """How many layers run again, for each pass with a gradient."""
     seen, own = [], type(deep).next_tokens
 
-    def next_tokens(self, embeddings, *args, recomputed=0, **options):
+    def next_tokens(self, embeddings, *args, checkpointed=0, **options):
         if embeddings.requires_grad:
-            seen.append(recomputed)
-        return own(self, embeddings, *args, recomputed=recomputed, **options)
+            seen.append(checkpointed)
+        return own(self, embeddings, *args, checkpointed=checkpointed, **options)
 
     monkeypatch.setattr(type(deep), "next_tokens", next_tokens)
     return seen
@@ -62,7 +62,7 @@ def runs(monkeypatch, deep):
 def halfway(lm, ids):
     """A budget between what a point needs and what it needs if all layers run twice."""
     prompt = lm.prompt(ids)
-    layers = lm.recomputable(text_like(lm, prompt, 8))
+    layers = lm.checkpointable_layers(text_like(lm, prompt, 8))
     whole, least = (memory_profile(lm, prompt, each).of_point(len(ids)) for each in (0, layers))
     assert least < whole
     return (whole + least) // 2
@@ -140,9 +140,9 @@ def test_behind_a_span_what_stands_before_is_kept_and_nothing_runs_twice(deep, m
     def counted(layers):
         if torch.is_grad_enabled():
             twice.append(len(layers))
-        return recomputing(layers)
+        return checkpointing(layers)
 
-    monkeypatch.setattr("nexttoken.pretrained.recomputing", counted)
+    monkeypatch.setattr("nexttoken.huggingface.causal.checkpointing", counted)
     attribute(deep, ids, 20, IntegratedGradients(steps=4), memory_budget=budget)
     assert min(twice) >= LAYERS // 2
     twice.clear()
@@ -166,13 +166,13 @@ def test_and_for_an_encoder_decoder():
 
 
 def same_to_the_bit(lm, input_ids):
-    layers = lm.recomputable(input_ids)
+    layers = lm.checkpointable_layers(input_ids)
     assert layers > 0
     gradients = []
-    with lm.at_rest(), torch.enable_grad():
+    with lm.frozen(), torch.enable_grad():
         points = lm.embed({"input_ids": input_ids}).detach().requires_grad_(True)
-        for recomputed in (0, 1, layers):
-            _, logits = lm.next_tokens(points.clone(), input_ids, recomputed=recomputed)
+        for checkpointed in (0, 1, layers):
+            _, logits = lm.next_tokens(points.clone(), input_ids, checkpointed=checkpointed)
             gradients.append(torch.autograd.grad(logits[0, 0, 5], points)[0])
     assert gradients[0].any()
     assert all(torch.equal(each, gradients[0]) for each in gradients[1:])
@@ -183,7 +183,7 @@ def test_the_need_with_layers_that_run_twice(deep, length):
     """What is counted at other lengths is at most what is reckoned, and not much less."""
     ids = [5 + i % 40 for i in range(length)]
     prompt = deep.prompt(IDS)
-    layers = deep.recomputable(text_like(deep, prompt, 8))
+    layers = deep.checkpointable_layers(text_like(deep, prompt, 8))
     reckoned = memory_profile(deep, prompt, layers).of_point(length)
     _, peak, _ = measured_bytes(deep, torch.tensor([ids]), layers)
     assert peak <= reckoned <= 2.5 * ALLOCATOR_OVERHEAD * peak
@@ -192,7 +192,7 @@ def test_the_need_with_layers_that_run_twice(deep, length):
 
 def test_the_fewest_layers_that_fit(deep):
     prompt = deep.prompt(IDS)
-    layers = deep.recomputable(text_like(deep, prompt, 8))
+    layers = deep.checkpointable_layers(text_like(deep, prompt, 8))
     whole, least = (memory_profile(deep, prompt, each).of_point(len(IDS)) for each in (0, layers))
     for share in (0.0, 0.3, 0.5, 1.0):
         memory = Memory(round(whole - share * (whole - least)) + 1)
@@ -224,7 +224,7 @@ def test_a_network_that_does_not_do_the_same_twice_is_left_alone(deep):
             return states * self.calls if torch.is_grad_enabled() else states
 
     deep.layers[3].__class__ = Other
-    assert deep.recomputable(torch.tensor([IDS[:8]])) == 0
+    assert deep.checkpointable_layers(torch.tensor([IDS[:8]])) == 0
     prompt = deep.prompt(IDS)
     with pytest.raises(ValueError, match="tokens would fit"):
         attribute(deep, prompt, 20, GradientTimesInput(), memory_budget=memory_profile(deep, prompt).of_point(5))
@@ -233,12 +233,12 @@ def test_a_network_that_does_not_do_the_same_twice_is_left_alone(deep):
 def test_layers_come_back_as_they_were_after_errors_too():
     first, second = Fickle(), Fickle()
     second.forward = own = lambda states: states * 2
-    with recomputing([first, second]):
+    with checkpointing([first, second]):
         assert second(torch.ones(3)).tolist() == [2, 2, 2]
         assert first.forward.func is second.forward.func is checkpoint
     assert "forward" not in vars(first)
     assert second.forward is own
-    with pytest.raises(RuntimeError), recomputing([first, second]):
+    with pytest.raises(RuntimeError), checkpointing([first, second]):
         first(torch.ones(4))
     assert "forward" not in vars(first)
     assert second.forward is own
@@ -247,7 +247,7 @@ def test_layers_come_back_as_they_were_after_errors_too():
 def test_what_runs_again_is_not_kept():
     layer = Fickle()
     states = torch.ones(1000, 3, requires_grad=True)
-    with AllocationTracker([*layer.parameters(), states]) as alive, recomputing([layer]):
+    with AllocationTracker([*layer.parameters(), states]) as alive, checkpointing([layer]):
         kept = layer(states)
         assert alive.bytes <= kept.nbytes
     torch.autograd.grad(kept.sum(), states)

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from nexttoken.alignment import decoded, is_mark
-from nexttoken.chat import Message, continues, filled_in
-from nexttoken.vocabulary import Encoding, Vocabulary, whole_number
+from nexttoken.text.alignment import decoded, is_mark
+from nexttoken.text.chat import Message, continues, filled_in
+from nexttoken.text.vocabulary import Encoding, Vocabulary, whole_number
 
 Side = str | Sequence[int]
 """What an encoder-decoder's source or target prefix is given as."""
@@ -43,8 +43,8 @@ class Prompt:
         ids: one token id per token.
         pieces: the text cut where tokens meet, never inside a character.
         messages: of a chat, in the chat's order; none for other prompts.
-        source: for an encoder-decoder, how many tokens are the source's; the next one is the decoder's start, and the
-            target prefix follows. None for a causal model, which reads on from its first token.
+        source: for an encoder-decoder, the number of the source's tokens; the next one is the decoder's start, and the
+            target prefix follows. None for a causal model.
     """
 
     text: str
@@ -58,7 +58,7 @@ class Prompt:
 
     @property
     def start(self) -> int:
-        """The place of the token that the model's reading on begins with: the first, or the decoder's start."""
+        """The position of the first token that has a next one: 0, or that of the decoder's start."""
         return self.source or 0
 
     @property
@@ -72,7 +72,7 @@ class Prompt:
         return replace(prefix, pieces=prefix.shifted(-self.source - 1))
 
     def shifted(self, places: int) -> tuple[Piece, ...]:
-        """The pieces as they are that many places further on."""
+        """The pieces, their positions increased by `places`."""
         return tuple(
             replace(piece, positions=tuple(position + places for position in piece.positions)) for piece in self.pieces
         )
@@ -111,11 +111,10 @@ class Prompt:
             raise ValueError(f"the prompt {text!r} has no tokens in this vocabulary")
         vocab.check(encoding.ids)
         prompt = cls(text, encoding.ids, cut(text, encoding, vocab))
-        prompt.warn_of_last_space(vocab)
+        prompt._warn_of_last_space(vocab)
         return prompt
 
-    def warn_of_last_space(self, vocab: Vocabulary, add_special_tokens: bool = True) -> None:
-        """Warn of a text that ends in a space which the tokenizer writes at the beginning of the next word."""
+    def _warn_of_last_space(self, vocab: Vocabulary, add_special_tokens: bool = True) -> None:
         if self.text.endswith(" ") and vocab.encode(self.text + "a", add_special_tokens).ids[: len(self)] != self.ids:
             warnings.warn(
                 "the prompt ends in a space, which the tokenizer writes at the beginning of the next word; write the "
@@ -134,7 +133,7 @@ class Prompt:
         return cls(text, whole, cut(text, Encoding(whole, spans, (False,) * len(whole)), vocab))
 
     def first(self, count: int) -> Prompt:
-        """The prompt's first tokens. A piece of which some tokens are left out has a sign for half a character."""
+        """The prompt's first `count` tokens. A piece that loses some of its tokens is shown as U+FFFD."""
         whole = [piece for piece in self.pieces if piece.positions[-1] < count]
         half = [piece for piece in self.pieces if piece.positions[0] < count <= piece.positions[-1]]
         cut_off = [
@@ -145,7 +144,7 @@ class Prompt:
         return replace(self, text="".join(piece.text for piece in pieces), ids=self.ids[:count], pieces=pieces)
 
     def extended(self, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
-        """The prompt with more tokens after it, as text where they complete each other's characters."""
+        """The prompt with more tokens after it; the first of them may complete the prompt's last character."""
         before = self.continued
         new_place, pieces = len(before), list(self.pieces)
         added = Prompt.from_ids([*before.ids, *ids], vocab) if ids else before
@@ -180,7 +179,7 @@ class Prompt:
         written = [(message.start, message.end) for message in said]
         prompt = cls(text, encoding.ids, cut(text, encoding, vocab, written), said)
         if continues(messages):
-            prompt.warn_of_last_space(vocab, add_special_tokens=False)
+            prompt._warn_of_last_space(vocab, add_special_tokens=False)
         return prompt
 
 
@@ -228,11 +227,10 @@ def cut(
         else:
             whole = pieces[last_piece].text + text[end:]
             pieces[last_piece] = Piece(whole, whole, (*pieces[last_piece].positions, *waiting))
-    return tuple(pieces) if written is None else mark_template(pieces, written)
+    return tuple(pieces) if written is None else _mark_template(pieces, written)
 
 
-def mark_template(pieces: Sequence[Piece], written: Sequence[tuple[int, int]]) -> tuple[Piece, ...]:
-    """The pieces, those that overlap none of the spans `written` marked as template."""
+def _mark_template(pieces: Sequence[Piece], written: Sequence[tuple[int, int]]) -> tuple[Piece, ...]:
     marked, start = [], 0
     for piece in pieces:
         end = start + len(piece.text)
@@ -243,12 +241,12 @@ def mark_template(pieces: Sequence[Piece], written: Sequence[tuple[int, int]]) -
 
 
 def ending(text: str, length: int = 20) -> str:
-    """The end of a text, for a message; three dots say that there is more before it."""
+    """The last `length` characters of a text, for a message, after an ellipsis if there are more."""
     return text if len(text) <= length else f"…{text[-length:]}"
 
 
 def unicode(text: str) -> str:
-    """The text. Raises ValueError if it has lone surrogates, such as bytes that are not UTF-8 leave in arguments."""
+    """The text itself. Raises ValueError for lone surrogates, which bytes that are not UTF-8 leave in arguments."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

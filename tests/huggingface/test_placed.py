@@ -10,9 +10,9 @@ import transformers
 from interpret import GradientTimesInput, IntegratedGradients, VanillaGradient, attribute
 from interpret.question.quantity import LOG_PROBABILITY, Quantity
 from nexttoken import NextTokenLM
-from nexttoken.bundled import packaged_gguf
+from nexttoken.huggingface.bundled import packaged_gguf
+from tests.builders import t5
 from tests.conftest import gpt2, llama
-from tests.test_encoder_decoder import t5
 
 # peft asks transformers 5.23 for a name that it is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -65,7 +65,7 @@ def test_parts_that_are_kept_on_disk_change_no_score(folder, tokenizer, tmp_path
         found, expected = (attribute(each, IDS, NEXT, method).scores for each in (lm, plain))
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     tokens = lm.tokens(lm.prompt(IDS))
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=(1, 3, -1))
     torch.testing.assert_close(found, plain.own_logits(tokens["input_ids"])[:, [1, 3, 4]])
     assert [parameter.requires_grad for parameter in network.parameters()] == wanting
@@ -206,7 +206,7 @@ def test_trained_prompts_stand_before_the_tokens_and_are_no_tokens():
     lm = NextTokenLM.from_pretrained(model)
     assert len(attribute(lm, IDS, NEXT, VanillaGradient()).scores) == len(IDS)
     tokens = lm.tokens(lm.prompt(IDS))
-    with torch.no_grad(), lm.at_rest():
+    with torch.no_grad(), lm.frozen():
         own = model(input_ids=tokens["input_ids"]).logits[:, 3:]
         _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=range(len(IDS)))
     torch.testing.assert_close(found, own)
@@ -240,7 +240,7 @@ def test_a_folder_with_an_adapter_is_loaded_with_its_base_model(adapter, tokeniz
 def test_an_adapter_that_cannot_be_loaded_says_why(adapter, folder, monkeypatch):
     path, _ = adapter
     with monkeypatch.context() as without:
-        without.setattr("nexttoken.pretrained.find_spec", lambda name: None)
+        without.setattr("nexttoken.huggingface.pretrained.find_spec", lambda name: None)
         with pytest.raises(ImportError, match="needs the package peft; run: pip install"):
             NextTokenLM.from_pretrained(path)
     (path / "adapter_model.safetensors").rename(path / "adapter_model.bin")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from nexttoken import IdVocabulary, Prompt, SymbolVocabulary, Target, TokenizerVocabulary
-from nexttoken.alignment import align
-from nexttoken.chat import content_spans
+from nexttoken.text.alignment import align
+from nexttoken.text.chat import content_spans
 
 UGLY = "Hi 👩‍👩‍👧 é e\u0301 你好 नमस्ते مرحبا <s> </script> $x_1$\\\r\n\t x   y\x00"
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any, SupportsIndex
 
-from nexttoken.alignment import Spans, align, decoded
+from nexttoken.text.alignment import Spans, align, decoded
 
 
 @dataclass(frozen=True)

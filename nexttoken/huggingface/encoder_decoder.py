@@ -10,26 +10,28 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from nexttoken.model import NextTokenLM, Tokens
-from nexttoken.probe import probe
-from nexttoken.prompt import Piece, Prompt, PromptLike, Side, cut, unicode
-from nexttoken.recomputing import recomputing
-from nexttoken.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
+from nexttoken.checks.probe import PROBE_LENGTH, probe
+from nexttoken.checks.report import Feeding
+from nexttoken.huggingface.checkpointing import checkpointing
+from nexttoken.huggingface.network import NetworkLM, first_id
+from nexttoken.model import PrefixCache, Tokens
+from nexttoken.text.prompt import Piece, Prompt, PromptLike, Side, cut, unicode
+from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
 
 
-class EncoderDecoderLM(NextTokenLM):
+class EncoderDecoderLM(NetworkLM):
     """A Hugging Face encoder-decoder (T5, BART, Marian, ...) behind the contract of NextTokenLM.
 
     A prompt is a source and a target prefix. It is one sequence: the source as the encoder was trained to read it, with
     its closing token; the decoder's start; the prefix. So a method sees (token, dim) and gives one score per piece of
     both. In `input_ids` the decoder's start is the id `mark`, one more than the vocabulary has, and tells where the
-    sequence is split again. The network is run through its own public forward call, with `inputs_embeds` and
-    `decoder_inputs_embeds`; `probe` proves that this equals the call with ids.
+    sequence is split again. The network is run with `inputs_embeds` and `decoder_inputs_embeds`, which is proved on
+    loading to equal the call with ids.
 
     Args:
         network: the model, in memory; it is used, not copied.
         tokenizer: its tokenizer; None where prompts and targets are ids.
-        name: what to call it in results.
+        name: what the model is called in results.
 
     Raises:
         ValueError: the network does not name the decoder's start, its two parts have vocabularies or embeddings of two
@@ -37,7 +39,7 @@ class EncoderDecoderLM(NextTokenLM):
     """
 
     def __init__(self, network: Any, tokenizer: Any, name: str):
-        embedders = [embedder(part) for part in (network.get_encoder(), network.get_decoder())]
+        embedders = [_embedder(part) for part in (network.get_encoder(), network.get_decoder())]
         sizes = [tuple(each.weight.shape) for each in embedders]
         if sizes[0] != sizes[1]:
             raise ValueError(
@@ -45,11 +47,10 @@ class EncoderDecoderLM(NextTokenLM):
                 "one sequence of both needs one size"
             )
         rows = sizes[0][0]
-        vocab: Vocabulary = IdVocabulary(rows, *named_ids(network, "eos_token_id", "pad_token_id"))
+        vocab: Vocabulary = IdVocabulary(rows, *_named_ids(network, "eos_token_id", "pad_token_id"))
         if tokenizer is not None:
             vocab = TokenizerVocabulary(tokenizer, rows, argument="text_target")
-        super().__init__(vocab, text_field_embedder=embedders[0], language_model_head=network)
-        self.name = name
+        super().__init__(network, vocab, embedders[0], name)
         self.source_vocab = TokenizerVocabulary(tokenizer, rows) if tokenizer is not None else vocab
         self.target_embedder = embedders[1]
         self.max_lengths = [
@@ -57,18 +58,20 @@ class EncoderDecoderLM(NextTokenLM):
             or getattr(network.config.get_text_config(**{side: True}), "max_position_embeddings", None)
             for side in ("encoder", "decoder")
         ]
-        self.start_id = decoder_start(network)
+        self.start_id = _decoder_start(network)
         self.mark = rows
-        probe(self, ways=("inputs_embeds",), mark=self.mark)
+        ids = self.ordinary_ids()
+        ids[PROBE_LENGTH // 2] = self.mark
+        self.report = probe(self, self._feed, self.own_logits, ids, ("inputs_embeds",))
 
     # Where the sequence is split
 
     def target_side(self, input_ids: Int[Tensor, "row token"]) -> Bool[Tensor, "row token"]:
-        """True from the decoder's start on."""
+        """Where a row is the decoder's: from its start on."""
         return (input_ids == self.mark).cumsum(-1) > 0
 
     def split(self, input_ids: Int[Tensor, " token"]) -> int:
-        """How many tokens of a row are the source's. Raises ValueError unless both parts are there."""
+        """The number of tokens of a row's source. Raises ValueError unless it has a source and a decoder's start."""
         marks = (input_ids == self.mark).nonzero().flatten().tolist()
         if len(marks) != 1 or marks == [0]:
             raise ValueError(
@@ -92,13 +95,14 @@ class EncoderDecoderLM(NextTokenLM):
         input_ids: Int[Tensor, "row token"],
         places: Sequence[int] = (-1,),
         states: bool = False,
-        before: Any = None,
-        recomputed: int = 0,
+        prefix_cache: PrefixCache | None = None,
+        checkpointed: int = 0,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
+        assert prefix_cache is None, "this model makes no prefix cache"
         splits = [self.split(row) for row in input_ids]
         if len(set(splits)) > 1:  # rows that are split in different places run one by one
             rows = [
-                self.next_tokens(*row, places, states, recomputed=recomputed)
+                self.next_tokens(*row, places, states, checkpointed=checkpointed)
                 for row in zip(embeddings[:, None], input_ids[:, None], strict=True)
             ]
             hidden, logits = zip(*rows, strict=True)
@@ -110,16 +114,16 @@ class EncoderDecoderLM(NextTokenLM):
                 f"start, at place {splits[0]}, or a token after it"
             )
         options: dict[str, Any] = {"use_cache": False, "output_hidden_states": states, "return_dict": True}
-        with recomputing(self.layers[:recomputed] if torch.is_grad_enabled() else []):
+        with checkpointing(self.layers[:checkpointed] if torch.is_grad_enabled() else []):
             output = self.language_model_head(
                 inputs_embeds=embeddings[:, : splits[0]], decoder_inputs_embeds=embeddings[:, splits[0] :], **options
             )
         both = torch.cat([output.encoder_last_hidden_state, output.decoder_hidden_states[-1]], 1) if states else None
         return both, output.logits[:, read.to(output.logits.device)]
 
-    @property
-    def causal(self) -> bool:
-        return not self.length_matters  # proved by the probe
+    def _feed(self, embeddings: Tensor, input_ids: Tensor, feeding: Feeding, force_grad: bool) -> Tensor:
+        # There is one way to feed it. It never runs with forced gradients, so that the probe finds no difference.
+        return self.next_tokens(embeddings, input_ids)[1][:, 0]
 
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
         """The network's own logits, fed with ids, after each token from the decoder's start on."""
@@ -130,7 +134,7 @@ class EncoderDecoderLM(NextTokenLM):
         ).logits
 
     def _own_ids(self, input_ids: Int[Tensor, "row token"]) -> Int[Tensor, "row token"]:
-        """The ids as the network knows them: the mark replaced by the token that it stands for."""
+        # As the network knows them: the mark replaced by the token that it stands for.
         return input_ids.where(input_ids != self.mark, self.start_id)
 
     # Prompts
@@ -140,7 +144,7 @@ class EncoderDecoderLM(NextTokenLM):
 
         Raises ValueError if the source is empty, an id unknown, or a part too long for the model.
         """
-        encoded = prompt if isinstance(prompt, Prompt) else self._joined(*as_pair(prompt))
+        encoded = prompt if isinstance(prompt, Prompt) else self._joined(*_as_pair(prompt))
         if encoded.source is None:
             raise ValueError("this prompt is for a causal model; an encoder-decoder takes (source, target prefix)")
         lengths = encoded.source, len(encoded) - encoded.source
@@ -152,20 +156,19 @@ class EncoderDecoderLM(NextTokenLM):
                 )
         return encoded
 
-    def room(self, prompt: Prompt) -> int | None:
-        """How many tokens may follow a prompt: as many as the decoder reads, and one more."""
+    def max_new_tokens(self, prompt: Prompt) -> int | None:
+        # The decoder runs on all of them but the last.
         limit = self.max_lengths[1]
         return None if limit is None else limit - (len(prompt) - prompt.start) + 1
 
     def _joined(self, source: Side, prefix: Side) -> Prompt:
-        """Source, decoder's start and prefix as one prompt."""
         first, last = self._source(source), self._prefix(prefix)
         start = Piece("", self.vocab.decode([self.start_id]), (len(first),), template=True)
         pieces = (*first.pieces, start, *last.shifted(len(first) + 1))
         return Prompt(first.text + last.text, (*first.ids, self.start_id, *last.ids), pieces, source=len(first))
 
     def _source(self, source: Side) -> Prompt:
-        """A text with all the special tokens that the encoder was trained with, or ids as they are."""
+        # A text with all the special tokens that the encoder was trained with, or ids as they are.
         if not isinstance(source, str):
             return Prompt.of(source, self.source_vocab)
         if source == "":
@@ -179,7 +182,7 @@ class EncoderDecoderLM(NextTokenLM):
         return Prompt(source, encoding.ids + closing, tuple(pieces))
 
     def _prefix(self, prefix: Side) -> Prompt:
-        """A text with the special tokens that the tokenizer puts before a target, or ids as they are."""
+        # A text with the special tokens that the tokenizer puts before a target, or ids as they are.
         if len(prefix) > 0:
             return Prompt.of(prefix, self.vocab)
         if not isinstance(prefix, str):
@@ -201,8 +204,8 @@ class EncoderDecoderLM(NextTokenLM):
         return output_dict
 
 
-def as_pair(prompt: Any) -> tuple[Side, Side]:
-    """Source and target prefix. Raises ValueError for what is neither a pair nor a source."""
+def _as_pair(prompt: Any) -> tuple[Side, Side]:
+    # Source and target prefix.
     if isinstance(prompt, tuple) and len(prompt) == 2 and not isinstance(prompt[0], Integral):
         return prompt
     if isinstance(prompt, str):
@@ -212,27 +215,25 @@ def as_pair(prompt: Any) -> tuple[Side, Side]:
     return prompt, ()
 
 
-def embedder(part: Any) -> Any:
-    """The embedding layer of an encoder or decoder. Raises ValueError where there is not one, with one matrix."""
+def _embedder(part: Any) -> Any:
     layer: Any = getattr(part, "get_input_embeddings", lambda: None)()
     if not isinstance(getattr(layer, "weight", None), Tensor) or layer.weight.ndim != 2:
         raise ValueError(f"{type(part).__name__} does not say which layer embeds its tokens; one matrix is expected")
     return layer
 
 
-def named_ids(network: Any, *names: str) -> list[int | None]:
-    """The ids that the network's configurations give to each name; the first of them where it lists several."""
+def _named_ids(network: Any, *names: str) -> list[int | None]:
     configs = (network.config, network.generation_config, network.config.get_text_config(decoder=True))
     ids = []
     for name in names:
         found = next((value for config in configs if (value := getattr(config, name, None)) is not None), None)
-        ids.append((found[0] if found else None) if isinstance(found, list) else found)
+        ids.append(first_id(found))
     return ids
 
 
-def decoder_start(network: Any) -> int:
-    """The id that the decoder's input begins with, as for the model's own generation. Raises ValueError for none."""
-    start, bos = named_ids(network, "decoder_start_token_id", "bos_token_id")
+def _decoder_start(network: Any) -> int:
+    # The id that the decoder's input begins with, as for the model's own generation.
+    start, bos = _named_ids(network, "decoder_start_token_id", "bos_token_id")
     if (chosen := bos if start is None else start) is None:
         raise ValueError(f"{type(network).__name__} names no decoder_start_token_id; set it in its configuration")
     return chosen

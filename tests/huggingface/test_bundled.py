@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nexttoken import bundled
+from nexttoken.huggingface import bundled
 
 
 @pytest.fixture

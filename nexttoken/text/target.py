@@ -10,8 +10,8 @@ from typing import Any, SupportsIndex
 from jaxtyping import Float
 from torch import Tensor
 
-from nexttoken.prompt import Prompt, ending, unicode
-from nexttoken.vocabulary import IdVocabulary, Vocabulary
+from nexttoken.text.prompt import Prompt, ending, unicode
+from nexttoken.text.vocabulary import IdVocabulary, Vocabulary
 
 TokenLike = str | SupportsIndex  # a token as text or as id
 
@@ -24,9 +24,9 @@ class Target:
         text: the token as text.
         id: its token id.
         probability: the model's probability of it as the next token.
-        rank: its place among all tokens, 1 for the most probable.
+        rank: 1 plus the number of tokens that are more probable.
         foils: the tokens it is contrasted with; empty where the target alone is explained.
-        following: for a span of several tokens, those after the first, each rated after those before it.
+        following: for a continuation of several tokens, those after the first, each rated after those before it.
     """
 
     text: str
@@ -37,13 +37,13 @@ class Target:
     following: tuple[Target, ...] = ()
 
     @property
-    def span(self) -> tuple[Target, ...]:
-        """The target and the tokens that follow it."""
+    def continuation(self) -> tuple[Target, ...]:
+        """The target and the tokens that follow it, in order; one token for a target of one."""
         return (self, *self.following)
 
     @classmethod
-    def of_span(cls, ids: Sequence[int], vocab: Vocabulary, logits: Float[Tensor, "place vocab"]) -> Target:
-        """Several tokens in a row, each rated by the logits at its place.
+    def of_continuation(cls, ids: Sequence[int], vocab: Vocabulary, logits: Float[Tensor, "place vocab"]) -> Target:
+        """Several tokens in a row, each rated by its own row of logits.
 
         Raises ValueError for no tokens or an id that is not in the vocabulary.
         """
@@ -55,7 +55,7 @@ class Target:
 
     @classmethod
     def rated(cls, token_id: int, vocab: Vocabulary, logits: Float[Tensor, " vocab"]) -> Target:
-        """A token with its probability and its rank."""
+        """A token with its probability and its rank, by a softmax in float32."""
         probabilities = logits.detach().float().softmax(-1)
         probability = probabilities[token_id]
         rank = int((probabilities > probability).sum()) + 1
@@ -105,16 +105,16 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
         vocab.encode(target)
     if target == "":
         raise ValueError("the target is empty; give one token, or none for the model's own first choice")
-    ids = continuation(target, prompt, vocab)
+    ids = ids_after(target, prompt, vocab)
     if len(ids) != 1:
         pieces = ", ".join(repr(vocab.token_text(token_id)) for token_id in ids)
         raise ValueError(
             f"target {target!r} is {len(ids)} tokens after this prompt ({pieces}); pass one of them, or all of them in "
-            f"a list, [{pieces}], to explain the span"
+            f"a list, [{pieces}], to explain the continuation"
         )
     prompt = prompt.continued
     if target[0].isalnum() and prompt.text and not prompt.text[-1].isspace():
-        spaced = continuation(" " + target, prompt, vocab) if has_spaces(vocab) else ()
+        spaced = ids_after(" " + target, prompt, vocab) if _has_spaces(vocab) else ()
         if len(spaced) == 1 and probabilities[spaced[0]] > probabilities[ids[0]]:
             warnings.warn(
                 f"target {target!r} has no leading space and follows {ending(prompt.text)!r} directly "
@@ -125,8 +125,7 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
     return ids[0]
 
 
-def has_spaces(vocab: Vocabulary) -> bool:
-    """Whether a space can be written in the vocabulary."""
+def _has_spaces(vocab: Vocabulary) -> bool:
     try:
         return bool(vocab.encode(" ", add_special_tokens=False).ids)
     except ValueError:
@@ -139,10 +138,10 @@ def continuation_ids(target: str | Sequence[TokenLike], prompt: Prompt, vocab: V
     Raises ValueError if there are none, or if the texts in the list are not the tokens they stand for together.
     """
     if isinstance(target, str):
-        ids = continuation(target, prompt, vocab) if target else ()
+        ids = ids_after(target, prompt, vocab) if target else ()
     elif all(isinstance(token, str) for token in target):
         texts = [str(token) for token in target]
-        ids = continuation("".join(texts), prompt, vocab) if target else ()
+        ids = ids_after("".join(texts), prompt, vocab) if target else ()
         pieces = [vocab.token_text(token_id) for token_id in ids]
         if pieces != texts:
             raise ValueError(f"{texts} is not how these tokens stand after the prompt, which is {pieces}")
@@ -154,10 +153,10 @@ def continuation_ids(target: str | Sequence[TokenLike], prompt: Prompt, vocab: V
     return ids
 
 
-def continuation(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:
-    """The ids of a target, tokenized as it would stand after the prompt.
+def ids_after(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:
+    """The ids of a text, tokenized as it would stand after the prompt.
 
-    Where the tokenizer would join the two across their border, the target is tokenized alone, with a warning.
+    Where the tokenizer would join the two across their border, the text is tokenized alone, with a warning.
     """
     prompt = prompt.continued
     chat = bool(prompt.pieces) and not any(not piece.text for piece in prompt.pieces)

@@ -16,8 +16,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from interpret import GradientTimesInput, VanillaGradient, aligned, attribute
 from interpret.views import fonts
 from nexttoken import Prompt, TokenizerVocabulary
-from nexttoken.alignment import decoded
-from nexttoken.prompt import Piece
+from nexttoken.text.alignment import decoded
+from nexttoken.text.prompt import Piece
 from tests.conftest import CORPUS
 from tests.results.making import made
 
@@ -361,7 +361,7 @@ def test_long_prompts_take_linear_time(vocab, monkeypatch):
 
     text, spans = decoded(ids, counted)
     assert sum(spent) < 100 * len(ids)
-    monkeypatch.setattr("nexttoken.alignment.WINDOW", len(ids))
+    monkeypatch.setattr("nexttoken.text.alignment.WINDOW", len(ids))
     assert (text, spans) == decoded(ids, vocab.decode)
 
 

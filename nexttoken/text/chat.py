@@ -12,7 +12,7 @@ ASSISTANT = "assistant"
 
 @dataclass(frozen=True)
 class Message:
-    """What one participant of a chat says, as it stands in the filled-in template.
+    """One message of a chat, by where its content stands in the filled-in template.
 
     Attributes:
         role: of who says it, such as "user".
@@ -41,7 +41,7 @@ def filled_in(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> tuple[st
         raise ValueError("the chat is empty; give at least one message with a role and a content")
     if getattr(tokenizer, "chat_template", None) is None:
         raise ValueError("this model's tokenizer has no chat template; give the prompt as text")
-    contents = [content(message, number) for number, message in enumerate(messages)]
+    contents = [_content(message, number) for number, message in enumerate(messages)]
 
     def fill(contents: Sequence[str]) -> str:
         from jinja2 import TemplateError
@@ -61,8 +61,8 @@ def filled_in(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> tuple[st
     return text, said
 
 
-def content(message: Mapping[str, Any], number: int) -> str:
-    """What a message says, lists of text parts joined. Raises ValueError for a message without a role or a text."""
+def _content(message: Mapping[str, Any], number: int) -> str:
+    # What a message says, with lists of text parts joined.
     if not isinstance(message.get("role"), str):
         raise ValueError(f"message {number} is {message!r}; it needs a role, such as 'user'")
     given = message.get("content")

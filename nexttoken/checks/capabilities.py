@@ -1,0 +1,73 @@
+"""Proofs of what a network may do beside one forward and one backward pass: each on a short text, on request."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from nexttoken.checks.probe import logits_and_gradient, relative, tolerance_of
+from nexttoken.model import NextTokenLM, PrefixCache
+
+
+def prefix_cache_is_exact(
+    lm: NextTokenLM, make_cache: Callable[[Tensor], PrefixCache | None], input_ids: Int[Tensor, "1 token"]
+) -> bool:
+    """Whether logits and gradients of a text's second half are the same behind a cache of its first half.
+
+    False too where no cache is made, or the network fails with one. Costs three forward and two backward passes.
+    """
+    half = input_ids.shape[1] // 2
+    with lm.frozen():
+        embeddings = lm.embed({"input_ids": input_ids}).detach()
+        try:
+            with torch.no_grad():
+                cache = make_cache(embeddings[:, :half])
+            if cache is None:
+                return False
+            found = logits_and_gradient(
+                lambda x: lm.next_tokens(x, input_ids[:, half:], prefix_cache=cache)[1][:, 0], embeddings[:, half:]
+            )
+            logits, gradient = logits_and_gradient(lambda x: lm.next_tokens(x, input_ids)[1][:, 0], embeddings)
+        except Exception:
+            return False
+    pairs = zip(found, (logits, gradient[:, half:]), strict=True)
+    return all(relative(one.float(), other.float()) <= tolerance_of(embeddings.dtype) for one, other in pairs)
+
+
+def batched_backward_is_exact(lm: NextTokenLM, input_ids: Int[Tensor, "1 token"]) -> bool:
+    """Whether two backward passes at once (`is_grads_batched`) give what each gives alone, without a warning.
+
+    Costs one forward and three backward passes.
+    """
+    with lm.frozen(), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        x = lm.embed({"input_ids": input_ids}).detach().clone().requires_grad_(True)
+        try:
+            pair = lm.next_tokens(x.clone(), input_ids)[1][0, 0, :2].float()
+            (both,) = torch.autograd.grad(pair, x, torch.eye(2).to(pair), is_grads_batched=True, retain_graph=True)
+            alone = [torch.autograd.grad(each, x, retain_graph=True)[0] for each in pair]
+        except Exception:
+            return False
+    return relative(both.float(), torch.stack(alone).float()) <= tolerance_of(x.dtype)
+
+
+def checkpointing_is_exact(lm: NextTokenLM, input_ids: Int[Tensor, "1 token"], layers: int) -> bool:
+    """Whether the gradient is the same where this many layers are checkpointed, without a warning.
+
+    Costs two forward and two backward passes, and the second forward pass of the layers.
+    """
+    with lm.frozen(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        embeddings = lm.embed({"input_ids": input_ids}).detach()
+        _, expected = logits_and_gradient(lambda x: lm.next_tokens(x, input_ids)[1][:, 0], embeddings)
+        try:
+            _, found = logits_and_gradient(
+                lambda x: lm.next_tokens(x, input_ids, checkpointed=layers)[1][:, 0], embeddings
+            )
+        except Exception:
+            return False
+    return relative(found.float(), expected.float()) <= tolerance_of(embeddings.dtype)

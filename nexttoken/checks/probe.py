@@ -1,0 +1,171 @@
+"""The proof that feeding a network with embeddings equals feeding it with ids, gradients included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nexttoken.checks.report import Feeding, ProbeReport
+from nexttoken.model import NextTokenLM
+
+PROBE_LENGTH = 7  # tokens
+PROBE_TOLERANCE = 1e-5  # of logits, relative to the largest
+PROBE_EPSILONS = 4  # or this number of machine epsilons, where that is more
+PROBE_STEPS = (1e-2, 1e-3, 1e-4)  # of central differences, in standard deviations of the embeddings
+PROBE_SLOPE_TOLERANCE = 0.05  # of gradients, relative in norm
+
+Feed = Callable[[Tensor, Tensor, Feeding, bool], Tensor]
+"""Embeddings (row, token, dim), their ids (row, token), how they are fed, and whether the gradient is forced, to the
+logits (row, vocab) of the token that follows."""
+
+OwnLogits = Callable[[Tensor], Tensor]
+"""Ids (row, token) to the network's own logits (row, place, vocab)."""
+
+
+def probe(
+    lm: NextTokenLM, feed: Feed, own_logits: OwnLogits, ids: Int[Tensor, " id"], feedings: Sequence[Feeding]
+) -> ProbeReport:
+    """Find the way of feeding embeddings to a network that equals feeding it with ids. Nothing of the model changes.
+
+    Costs three forward passes with ids; then, for each way that is tried, at most three backward passes and eight
+    forward passes, each of `PROBE_LENGTH` tokens.
+
+    Args:
+        lm: the model, for its embeddings, its vocabulary and its modes.
+        feed: runs the network on embeddings.
+        own_logits: runs the network on ids.
+        ids: ordinary ids; the first `PROBE_LENGTH` are the text, and the next one takes the place of the last.
+        feedings: the ways that are tried, in order; the first that holds is reported.
+
+    Raises:
+        ValueError: the network cannot run on ids alone, is not causal, or no way gives its own logits and a gradient.
+    """
+    kind = type(lm.language_model_head).__name__
+    input_ids = ids[None, :PROBE_LENGTH]
+    last_changed = torch.cat([input_ids[:, :-1], ids[None, PROBE_LENGTH : PROBE_LENGTH + 1]], 1)
+    reasons = []
+    with lm.frozen():
+        try:
+            with torch.no_grad():
+                whole, other, shorter = (
+                    own_logits(row).float() for row in (input_ids, last_changed, input_ids[:, :-2])
+                )
+        except Exception as error:
+            raise ValueError(f"{kind} cannot run on ids alone: {in_one_line(error)}") from error
+        expected, tolerance = whole[:, -1], tolerance_of(lm.dtype)
+        if whole.shape == other.shape and relative(other[:, :-1], whole[:, :-1]) > tolerance:
+            raise ValueError(
+                f"{kind} is not causal: what it predicts before a token depends on that token; "
+                "a model of BERT's kind needs is_decoder=True in its configuration"
+            )
+        length_matters = relative(whole[:, : shorter.shape[1]], shorter) > tolerance
+        for feeding in feedings:
+            try:
+                embeddings = lm.embed({"input_ids": input_ids}).detach()
+                force_grad, logits, gradient = _with_all_its_gradient(feed, embeddings, input_ids, feeding)
+                gradient_error = _distance_from_differences(feed, embeddings, input_ids, feeding, gradient)
+            except Exception as error:
+                reasons.append(f"{feeding}: {in_one_line(error)}")
+                continue
+            logit_error = relative(logits, expected)
+            if not logit_error <= tolerance:
+                reasons.append(f"{feeding}: the logits differ from the model's own by {logit_error:.1e} of the largest")
+            elif not bool(gradient.isfinite().all()) or not bool(gradient.any()):
+                reasons.append(f"{feeding}: the gradient with respect to the embeddings is zero or not finite")
+            elif not gradient_error <= PROBE_SLOPE_TOLERANCE:
+                reasons.append(f"{feeding}: the gradient is off by {gradient_error:.0%}, a part being computed without")
+            else:
+                reads_ids = False  # with inputs_embeds, the network is given none
+                if feeding == "embedding_output":
+                    with torch.no_grad():
+                        unlike = feed(embeddings.clone(), input_ids.flip(1), feeding, False).float()
+                    reads_ids = relative(unlike, expected) > tolerance
+                return ProbeReport(
+                    feeding, force_grad, reads_ids, length_matters, tolerance, logit_error, gradient_error
+                )
+    raise ValueError(
+        f"{kind} cannot be explained by its embeddings, since feeding it with them does not equal "
+        f"feeding it with ids ({'; '.join(reasons)})"
+    )
+
+
+def _with_all_its_gradient(
+    feed: Feed, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"], feeding: Feeding
+) -> tuple[bool, Float[Tensor, "1 vocab"], Float[Tensor, "1 token dim"]]:
+    """Whether the network computes a part without gradient that has one; then logits and gradient with all of it.
+
+    Exact in half precision too. A network that cannot run with all of its gradient is taken as it is, and central
+    differences have to tell.
+    """
+
+    def run(force_grad: bool) -> tuple[Tensor, Tensor]:
+        return logits_and_gradient(lambda x: feed(x, input_ids, feeding, force_grad), embeddings)
+
+    logits, gradient = run(False)
+    try:
+        forced_logits, forced_gradient = run(True)
+    except RuntimeError:
+        return False, logits, gradient
+    if relative(forced_gradient, gradient) > PROBE_SLOPE_TOLERANCE:
+        return True, forced_logits, forced_gradient
+    return False, logits, gradient
+
+
+def _distance_from_differences(
+    feed: Feed,
+    embeddings: Float[Tensor, "1 token dim"],
+    input_ids: Int[Tensor, "1 token"],
+    feeding: Feeding,
+    gradient: Float[Tensor, "1 token dim"],
+) -> float:
+    """The relative distance of a gradient from central differences in two random directions, at the best step size.
+
+    It finds networks that take no embeddings but those of tokens (an error), and those that compute a part without
+    gradient. Half precision is too coarse to tell: 0 there.
+    """
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(2, *embeddings.shape[1:], generator=generator).to(embeddings) * embeddings.std()
+    slopes = (directions * gradient).flatten(1).sum(1)
+    rows, errors = input_ids.expand(2, -1), []
+    for step in PROBE_STEPS:
+        with torch.no_grad():
+            above, below = (
+                feed(embeddings + sign * step * directions, rows, feeding, False).log_softmax(-1)[:, 0]
+                for sign in (1, -1)
+            )
+        errors.append(float(((above - below) / (2 * step) - slopes).norm() / slopes.norm()))
+        if errors[-1] <= PROBE_SLOPE_TOLERANCE:
+            break
+    return min(errors) if embeddings.dtype.itemsize >= 4 else 0.0
+
+
+def logits_and_gradient(
+    function: Callable[[Tensor], Tensor], embeddings: Float[Tensor, "1 token dim"]
+) -> tuple[Float[Tensor, "1 vocab"], Float[Tensor, "1 token dim"]]:
+    """Next-token logits as a function of embeddings, and the gradient of the log-probability of id 0.
+
+    Costs one forward and one backward pass.
+    """
+    with torch.enable_grad():
+        x = embeddings.clone().requires_grad_(True)
+        logits = function(x.clone()).float()
+        (gradient,) = torch.autograd.grad(logits.log_softmax(-1)[0, 0], x)
+    return logits.detach(), gradient
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """The largest difference, relative to the largest expected value."""
+    return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+
+
+def tolerance_of(dtype: torch.dtype) -> float:
+    """The relative difference up to which numbers computed in this precision count as equal."""
+    return max(PROBE_TOLERANCE, PROBE_EPSILONS * torch.finfo(dtype).eps)
+
+
+def in_one_line(error: Exception) -> str:
+    """The type of an error and the first line of its message."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

@@ -1,0 +1,1 @@
+"""Any model of transformers as a NextTokenLM; the only room that imports transformers."""

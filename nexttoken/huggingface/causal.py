@@ -1,0 +1,175 @@
+"""PretrainedNextTokenLM: a causal network of transformers, run with embeddings in place of ids."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from nexttoken.checks.capabilities import batched_backward_is_exact, prefix_cache_is_exact
+from nexttoken.checks.choices import choices
+from nexttoken.checks.probe import PROBE_LENGTH, probe
+from nexttoken.checks.report import Feeding
+from nexttoken.huggingface.attention import exchanged_attention
+from nexttoken.huggingface.checkpointing import checkpointing
+from nexttoken.huggingface.network import NetworkLM
+from nexttoken.huggingface.prefix_cache import KeysAndValues
+from nexttoken.model import AttentionFunction, PrefixCache
+from nexttoken.text.vocabulary import Vocabulary
+
+FEWEST_ROWS = 4  # of states before the head: with fewer, a CPU sums over the vocabulary less precisely, going back
+
+
+class PretrainedNextTokenLM(NetworkLM):
+    """A Hugging Face causal language model behind the contract of NextTokenLM.
+
+    The network is run with `inputs_embeds` where that equals the call with ids, otherwise with ids while the output of
+    its embedding layer is replaced. `report` says which was proved; a network for which neither is equal is refused.
+
+    Args:
+        network: the model, in memory; it is used, not copied.
+        vocab: its vocabulary.
+        name: what the model is called in results.
+
+    Raises:
+        ValueError: the network cannot be fed with embeddings in a way that equals feeding it with ids.
+    """
+
+    def __init__(self, network: Any, vocab: Vocabulary, name: str):
+        limit = getattr(network.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        super().__init__(
+            network,
+            vocab,
+            network.get_input_embeddings(),
+            name,
+            max_length=limit if limit and limit > 0 else None,  # XLNet says -1
+        )
+        adapted = getattr(network, "get_base_model", lambda: network)()  # PEFT passes on what it does not know
+        accepted = inspect.signature(adapted.forward).parameters
+        self._takes_places = "logits_to_keep" in accepted
+        self._on_several_devices = len(set(getattr(network, "hf_device_map", {}).values())) > 1
+        self._options = {"use_cache": False} if "use_cache" in accepted else {}
+        ways: tuple[Feeding, ...] = ("inputs_embeds", "embedding_output")
+        self.report = probe(self, self._feed, self.own_logits, self.ordinary_ids(), ways)
+        if self.report.reads_ids:
+            self.name += " (a part of each token is looked up from its id, and stays)"
+
+    def next_tokens(
+        self,
+        embeddings: Float[Tensor, "row token dim"],
+        input_ids: Int[Tensor, "row token"],
+        places: Sequence[int] = (-1,),
+        states: bool = False,
+        prefix_cache: PrefixCache | None = None,
+        checkpointed: int = 0,
+    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
+        feeding, force_grad = self.report.feeding, self.report.force_grad
+        return self._run(embeddings, input_ids, feeding, force_grad, places, states, prefix_cache, checkpointed)
+
+    def _feed(self, embeddings: Tensor, input_ids: Tensor, feeding: Feeding, force_grad: bool) -> Tensor:
+        return self._run(embeddings, input_ids, feeding, force_grad)[1][:, 0]
+
+    def _run(
+        self,
+        embeddings: Float[Tensor, "row token dim"],
+        input_ids: Int[Tensor, "row token"],
+        feeding: Feeding,
+        force_grad: bool,
+        places: Sequence[int] = (-1,),
+        states: bool = False,
+        prefix_cache: PrefixCache | None = None,
+        checkpointed: int = 0,
+    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
+        """`next_tokens`, fed in a given way, whatever the report says."""
+        options: dict[str, Any] = {**self._options, "output_hidden_states": states, "return_dict": True}
+        if prefix_cache is not None:
+            assert isinstance(prefix_cache, KeysAndValues), "this prefix cache is another model's"
+            options |= {"use_cache": True, "past_key_values": prefix_cache.past_key_values()}
+        length = input_ids.shape[1]
+        read = torch.tensor(places, device=embeddings.device) % length - length  # from the end, -1 being the last
+        asked = len(read)
+        if len(embeddings) * asked < FEWEST_ROWS:  # with places that nobody asked for
+            read = torch.cat([read, torch.arange(-min(FEWEST_ROWS, length), 0, device=read.device)])
+        indexed = self._takes_places and not self._on_several_devices
+        if indexed:  # indices, not a count: the states come out contiguous, so the head is not copied
+            options["logits_to_keep"] = read
+        elif self._takes_places:  # indices would have to be on the device of the head, and a count is on none
+            options["logits_to_keep"] = -int(read.min())
+        backward = torch.is_grad_enabled()
+        layers = self.layers[:checkpointed] if backward and prefix_cache is None else []
+        with ForceGrad() if force_grad and backward else contextlib.nullcontext(), checkpointing(layers):
+            if feeding == "inputs_embeds":
+                output = self.language_model_head(inputs_embeds=embeddings, **options)
+            else:
+                with _embedding_output(self.text_field_embedder, embeddings):
+                    output = self.language_model_head(input_ids=input_ids, **options)
+        hidden = output.hidden_states[-1] if states else None
+        if hidden is not None and hidden.ndim == 4:  # Gemma 3n has parallel streams, the active one first
+            hidden = hidden[0]
+        logits = output.logits if indexed else output.logits[:, read.to(output.logits.device)]
+        return hidden, logits[:, :asked]
+
+    def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
+        return self.language_model_head(input_ids=input_ids, **self._options).logits
+
+    @cached_property
+    def supports_right_padding(self) -> bool:
+        # Choices by rank may depend on how many there are to choose from.
+        return self.causal and not choices(self, self._short_text)
+
+    @cached_property
+    def batches_backward(self) -> bool:
+        return batched_backward_is_exact(self, self._short_text)
+
+    def prefix_cache(
+        self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]
+    ) -> PrefixCache | None:
+        return self._keys_and_values(embeddings) if self._prefix_cache_is_exact else None
+
+    @cached_property
+    def _prefix_cache_is_exact(self) -> bool:
+        return prefix_cache_is_exact(self, self._keys_and_values, self._short_text)
+
+    def _keys_and_values(self, embeddings: Float[Tensor, "1 token dim"]) -> KeysAndValues | None:
+        if self.report.feeding != "inputs_embeds" or not self._options:
+            return None
+        last = {"logits_to_keep": 1} if self._takes_places else {}
+        output = self.language_model_head(inputs_embeds=embeddings, use_cache=True, **last)
+        return KeysAndValues.of(getattr(output, "past_key_values", None))
+
+    @property
+    def _short_text(self) -> Int[Tensor, "1 token"]:
+        return self.ordinary_ids()[None, :PROBE_LENGTH]
+
+    def attention(self, function: AttentionFunction) -> AbstractContextManager[None]:
+        return exchanged_attention(self.language_model_head, function)
+
+
+class ForceGrad(TorchFunctionMode):
+    """Within this context, no_grad and detach do nothing: what a network computes without gradient is computed with it.
+
+    For networks that save memory in training by a gradient that is not that of their output.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        with torch.enable_grad():
+            return args[0] if func is Tensor.detach else func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def _embedding_output(layer: nn.Module, embeddings: Float[Tensor, "row token dim"]) -> Iterator[None]:
+    handle = layer.register_forward_hook(lambda module, inputs, output: embeddings.to(output))
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,83 @@
+"""What causal networks and encoder-decoders of transformers have in common as language models."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nexttoken.checks.capabilities import checkpointing_is_exact
+from nexttoken.checks.report import ProbeReport
+from nexttoken.huggingface.checkpointing import layers_of
+from nexttoken.model import NextTokenLM
+from nexttoken.text.vocabulary import Vocabulary
+
+
+class NetworkLM(NextTokenLM, ABC):
+    """A network of transformers behind the contract of NextTokenLM, run through its own public forward call.
+
+    Contextualizer and head stay inside the network. A subclass probes it when it is made and sets `report`; what else
+    the network offers is proved when it is first asked for.
+
+    Args:
+        network: the model, in memory; it is used, not copied.
+        vocab: its vocabulary.
+        embedder: the layer that embeds its tokens.
+        name: what the model is called in results.
+        max_length: the longest prompt in tokens, or None where there is no limit.
+
+    Attributes:
+        report: what was proved on loading.
+        layers: the layers that may be checkpointed, if that is proved to change no gradient.
+    """
+
+    report: ProbeReport
+
+    def __init__(self, network: Any, vocab: Vocabulary, embedder: nn.Module, name: str, max_length: int | None = None):
+        super().__init__(vocab, text_field_embedder=embedder, language_model_head=network, max_length=max_length)
+        self.name = name
+        self.layers = layers_of(network)
+        self._checkpointing_is_exact: bool | None = None
+
+    @abstractmethod
+    def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
+        """The network's own logits, called with ids, after each token that has a next one."""
+
+    @property
+    def causal(self) -> bool:
+        return not self.report.length_matters  # that later tokens do not matter is proved on loading
+
+    def checkpointable_layers(self, input_ids: Int[Tensor, "1 token"]) -> int:
+        if self._checkpointing_is_exact is None:
+            count = len(self.layers)
+            self._checkpointing_is_exact = count > 0 and checkpointing_is_exact(self, input_ids, count)
+        return len(self.layers) if self._checkpointing_is_exact else 0
+
+    def ordinary_ids(self) -> Int[Tensor, " id"]:
+        """The ids that the network treats in no way of their own, in a fixed random order, on the model's device."""
+        network: Any = self.language_model_head
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randperm(min(self.vocab.size(), embedding_rows(network)), generator=generator)
+        return ids[~torch.isin(ids, torch.tensor(_special_ids(network)))].to(self.device)
+
+
+def embedding_rows(network: Any) -> int:
+    """The number of token ids a network has embeddings for. Raises ValueError unless they are one matrix."""
+    weight = getattr(network.get_input_embeddings(), "weight", None)
+    if weight is None:
+        raise ValueError(f"{type(network).__name__} has more than one embedding layer for its tokens; one is expected")
+    return weight.shape[0]
+
+
+def first_id(ids: int | list[int] | None) -> int | None:
+    """The first of the ids that a configuration may list for one purpose."""
+    return (ids[0] if ids else None) if isinstance(ids, list) else ids
+
+
+def _special_ids(network: Any) -> list[int]:
+    # Those that the configuration names, such as padding or images.
+    named = network.config.to_dict() | network.config.get_text_config(decoder=True).to_dict()
+    return [i for name, i in named.items() if name.endswith(("_token_id", "_token_index")) and isinstance(i, int)]

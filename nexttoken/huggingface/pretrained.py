@@ -1,0 +1,154 @@
+"""Loading: a folder, a model id, a GGUF file, an adapter or a model in memory, with its tokenizer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import torch
+import transformers
+from torch import nn
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from nexttoken.huggingface.bundled import bundled_folder
+from nexttoken.huggingface.causal import PretrainedNextTokenLM
+from nexttoken.huggingface.encoder_decoder import EncoderDecoderLM
+from nexttoken.huggingface.network import embedding_rows, first_id
+from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary
+
+
+def from_pretrained(
+    model: str | os.PathLike[str] | nn.Module | None = None,
+    tokenizer: Any = None,
+    *,
+    dtype: str | torch.dtype = "float32",
+    device_map: Any = None,
+    trust_remote_code: bool = False,
+    local_files_only: bool = False,
+) -> PretrainedNextTokenLM | EncoderDecoderLM:
+    """A Hugging Face language model as a NextTokenLM, causal or encoder-decoder, as its configuration says.
+
+    Args:
+        model: a folder, a model id, the path of a GGUF file, or a model in memory; None for the bundled
+            SmolLM2-135M-Instruct, which needs no network. A folder or id may be that of an adapter (with the package
+            peft), whose base model is loaded with it.
+        tokenizer: the tokenizer of a model in memory; without one, prompts and targets are token ids.
+        dtype: of the weights; "auto" takes the one they were saved in. Loss and gradient are float32 at the logits.
+        device_map: as transformers takes it, for example "auto".
+        trust_remote_code: let the model run code that comes with it. Only for sources that you trust.
+        local_files_only: never ask the network.
+
+    Raises:
+        OSError: the model is neither on disk nor reachable, has no weights in safetensors or GGUF, or no tokenizer.
+        ValueError: the model cannot be fed with embeddings (see `probe`).
+    """
+    if isinstance(model, nn.Module):
+        named: Any = getattr(model.config, "_name_or_path", "") or type(model).__name__
+        adapters = ", ".join(getattr(model, "peft_config", {}))
+        return _language_model(model, tokenizer, f"{named} with the adapter {adapters}" if adapters else named)
+    source = Path(bundled_folder(_convert_gguf) if model is None else model).expanduser()
+    name = source.name if source.exists() else str(model)
+    if not source.exists() and (str(model).startswith((".", "/", "~")) or source.suffix == ".gguf"):
+        raise FileNotFoundError(f"cannot load the model {str(model)!r}: there is no such file or folder")
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": local_files_only}
+    if source.suffix == ".gguf":
+        options["gguf_file"], where = source.name, str(source.parent)
+    else:
+        where = str(source) if source.exists() else str(model)
+    try:
+        with _quiet():
+            base = _base_model(where, local_files_only)
+            encoder_decoder = transformers.AutoConfig.from_pretrained(base, **options).is_encoder_decoder
+            kind = transformers.AutoModelForSeq2SeqLM if encoder_decoder else transformers.AutoModelForCausalLM
+            network = kind.from_pretrained(where, dtype=dtype, device_map=device_map, use_safetensors=True, **options)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"cannot load the model {str(model)!r}: {_unreachable(source, error)}; give a folder with safetensors or a "
+            "GGUF file, or no model for the bundled one"
+        ) from error
+    own = where if Path(where, "tokenizer_config.json").exists() else base
+    return _language_model(network, tokenizer or _tokenizer_of(own, options), name)
+
+
+def _tokenizer_of(where: str, options: dict[str, Any]) -> Any:
+    try:
+        with _quiet():
+            found = transformers.AutoTokenizer.from_pretrained(where, **options)
+        if len(found) <= len(found.all_special_ids):  # what transformers makes of nothing, for some kinds
+            raise ValueError("there is none")
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"cannot load a tokenizer from {where!r}; give one with tokenizer=, or the model in memory alone, and "
+            "prompts as token ids"
+        ) from error
+    return found
+
+
+def _language_model(network: Any, tokenizer: Any, name: str) -> PretrainedNextTokenLM | EncoderDecoderLM:
+    if network.config.is_encoder_decoder:
+        return EncoderDecoderLM(network, tokenizer, name)
+    rows = embedding_rows(network)
+    if tokenizer is not None:
+        return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows), name)
+    config = network.config.get_text_config(decoder=True)
+    eos, pad = (first_id(getattr(config, name, None)) for name in ("eos_token_id", "pad_token_id"))
+    return PretrainedNextTokenLM(network, IdVocabulary(rows, eos, pad), name)
+
+
+def _base_model(where: str, local_files_only: bool) -> str:
+    # The model itself, or the one that an adapter is for.
+    adapter = find_adapter_config_file(where, local_files_only=local_files_only)
+    if adapter is None or Path(adapter).with_name("config.json").exists():
+        return where
+    if not find_spec("peft"):
+        raise ImportError(f"{where} is an adapter, which needs the package peft; run: pip install peft")
+    if Path(where).exists() and not Path(where, "adapter_model.safetensors").exists():
+        raise OSError("it is an adapter without adapter_model.safetensors")
+    return json.loads(Path(adapter).read_text())["base_model_name_or_path"]
+
+
+def _unreachable(source: Path, error: Exception) -> str:
+    message = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    adapter = source / "adapter_config.json"
+    if adapter.exists() and not (source / "config.json").exists():
+        return f"of the model {json.loads(adapter.read_text())['base_model_name_or_path']!r} that it adapts, {message}"
+    if source.exists():
+        return message
+    return f"it is not on this disk, and the hub did not give it ({message})"
+
+
+def _convert_gguf(gguf: Path, folder: Path) -> None:
+    # To float32 safetensors, with the tokenizer and the chat template.
+    options = {"gguf_file": gguf.name, "local_files_only": True}
+    with _quiet():
+        quantized = transformers.AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **options)
+        config = quantized.config
+        del config.quantization_config  # the weights are plain float32 now
+        config._name_or_path = ""
+        network = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        network.load_state_dict(quantized.state_dict())
+        network.save_pretrained(folder)
+        transformers.AutoTokenizer.from_pretrained(str(gguf.parent), **options).save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # No progress bars and no warnings of transformers.
+    logging, hub = transformers.utils.logging, huggingface_hub.logging
+    bars, verbosity, of_hub = logging.is_progress_bar_enabled(), logging.get_verbosity(), hub.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    hub.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        hub.set_verbosity(of_hub)
+        if bars:
+            logging.enable_progress_bar()

@@ -56,7 +56,7 @@ $(PEERS_READY): pyproject.toml
 	touch $(PEERS_READY)
 
 peers: $(PEERS_READY)
-	$(PEERS)/python -m pytest tests/test_peers.py
+	$(PEERS)/python -m pytest tests/project/test_peers.py
 
 # About an hour on two quiet cores; `BENCH="point span"` runs only those measurements.
 bench: $(PEERS_READY)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from nexttoken import NextTokenLM
-from nexttoken.linear import Slope, onednn_is_faster
 
 SQUARE = 2048  # a matrix large enough that nothing but multiplying counts
 TRIES = 20
@@ -59,17 +58,11 @@ def gemm_peak(lm: NextTokenLM, rows: int) -> float:
         sizes = ((many, narrow), (many, wide), (wide, narrow))
         states, slopes, weight = (torch.randn(size, dtype=dtype) for size in sizes)
         for _ in range(TRIES):
-            for product, left in ((torch.nn.functional.linear, states), (slope_product, slopes)):
+            for product, left in ((torch.nn.functional.linear, states), (torch.matmul, slopes)):
                 begun = time.perf_counter()
                 product(left, weight)
                 best = max(best, 2 * many * narrow * wide / (time.perf_counter() - begun))
     return best
-
-
-def slope_product(slope: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """The slopes of a layer's states, by the library that gradients take here."""
-    taken = onednn_is_faster() and weight.dtype == torch.float32
-    return Slope.apply(slope, weight) if taken else slope @ weight
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from nexttoken.linear import FastSlopes
 from nexttoken.text.prompt import Prompt, PromptLike
 from nexttoken.text.target import Target
 from nexttoken.text.vocabulary import Vocabulary
@@ -51,14 +50,14 @@ class NextTokenLM(nn.Module):
         dropout: probability of dropout on the state before the head, in training mode only; the contextualized
             embeddings that are returned are without it.
         initializer: called once with the finished module, to initialize its parameters.
-        max_length: the longest prompt in tokens, or None where there is no limit.
+        top_k: the number of most probable next tokens that `forward` and `predict` return.
 
     Attributes:
         name: what the model is called in results.
-        top_k: the number of most probable next tokens that `forward` and `predict` return; an instance may set its own.
+        max_length: the longest prompt in tokens, or None where there is no limit; a model that has one sets it.
     """
 
-    top_k: int = 5
+    max_length: int | None = None
 
     def __init__(
         self,
@@ -70,7 +69,7 @@ class NextTokenLM(nn.Module):
         dropout: float = 0.0,
         initializer: Callable[[nn.Module], object] | None = None,
         *,
-        max_length: int | None = None,
+        top_k: int = 5,
     ):
         super().__init__()
         self.vocab = vocab
@@ -79,7 +78,7 @@ class NextTokenLM(nn.Module):
         self.contextualizer = contextualizer
         self.target_namespace = target_namespace
         self.dropout = nn.Dropout(dropout)
-        self.max_length = max_length
+        self.top_k = top_k
         self.name = type(self).__name__
         self._loss_sum, self._loss_count = 0.0, 0
         self._copies: dict[torch.dtype, tuple[list[tuple[int, int]], NextTokenLM]] = {}
@@ -134,8 +133,8 @@ class NextTokenLM(nn.Module):
             max_length: the longest prompt in tokens, or None where there is no limit.
         """
         embedder, states_to_logits, contextualizer = (_Part(module, each) for each in (embed, head, contextualize))
-        lm = cls(vocab, embedder, states_to_logits, contextualizer, max_length=max_length)
-        lm.name = type(module).__name__
+        lm = cls(vocab, embedder, states_to_logits, contextualizer)
+        lm.name, lm.max_length = type(module).__name__, max_length
         return lm
 
     # The parts that interpreters need
@@ -283,7 +282,6 @@ class NextTokenLM(nn.Module):
                 torch.inference_mode(False),  # which turns gradients on
                 torch.set_grad_enabled(enabled),
                 torch.random.fork_rng(devices=list(devices)),
-                FastSlopes(),
                 _without_cudnn() if self._recurrent() else contextlib.nullcontext(),
             ):
                 self.eval()

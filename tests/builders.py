@@ -1,7 +1,10 @@
-"""Encoder-decoders with random weights, which the tests of several rooms explain."""
+"""What the tests of several rooms explain: objectives, their finite differences, and random encoder-decoders."""
 
 import torch
 import transformers
+
+from interpret.engine.objective import Objective
+from nexttoken import Target
 
 SIZES = {"d_model": 16, "vocab_size": 340}
 BART_SIZES = {
@@ -42,3 +45,22 @@ def marian():
         share_encoder_decoder_embeddings=False, tie_word_embeddings=False,
     )  # fmt: skip
     return random(transformers.MarianMTModel, config)
+
+
+def objective(lm, text="The keys", target=None, contrast=None, **options):
+    prompt = lm.prompt(text)
+    tokens = lm.tokens(prompt)
+    with torch.no_grad(), lm.frozen():
+        logits = lm.logits(lm.embed(tokens), tokens)[0]
+    return Objective.of(lm, prompt, Target.of(target, prompt, lm.vocab, logits, contrast), **options)
+
+
+def finite_differences(function, x, step=1e-5):
+    """Central differences of a function of (point, token, dim), one coordinate at a time."""
+    result = torch.zeros_like(x)
+    for place in range(x.numel()):
+        shift = torch.zeros_like(x).flatten()
+        shift[place] = step
+        high, low = function(torch.stack([x + shift.view_as(x), x - shift.view_as(x)]))
+        result.view(-1)[place] = (high - low) / (2 * step)
+    return result

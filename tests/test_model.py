@@ -56,12 +56,11 @@ def test_forward_without_targets_needs_none(lstm_lm):
 
 
 def test_top_k_is_a_setting_and_never_more_than_there_are():
-    lm = letters_lm()
     for top_k, expected in ((2, 2), (99, len(LETTERS))):
-        lm.top_k = top_k
+        lm = letters_lm(top_k=top_k)
         assert lm({"input_ids": torch.tensor([[0]])})["top_indices"].shape == (1, expected)
         assert len(lm.predict("a")) == expected
-    assert letters_lm().top_k == NextTokenLM.top_k == 5
+    assert letters_lm().top_k == 5
 
 
 def test_loss_is_the_mean_cross_entropy_of_each_rows_own_target(encoder_lm):

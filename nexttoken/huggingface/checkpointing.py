@@ -5,15 +5,12 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
-
-from nexttoken.linear import FastSlopes
 
 
 def layers_of(network: nn.Module) -> list[nn.Module]:
@@ -43,16 +40,17 @@ def checkpointing(layers: Sequence[nn.Module]) -> Iterator[None]:
                 layer.forward = forward  # type: ignore[method-assign]
 
 
-class _Once(FastSlopes):
+@contextmanager
+def _once() -> Iterator[None]:
     """The context of one run of a layer, at whose end free memory goes back to the system."""
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+    try:
+        yield
+    finally:
         _trim_heap()
 
 
-def _both_times() -> tuple[_Once, _Once]:
-    return _Once(), _Once()
+def _both_times() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return _once(), _once()
 
 
 def _trim_heap() -> None:

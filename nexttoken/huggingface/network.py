@@ -37,8 +37,8 @@ class NetworkLM(NextTokenLM, ABC):
     report: ProbeReport
 
     def __init__(self, network: Any, vocab: Vocabulary, embedder: nn.Module, name: str, max_length: int | None = None):
-        super().__init__(vocab, text_field_embedder=embedder, language_model_head=network, max_length=max_length)
-        self.name = name
+        super().__init__(vocab, text_field_embedder=embedder, language_model_head=network)
+        self.name, self.max_length = name, max_length
         self.layers = layers_of(network)
         self._checkpointing_is_exact: bool | None = None
 

@@ -56,7 +56,7 @@ def test_foreign_json_is_refused():
 
 def test_signed_scores_of_a_split_character_are_added(tiny):
     result = attribute(tiny, SENTENCE, 69, GradientTimesInput())
-    from tests.test_gradients import objective
+    from tests.builders import objective
 
     f = objective(tiny, SENTENCE, 69)
     per_token = GradientTimesInput()(f, f.x).attributions.sum(-1)

@@ -10,25 +10,7 @@ from interpret.engine.objective import Objective
 from interpret.engine.run import Run
 from interpret.question.quantity import LOG_PROBABILITY
 from nexttoken import Target
-
-
-def objective(lm, text="The keys", target=None, contrast=None, **options):
-    prompt = lm.prompt(text)
-    tokens = lm.tokens(prompt)
-    with torch.no_grad(), lm.frozen():
-        logits = lm.logits(lm.embed(tokens), tokens)[0]
-    return Objective.of(lm, prompt, Target.of(target, prompt, lm.vocab, logits, contrast), **options)
-
-
-def finite_differences(function, x, step=1e-5):
-    """Central differences of a function of (point, token, dim), one coordinate at a time."""
-    result = torch.zeros_like(x)
-    for place in range(x.numel()):
-        shift = torch.zeros_like(x).flatten()
-        shift[place] = step
-        high, low = function(torch.stack([x + shift.view_as(x), x - shift.view_as(x)]))
-        result.view(-1)[place] = (high - low) / (2 * step)
-    return result
+from tests.builders import finite_differences, objective
 
 
 @pytest.mark.parametrize("contrast", [None, 70, [70, 71, 72]])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FILES = [path.relative_to(ROOT) for package in ("nexttoken", "interpret") for path in (ROOT / package).rglob("*.py")]
 
 

@@ -6,8 +6,8 @@ import torch
 from interpret import GIM, GradientTimesInput, Objective, attribute
 from interpret.methods.gim import GIMRules, frozen_norms, halved
 from nexttoken import NextTokenLM
+from tests.builders import objective
 from tests.conftest import gpt2, llama
-from tests.test_gradients import objective
 
 
 @pytest.mark.parametrize("build", [gpt2, llama])

@@ -1,4 +1,4 @@
-"""The conventions of other libraries, by their formulas; tests/test_peers.py runs the libraries themselves."""
+"""The conventions of other libraries, by their formulas; tests/project/test_peers.py runs the libraries themselves."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from interpret import CONVENTIONS, Objective, SmoothGrad, VanillaGradient, attri
 from interpret.engine.gradients import gradients, values
 from interpret.methods.conventions import COLUMNS, share, table
 from nexttoken import NextTokenLM
+from tests.builders import objective
 from tests.conftest import gpt2
-from tests.test_gradients import objective
 
 SENTENCE = "The keys to the cat"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interpret import Captum, GradientTimesInput, IntegratedGradients, VanillaGradient, Zero, attribute
-from tests.test_gradients import objective
+from tests.builders import objective
 
 SENTENCE = "The keys to the cat"
 

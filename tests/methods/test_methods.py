@@ -23,7 +23,7 @@ from interpret import (
 )
 from interpret.engine.gradients import gradients, values
 from interpret.methods.quadrature import quadrature
-from tests.test_gradients import finite_differences, objective
+from tests.builders import finite_differences, objective
 
 RULES = ["midpoint", "gauss-legendre", "trapezoid", "left", "right"]
 EVERY = [

@@ -14,7 +14,7 @@ import interpret
 import nexttoken
 from tests import chromium
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PATIENCE, A_MOMENT = 30, 500  # times, and milliseconds
 LOADS = {
     "href": ("link",),

@@ -15,7 +15,7 @@ from interpret.cli import app
 from interpret.methods.conventions import table
 from interpret.methods.listed import BASELINES, METHODS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS]
 GALLERY = ROOT / "docs" / "gallery.md"  # its code is that of docs/gallery.py, which draws it

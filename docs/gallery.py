@@ -37,7 +37,7 @@ from nexttoken import NextTokenLM
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "gallery.md"
 IMAGES = HERE / "images"
-DOTS_PER_INCH = 110
+DOTS_PER_INCH = 108
 HEAD = """# Gallery
 
 What questions look like when they are answered. Each picture is made by the few lines under it, with the small model
@@ -189,7 +189,7 @@ def page_of_html(lm):
     return page([attribute(lm, prompt, " she", method, contrast=" he") for method in three], "why.html")
 
 
-def span(lm):
+def region(lm):
     """By a part of the prompt only
 
     Only the colours of the examples move; what stands before the first of them runs once.
@@ -208,8 +208,8 @@ def explorer(lm):
 
 
 PICTURES = (
-    rather_than, bars, methods, path, baselines, one_gradient, libraries, pronoun, candidates, continuation, chat, span,
-    dark, page_of_html,
+    rather_than, bars, methods, path, baselines, one_gradient, libraries, pronoun, candidates, continuation, chat,
+    region, dark, page_of_html,
 )  # fmt: skip
 WINDOW = {"width": 860, "height": 400}  # of the page's photograph, in pixels of the page
 CHROMIUM = shutil.which("chromium")
@@ -251,7 +251,7 @@ def main():
         path = IMAGES / f"gallery_{picture.__name__}.png"
         made = picture(lm)
         if not isinstance(made, Path):
-            made.savefig(path, dpi=DOTS_PER_INCH)
+            made.savefig(path, dpi=DOTS_PER_INCH, pil_kwargs={"optimize": True})
         elif CHROMIUM:
             photograph(made, path)
         else:

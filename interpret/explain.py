@@ -178,9 +178,8 @@ def with_defaults(method: Method | None, quantity: Quantity | None) -> tuple[Met
 def attribute_targets(
     lm: NextTokenLM, questions: Sequence[Question], method: Method, quantity: Quantity, run: Run
 ) -> list[Attribution]:
-    """The attributions of some questions about one prompt, in order. Raises what any of them does."""
-    for longest in questions[-1:]:
-        run.checkpointed_layers(lm, longest.prompt)  # refused before any work
+    """The attributions of some questions about one text, the longest last. Raises what any of them does."""
+    run.checkpointed_layers(lm, questions[-1].prompt)  # what does not fit is refused before any work
     found: list[Attribution] = []
     for question in questions:
         (answer,) = attribute_batch(lm, [question], method, quantity, run)

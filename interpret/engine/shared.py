@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -89,10 +89,11 @@ class SharedPass:
     quantity: Quantity
     run: Run
     rules: BackwardRules | None = None
-    grad_lm: NextTokenLM = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "grad_lm", self.run.grad_lm(self.lm))
+    @property
+    def grad_lm(self) -> NextTokenLM:
+        """The model whose gradients are taken."""
+        return self.run.grad_lm(self.lm)
 
     def rate(self, asked: Sequence[Asked]) -> list[list[SharedRow] | ValueError]:
         """The rows of each question, or why it has none. One forward pass for all of them, without gradient."""
@@ -182,10 +183,10 @@ class SharedPass:
                 for rows, own in zip(rated, logits, strict=True)
             ]
         alone = self.grad_lm.is_sharded or any(each.grad_forward.checkpointed for each in asked)
-        gradients = self._slopes(values, leaves, threads=not alone)
+        gradients = self._vjps(values, leaves, threads=not alone)
         return list(zip(rated, [value.detach() for value in values], gradients, strict=True))
 
-    def _slopes(self, values: Sequence[Tensor], leaves: Sequence[Tensor], threads: bool) -> list[Tensor]:
+    def _vjps(self, values: Sequence[Tensor], leaves: Sequence[Tensor], threads: bool) -> list[Tensor]:
         """The gradient of each value with respect to its question's points (row, point, token, dim)."""
         if len(leaves) == 1 and values[0].numel():
             batched = values[0].shape[1] > 1 and self.grad_lm.batches_backward

@@ -58,7 +58,7 @@ $(PEERS_READY): pyproject.toml
 peers: $(PEERS_READY)
 	$(PEERS)/python -m pytest tests/project/test_peers.py
 
-# About an hour on two quiet cores; `BENCH="point span"` runs only those measurements.
+# About an hour on two quiet cores; `BENCH="point region"` runs only those measurements.
 bench: $(PEERS_READY)
 	OMP_NUM_THREADS=2 $(PEERS)/python -m benchmarks.speed $(BENCH)
 

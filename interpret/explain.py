@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from interpret.attribution import Attribution, AttributionMatrix
 from interpret.build import build_attribution
 from interpret.engine.memory.policy import TARGETS_A_PASS
-from interpret.engine.run import Precision, Run
+from interpret.engine.run import Precision, Run, interruptible
 from interpret.engine.shared import Asked, SharedPass, SharedRow
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Method
@@ -178,14 +178,16 @@ def with_defaults(method: Method | None, quantity: Quantity | None) -> tuple[Met
 def attribute_targets(
     lm: NextTokenLM, questions: Sequence[Question], method: Method, quantity: Quantity, run: Run
 ) -> list[Attribution]:
-    """The attributions of some questions about one text, the longest last. Raises what any of them does."""
-    run.checkpointed_layers(lm, questions[-1].prompt)  # what does not fit is refused before any work
+    """The attributions of some questions about one text, in order. Raises what any of them does."""
+    longest = max(questions, key=lambda each: len(each.prompt))
+    run.checkpointed_layers(lm, longest.prompt, len(longest.following))  # what does not fit is refused before any work
     found: list[Attribution] = []
-    for question in questions:
-        (answer,) = attribute_batch(lm, [question], method, quantity, run)
-        if isinstance(answer, Exception):
-            raise answer
-        found += answer
+    with interruptible():
+        for question in questions:
+            (answer,) = attribute_batch(lm, [question], method, quantity, run)
+            if isinstance(answer, Exception):
+                raise answer
+            found += answer
     return found
 
 
@@ -205,7 +207,7 @@ def attribute_batch(
         except EXPECTED as error:
             found[number] = error
     try:
-        rows = (shared.at_prompts if method.local else shared.rate)(list(asked.values())) if asked else []
+        rows = _shared_rows(shared, list(asked.values()), method) if asked else []
     except EXPECTED as error:
         if len(questions) > 1:  # which of them is to blame shows when each runs alone
             return [attribute_batch(lm, [question], method, quantity, run)[0] for question in questions]
@@ -221,22 +223,48 @@ def attribute_batch(
     return [found[number] for number in range(len(questions))]
 
 
+def _shared_rows(shared: SharedPass, asked: Sequence[Asked], method: Method) -> list[list[SharedRow] | ValueError]:
+    """The rows of some questions: with their gradients at the prompt, if that is what the method needs, or rated only.
+
+    Many rows of one question are rated only, and so are those whose gradients do not fit the memory together.
+    """
+    if method.local and max(each.question.targets for each in asked) <= TARGETS_A_PASS:
+        try:
+            return shared.at_prompts(asked)
+        except MemoryError:
+            if len(asked) > 1 or asked[0].question.targets == 1:
+                raise
+    return shared.rate(asked)
+
+
 def _attributed(shared: SharedPass, asked: Asked, rows: Sequence[SharedRow], method: Method) -> list[Attribution]:
     """The attributions of a question's rows; some rows at a time share the passes at the points they ask for first.
 
     Not all at once, since the gradients of those that share are kept until the last has used its own.
     """
-    quantity, run = shared.quantity, shared.run
     found = []
     for begin in range(0, len(rows), TARGETS_A_PASS):
-        some = rows[begin : begin + TARGETS_A_PASS]
-        alike = not method.stochastic or len({len(each.row.prompt) for each in some}) == 1
-        if not method.local and len(some) > 1 and alike:
-            longest = max(some, key=lambda each: len(each.row.prompt))
-            points = method.points(longest.objective(quantity, run))
-            some = some if points is None else shared.at_points(asked, some, points)
-        for each in some:
-            objective = each.objective(quantity, run)
+        for each in _with_first_gradients(shared, asked, rows[begin : begin + TARGETS_A_PASS], method):
+            objective = each.objective(shared.quantity, shared.run)
             evidence = method(objective, objective.x)
-            found.append(build_attribution(objective, evidence, each.row.target, method, quantity))
+            found.append(build_attribution(objective, evidence, each.row.target, method, shared.quantity))
     return found
+
+
+def _with_first_gradients(
+    shared: SharedPass, asked: Asked, rows: Sequence[SharedRow], method: Method
+) -> Sequence[SharedRow]:
+    """Rows with the gradients that all of them ask for first; half of them at a time where the device runs out."""
+    alike = not method.stochastic or len({len(each.row.prompt) for each in rows}) == 1
+    if len(rows) < 2 or not alike or rows[0].known.points is not None:
+        return rows
+    longest = max(rows, key=lambda each: len(each.row.prompt))
+    points = method.points(longest.objective(shared.quantity, shared.run))
+    if points is None:
+        return rows
+    try:
+        return shared.at_points(asked, rows, points)
+    except MemoryError:
+        half = len(rows) // 2
+        halves = (rows[:half], rows[half:])
+        return [each for some in halves for each in _with_first_gradients(shared, asked, some, method)]

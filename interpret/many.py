@@ -10,7 +10,7 @@ from typing import Any
 from interpret.attribution import Attribution
 from interpret.engine.memory.policy import PROMPTS_A_WINDOW
 from interpret.engine.progress import progress as progress_bar
-from interpret.engine.run import Precision, Run
+from interpret.engine.run import Precision, Run, interruptible
 from interpret.explain import EXPECTED, attribute_batch, with_defaults
 from interpret.methods.method import Method
 from interpret.question.quantity import Quantity
@@ -84,7 +84,7 @@ def attribute_many(
             raise ValueError(f"{name} is one text, {given!r}; give a list, or use attribute for one prompt")
     rows, done = _rows(prompts, targets, contrasts), 0
     total = len(prompts) if isinstance(prompts, Sized) else None
-    with progress_bar(total, "prompts", shown=progress) as advance:
+    with interruptible(), progress_bar(total, "prompts", shown=progress) as advance:
         while window := list(islice(rows, PROMPTS_A_WINDOW if method.local else 1)):
             answers = _in_batches(lm, window, method, quantity, region, run)
             for (prompt, _, _), answer in zip(window, answers, strict=True):
@@ -130,8 +130,12 @@ def _batches(lm: NextTokenLM, asked: dict[int, Question], run: Run) -> Iterator[
     yield from ([number] for number in alone)
     left = sorted(asked.keys() - set(alone), key=lambda number: len(asked[number].prompt), reverse=True)
     while left:
-        lengths = [len(asked[number].prompt) for number in left]
-        count = run.memory.prompts_at_once(run.grad_lm(lm), lengths, asked[left[0]].prompt)
-        count = min(count, run.batch_size or count)
+        count = min(len(left), run.batch_size or len(left))
+        if count > 1:
+            lengths = [len(asked[number].prompt) for number in left[:count]]
+            try:
+                count = run.memory.prompts_at_once(run.grad_lm(lm), lengths, asked[left[0]].prompt)
+            except EXPECTED:  # what is wrong with this prompt shows when it runs
+                count = 1
         yield left[:count]
         left = left[count:]

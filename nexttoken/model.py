@@ -7,7 +7,6 @@ import copy
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -21,9 +20,6 @@ from nexttoken.text.vocabulary import Vocabulary
 Tokens = Mapping[str, Tensor]
 """What a tokenizer returns: `input_ids` (batch, token) and, where rows are padded, `attention_mask`."""
 
-AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
-"""Queries, keys and values (batch, head, token, dim) to states (batch, token, head, dim) and the attention weights."""
-
 
 class PrefixCache:
     """What a network computed of a prefix and needs for the tokens after it; read only by the model that made it."""
@@ -36,8 +32,8 @@ class NextTokenLM(nn.Module):
     equal length run together without their padding, so no row depends on another and no part has to know about masks.
 
     A subclass puts another network behind the same contract by overriding `next_tokens`, and says what its network
-    offers beside that by overriding `causal`, `supports_right_padding`, `batches_backward`, `prefix_cache`,
-    `checkpointable_layers` and `attention`, which offer nothing here.
+    offers beside that by overriding `causal`, `supports_right_padding`, `batches_backward`, `prefix_cache`
+    and `checkpointable_layers`, which offer nothing here.
 
     Args:
         vocab: ids to strings, by namespace.
@@ -206,16 +202,6 @@ class NextTokenLM(nn.Module):
         0 where none may be, or where on this text the gradient would not be the same.
         """
         return 0
-
-    def attention(self, function: AttentionFunction) -> AbstractContextManager[None]:
-        """Within this context, the network's attention is `function`, called as transformers calls its own.
-
-        Raises:
-            ValueError: a model whose attention cannot be exchanged, such as every one that is not from Hugging Face.
-        """
-        raise ValueError(
-            f"the attention of {self.name} cannot be exchanged: it needs a Hugging Face model, and a causal one"
-        )
 
     # Where the weights are, and what they are
 

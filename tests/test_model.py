@@ -182,8 +182,6 @@ def test_what_a_network_may_offer_is_declared_and_off(lstm_lm):
     assert lstm_lm.prefix_cache(lstm_lm.embed(tokens), tokens["input_ids"]) is None
     assert lstm_lm.checkpointable_layers(tokens["input_ids"]) == 0
     assert lstm_lm.max_new_tokens(lstm_lm.prompt("abc")) is None
-    with pytest.raises(ValueError, match="the attention of NextTokenLM cannot be exchanged"):
-        lstm_lm.attention(lambda *args, **options: None)
 
 
 def test_the_number_of_tokens_that_may_follow(tiny):

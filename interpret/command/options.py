@@ -39,13 +39,13 @@ class Question:
         list[str] | None, typer.Option(help="Explain why the target rather than this; may be repeated.")
     ] = None
     candidates: Annotated[
-        int | None, typer.Option(min=1, help="In place of a target: explain so many of the most probable next tokens.")
+        int | None, typer.Option(min=1, help="In place of a target: explain the N most probable next tokens.")
     ] = None
     continuation: Annotated[
         str | None, typer.Option(help="In place of a target: explain every token of this text after the prompt.")
     ] = None
     generate: Annotated[
-        int | None, typer.Option(min=1, help="The same, for so many tokens that the model itself would say.")
+        int | None, typer.Option(min=1, help="The same, for N tokens that the model itself would say.")
     ] = None
     region: Annotated[
         str | None, typer.Option(help="A regular expression: explain by these parts of the prompt; the rest stays.")

@@ -62,10 +62,8 @@ class Forward:
         with torch.no_grad(), lm.frozen():
             self.embeddings: Float[Tensor, "1 token dim"] = lm.embed({"input_ids": self.input_ids}).detach()
         self.x: Float[Tensor, "token dim"] = upcast(self.embeddings[0, self.moving])
-        self.cached: tuple[int, PrefixCache | None] = (
-            0,
-            None,
-        )  # the number of tokens that need not run, and the cache of them
+        # The number of tokens that need not run, and the cache of them.
+        self.cached: tuple[int, PrefixCache | None] = (0, None)
         self.may_cache, self.points_seen = min(self.moving) >= FEWEST_CACHED, 0
 
     def by(self, lm: NextTokenLM) -> Forward:

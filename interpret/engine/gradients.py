@@ -1,11 +1,9 @@
-"""The engine's call to autograd: values of an objective and their gradients, chunk by chunk."""
+"""Values of an objective and their gradients, chunk by chunk: what methods ask for."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from itertools import islice
 
 import torch
@@ -16,14 +14,13 @@ from interpret.engine.memory.policy import TOKENS_A_BACKWARD
 from interpret.engine.objective import Objective
 from interpret.engine.parallel import available, side_by_side
 from interpret.engine.run import BackwardRules
-from nexttoken import NextTokenLM
 
 
 def values(objective: Objective, points: Float[Tensor, "point token dim"]) -> Float[Tensor, " point"]:
     """The objective at each point. Costs one forward pass a point. Raises FloatingPointError if not finite."""
     known = objective.run.known
     if known is not None and known.points is not None and torch.equal(points, objective.x[None]):
-        return known.own_value
+        return known.own_value.clone()
     with torch.no_grad(), objective.frozen():
         result = torch.cat(list(objective.in_chunks(objective.function, points)))
     objective.run.counts.forwards += len(points)
@@ -68,9 +65,8 @@ def each_gradient(
     """The same point by point, for points that are made when they are needed: only those that run next are kept."""
     left, known = iter(points), objective.run.known
     at_once = objective.points_at_once(len(objective.x))
-    size = (
-        at_once if known is None or known.points is None else len(known.points)
-    )  # what is known is known of all of its points together
+    # What is known is known of all of its points together.
+    size = at_once if known is None or known.points is None else len(known.points)
     while batch := list(islice(left, size)):
         yield from zip(*gradients(objective, torch.stack(batch), exact_values), strict=True)
         size = at_once
@@ -80,29 +76,22 @@ def _evaluate(
     objective: Objective, points: Float[Tensor, "point token dim"], rules: BackwardRules | None
 ) -> tuple[Float[Tensor, " point"], Float[Tensor, "point token dim"]]:
     """The values and gradients at the points, computed."""
-    lm, function = objective.context.lm, objective.grad_function or objective.function
+    function = objective.grad_function or objective.function
 
     def of_chunk(chunk: Tensor) -> tuple[Tensor, Tensor]:
         chunk.requires_grad_(True)
         value = function(chunk.clone())
+        if rules is not None:
+            rules.apply(value)
         return value.detach(), torch.autograd.grad(value.sum(), chunk)[0]
 
     every_value, every_gradient = [], []
-    with objective.frozen(), torch.enable_grad(), in_force(rules, lm and objective.run.grad_lm(lm)):
+    with objective.frozen(), torch.enable_grad():
         for value, gradient in objective.in_chunks(of_chunk, points):
             every_value.append(value)
             every_gradient.append(gradient)
             objective.run.advance(len(value))
     return torch.cat(every_value), torch.cat(every_gradient)
-
-
-def in_force(rules: BackwardRules | None, lm: NextTokenLM | None) -> AbstractContextManager[None]:
-    """The context in which gradients follow the rules. Raises ValueError for rules without a model to apply them to."""
-    if rules is None:
-        return contextlib.nullcontext()
-    if lm is None:
-        raise ValueError(f"{rules} changes a network's backward pass; it needs a Hugging Face model")
-    return rules.applied(lm)
 
 
 def vjp(

@@ -80,19 +80,20 @@ class Objective:
         """
         run = run if run is not None else Run()
         text = Text.of_target(prompt, target, places)
-        return cls.over(Forward(lm, text, run.checkpointed_layers(lm, prompt)), target, quantity, run)
+        forward = Forward(lm, text, run.checkpointed_layers(lm, prompt, len(text.following)))
+        return cls.over(forward, forward.by(run.grad_lm(lm)), target, quantity, run)
 
     @classmethod
-    def over(cls, forward: Forward, target: Target, quantity: Quantity, run: Run) -> Objective:
-        """The quantity of a target that is read at the places of a forward pass."""
-        lm, text, grad_lm = forward.lm, forward.text, run.grad_lm(forward.lm)
+    def over(cls, forward: Forward, grad_forward: Forward, target: Target, quantity: Quantity, run: Run) -> Objective:
+        """The quantity of a target that is predicted at the places of a forward pass, and of that for gradients."""
+        lm, text, grad_lm = forward.lm, forward.text, grad_forward.lm
         context = Context(lm, text.prompt, text.moving)
         fitting = partial(run.memory.fitting, grad_lm, text.prompt, len(text.following), len(text.places))
         function = partial(_value, forward, target, quantity)
         grad_function = None
         if grad_lm is not lm:
-            grad_function = partial(_value, forward.by(grad_lm), target, quantity)
-        return cls(function, forward.x, grad_function, context, replace(run, fitting=fitting))
+            grad_function = partial(_value, grad_forward, target, quantity)
+        return cls(function, forward.x.clone(), grad_function, context, replace(run, fitting=fitting))
 
     def frozen(self) -> AbstractContextManager[None]:
         """The model held still while values and gradients are computed; afterwards it is as it was."""

@@ -21,7 +21,7 @@ def available(device: torch.device) -> int:
 
 
 def side_by_side(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
-    """The function of each job, in order, by so many workers at once; in the caller's thread if one is enough.
+    """The function of each job, in order, by a number of workers at once; in the caller's thread if one is enough.
 
     Workers share the caller's threads evenly and have its gradient mode. What is begun is what is asked for next.
     """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Literal
 
 import torch
@@ -19,12 +20,36 @@ Precision = Literal["float64", "float32", "bfloat16"]
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
+class Interruption(BaseException):
+    """The caller's `on_progress` has ended the run by an error, which is nobody's failure; see `interruptible`.
+
+    Attributes:
+        error: what it raised.
+    """
+
+    def __init__(self, error: Exception):
+        super().__init__(error)
+        self.error = error
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within this context, what the caller's `on_progress` raises goes through to the caller, as it is."""
+    try:
+        yield
+    except Interruption as interruption:
+        raise interruption.error from None
+
+
 class BackwardRules(ABC):
     """A change of the backward pass that leaves the forward pass as it is: a frozen dataclass, compared by value."""
 
     @abstractmethod
-    def applied(self, lm: NextTokenLM) -> AbstractContextManager[None]:
-        """The context in which the model's gradients follow the rules. Raises ValueError for a model that cannot."""
+    def apply(self, value: Tensor) -> None:
+        """Change how gradients of a computed value flow back, by hooks on its graph, which end with it.
+
+        Raises ValueError for a network that they cannot be applied to.
+        """
 
 
 @dataclass
@@ -61,10 +86,10 @@ class Known:
     def at(
         self, points: Float[Tensor, "point token dim"], rules: BackwardRules | None
     ) -> tuple[Float[Tensor, " point"], Float[Tensor, "point token dim"]] | None:
-        """The values and gradients at these very points under these rules; None where they are not known."""
+        """Copies of the values and gradients at these very points under these rules; None where they are not known."""
         if self.points is None or self.values is None or self.gradients is None or rules != self.rules:
             return None
-        return (self.values, self.gradients) if torch.equal(self.points, points) else None
+        return (self.values.clone(), self.gradients.clone()) if torch.equal(self.points, points) else None
 
 
 @dataclass(frozen=True)
@@ -106,25 +131,26 @@ class Run:
             ValueError: an unknown precision, or a chunk size or budget below 1.
         """
         if precision is not None and precision not in PRECISIONS:
-            raise ValueError(
-                f"precision is {precision!r}; it must be {', '.join(map(repr, PRECISIONS))}, None for the model's own"
-            )
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(f"chunk_size is {chunk_size}; it must be at least 1")
+            raise ValueError(f"precision is {precision!r}; it must be {', '.join(map(repr, PRECISIONS))}, or None")
+        if chunk_size is not None and not (isinstance(chunk_size, Integral) and chunk_size >= 1):
+            raise ValueError(f"chunk_size is {chunk_size!r}; it must be at least 1, a whole number of points")
         return cls(PRECISIONS.get(precision or ""), chunk_size, Memory(memory_budget), on_progress)
 
     def grad_lm(self, lm: NextTokenLM) -> NextTokenLM:
         """The model whose gradients are taken: a copy in the run's precision, or the model itself if it has it."""
         return lm if self.precision in (None, lm.dtype) else lm.in_precision(self.precision)
 
-    def checkpointed_layers(self, lm: NextTokenLM, prompt: Prompt) -> int:
-        """The number of layers that have to run twice for a gradient of this prompt to fit the memory.
+    def checkpointed_layers(self, lm: NextTokenLM, prompt: Prompt, following: int = 0) -> int:
+        """The number of layers that have to run twice for a gradient of a text to fit the memory.
 
-        Raises ValueError if it does not fit with all of them.
+        The text is a prompt and a number of tokens that follow it. Raises ValueError if it does not fit even so.
         """
-        return self.memory.checkpointed_layers(self.grad_lm(lm), prompt)
+        return self.memory.checkpointed_layers(self.grad_lm(lm), prompt, following)
 
     def advance(self, gradients: int) -> None:
-        """Tell who asked that some more gradients have been taken."""
+        """Tell who asked that some more gradients have been taken. Raises Interruption if that raises an error."""
         if self.on_progress is not None:
-            self.on_progress(gradients)
+            try:
+                self.on_progress(gradients)
+            except Exception as error:
+                raise Interruption(error) from error

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.engine.forward import Forward, Text, forward_together
-from interpret.engine.gradients import in_force, vjp
+from interpret.engine.gradients import vjp
 from interpret.engine.memory.policy import TOKENS_A_BATCH, Shortage
 from interpret.engine.objective import Objective
 from interpret.engine.run import BackwardRules, Counts, Known, Run
@@ -46,7 +46,8 @@ class SharedRow:
         own = replace(run, counts=Counts(forwards=self.forwards), known=self.known)
         whole = row.prompt is asked.question.prompt and len(row.read) == len(asked.question.places)
         forward = asked.forward if whole else asked.of_prefix(row)
-        return Objective.over(forward, row.target, quantity, own)
+        grad_forward = asked.grad_forward if whole else forward.by(asked.grad_forward.lm)
+        return Objective.over(forward, grad_forward, row.target, quantity, own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class Asked:
     def of(cls, lm: NextTokenLM, question: Question, run: Run) -> Asked:
         """Raises ValueError if the text does not fit the memory."""
         text = Text(question.prompt, question.places, question.following, question.moving)
-        forward = Forward(lm, text, run.checkpointed_layers(lm, question.prompt))
+        forward = Forward(lm, text, run.checkpointed_layers(lm, question.prompt, len(question.following)))
         return cls(question, forward, forward.by(run.grad_lm(lm)))
 
     def of_prefix(self, row: Row) -> Forward:
@@ -114,11 +115,10 @@ class SharedPass:
     def at_prompts(self, asked: Sequence[Asked]) -> list[list[SharedRow] | ValueError]:
         """The rows of each question, with the gradients at the prompt.
 
-        One forward pass for all questions, which rates the targets as well, unless gradients are taken otherwise than
-        by the model itself; and one backward pass a row of a question, for all questions at once.
+        One forward pass for all questions, which rates the targets as well, unless gradients are taken
+        in another precision; and one backward pass a row of a question, for all questions at once.
         """
-        own = self.rules is None and self.grad_lm is self.lm
-        return self._gradients(asked, None if own else self.rate(asked))
+        return self._gradients(asked, None if self.grad_lm is self.lm else self.rate(asked))
 
     def at_points(
         self, asked: Asked, rows: Sequence[SharedRow], points: Float[Tensor, "point token dim"]
@@ -127,11 +127,10 @@ class SharedPass:
 
         Costs one forward pass a point, and one backward pass a point and row.
         """
-        memory, prompt = self.run.memory, asked.question.prompt
-        size = self.run.batch_size or min(
-            max(1, TOKENS_A_BATCH // points.shape[1]),
-            memory.fitting(self.grad_lm, prompt, len(asked.question.following), len(asked.question.places)),
-        )
+        memory, question = self.run.memory, asked.question
+        places = max(len(question.places), len(rows))
+        fitting = memory.fitting(self.grad_lm, question.prompt, len(question.following), places)
+        size = self.run.batch_size or min(max(1, TOKENS_A_BATCH // points.shape[1]), fitting)
 
         def of_chunk(chunk: Tensor) -> tuple[Tensor, Tensor]:
             ((_, values, gradient),) = self._evaluate([asked], [chunk], [rows])
@@ -182,6 +181,8 @@ class SharedPass:
                 own.new_zeros(len(own), 0) if isinstance(rows, ValueError) else self._values(own, rows)
                 for rows, own in zip(rated, logits, strict=True)
             ]
+        if self.rules is not None:
+            self.rules.apply(torch.cat([value.flatten() for value in values]))
         alone = self.grad_lm.is_sharded or any(each.grad_forward.checkpointed for each in asked)
         gradients = self._vjps(values, leaves, threads=not alone)
         return list(zip(rated, [value.detach() for value in values], gradients, strict=True))
@@ -243,5 +244,5 @@ class SharedPass:
     @contextmanager
     def _gradients_taken(self) -> Iterator[None]:
         """The context in which gradients are taken: the model held still, the rules in force."""
-        with self.lm.frozen(), torch.enable_grad(), in_force(self.rules, self.grad_lm):
+        with self.lm.frozen(), torch.enable_grad():
             yield

@@ -32,7 +32,7 @@ class Background:
         self.thread: threading.Thread | None = None
 
     def ask(self, job: Job, delay: float = 0.0) -> None:
-        """Run a job after so many seconds without a newer one; cancel what runs."""
+        """Run a job after `delay` seconds without a newer one; cancel what runs."""
         with self.changed:
             self.number += 1
             self.waiting, self.due = job, time.monotonic() + delay
@@ -49,7 +49,7 @@ class Background:
             self.changed.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is left to do, at most so many seconds; whether that is so. It lifts a pause meanwhile."""
+        """Wait until nothing is left to do, at most `timeout` seconds; whether it is so. It lifts a pause."""
         with self.changed:
             paused, self.paused = self.paused, False
             self.changed.notify_all()

@@ -104,7 +104,7 @@ def _part(setting: Setting, changed: Callable[[], object]) -> Written | Chosen:
 
 
 def _sized(words: str, room: float) -> ipywidgets.Layout:
-    """As wide as the words before it and so many ems."""
+    """As wide as the words before it and a number of ems."""
     return ipywidgets.Layout(width=f"{0.5 * len(words) + 1.2 + room:.1f}em", margin="2px 10px 2px 2px")
 
 

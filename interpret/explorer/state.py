@@ -44,7 +44,7 @@ class State:
     # Asking
 
     def change(self, delay: float = 0.0, **asked: Any) -> None:
-        """Ask something else: any of prompt, target, foils and method. Work begins after so many seconds without more.
+        """Ask something else: any of prompt, target, foils and method. Work begins after `delay` seconds without more.
 
         What is the same as before changes nothing.
         """
@@ -90,7 +90,7 @@ class State:
             self.refuse(Cancelled("cancelled"))
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is left to do, at most so many seconds; whether that is so."""
+        """Wait until nothing is left to do, at most `timeout` seconds; whether that is so."""
         return self.background.wait(timeout)
 
     def save(self, path: str | Path) -> Path:

@@ -26,7 +26,8 @@ class Captum(Method):
     dimensions, signed (captum's `abs` is off unless it is set), in nats, or in nats per unit of embedding for the
     classes that give bare gradients. Where captum changes features (FeatureAblation, KernelShap, Lime), a feature is a
     token. Where it takes baselines, it gets `baseline`; its random numbers come from `seed`, and the global state
-    is put back. Costs what captum's settings say; gradients are counted by their forward passes.
+    is put back. Costs what captum's settings say; gradients are counted by their forward passes. What runs at once is
+    captum's to decide: `chunk_size` and `memory_budget` do not count here.
 
     Args:
         attribution: the class, from captum.attr.
@@ -102,12 +103,13 @@ class AsModule(nn.Module):
         self.lm = objective.context.lm  # so that captum finds the modules that it puts its hooks on
 
     def forward(self, points: Float[Tensor, "point token dim"]) -> Float[Tensor, " point"]:
-        """The objective at each point."""
-        if torch.is_grad_enabled():
-            self.objective.run.counts.gradients += len(points)
-        else:
-            self.objective.run.counts.forwards += len(points)
-        return self.objective.function(points)
+        objective = self.objective
+        if not torch.is_grad_enabled():
+            objective.run.counts.forwards += len(points)
+            return objective.function(points)
+        objective.run.counts.gradients += len(points)
+        objective.run.advance(len(points))
+        return (objective.grad_function or objective.function)(points)
 
 
 @contextmanager

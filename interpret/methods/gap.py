@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-
 from interpret.results.certificate import Completeness
+from interpret.results.warned import warn_caller
 
 SMALLEST_GAP = 0.01  # nats: what a tolerance means where the objective hardly changes
 USUAL_GAP = 0.05
@@ -23,9 +22,8 @@ def warn_of_gap(completeness: Completeness, remedy: str) -> None:
 def warn(completeness: Completeness, remedy: str) -> None:
     """Say by how much the scores miss what they should add up to, and what to change."""
     gap, change = completeness.largest_gap, completeness.value - completeness.baseline_value
-    warnings.warn(
+    warn_caller(
         f"the scores miss F(x) - F(x') = {change:.3g} by up to {gap:.2g} ({completeness.relative(gap):.0%}); "
         f"take {remedy}",
         ConvergenceWarning,
-        stacklevel=5,
     )

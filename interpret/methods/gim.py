@@ -1,149 +1,270 @@
-"""Gradient interaction modifications: gradient times input with a backward pass that competition does not silence."""
+"""Gradient interaction modifications: gradient times input with a backward pass that interactions do not distort."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import math
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from interpret.engine.gradients import gradients, values
+from interpret.engine.graph import Gradients, Graph, Node, replaced, scaled
 from interpret.engine.objective import Objective
 from interpret.engine.run import BackwardRules
-from interpret.methods.method import Evidence, Method
-from nexttoken import NextTokenLM
+from interpret.methods.baselines import Baseline
+from interpret.methods.method import LocalMethod
+from interpret.question.logits import upcast
 
-SAME = 1e-4  # how closely what is exchanged has to give the model's own values
+ROWS_A_BLOCK = 256  # of the attention matrix, which is never whole
+STATISTICS = (
+    "RsqrtBackward",
+    "LinalgVectorNormBackward",
+    "NormBackward",
+    "VarBackward",
+    "StdBackward",
+    "VarMeanBackward",
+)
+ROOTS = ("SqrtBackward", "PowBackward")
+PRODUCTS = {
+    "MulBackward": (0, 1),
+    "BmmBackward": (0, 1),
+    "MmBackward": (0, 1),
+    "AddmmBackward": (1, 2),
+    "BaddbmmBackward": (1, 2),
+}
+POINTWISE = frozenset(
+    f"{name}Backward"
+    for name in (
+        "Abs", "Add", "Alias", "Clamp", "ClampMax", "ClampMin", "Clone", "Div", "Elu", "Erf", "Exp", "Expm1", "Gelu",
+        "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyRelu", "Log", "Log1P", "LogSigmoid", "Mish", "Mul", "Neg", "Pow",
+        "Relu", "Rsub", "Sigmoid", "Silu", "Softplus", "Sqrt", "Sub", "Tanh", "Threshold", "ToCopy", "Where",
+    )
+)  # fmt: skip
+FUSED = ("CudnnRnn", "MkldnnRnn", "MiopenRnn", "ThnnFused")  # recurrent networks in one piece
+SHAPES = (
+    "View",
+    "Expand",
+    "Transpose",
+    "Permute",
+    "T",
+    "Squeeze",
+    "Unsqueeze",
+    "Clone",
+    "ToCopy",
+    "Slice",
+    "Alias",
+    "NativeDropout",
+)
 
 
 @dataclass(frozen=True)
-class GIM(Method):
-    """Gradient times input, the backward pass changed in three places; the forward pass and its values are the model's.
+class GIM(LocalMethod):
+    """Gradient times input, or times the way from a baseline x', with a backward pass that is changed in three places.
 
-    s_t = sum_d (dF/dx_t)_d x_td, where in the backward pass
-    - the attention's softmax has the derivative it would have at `temperature`,
+    s_t = sum_d (dF/dx_t)_d (x - x')_td, x' = 0 unless a baseline is given, where in the backward pass
+    - the gradient of a product of two activations that both depend on the prompt is halved for each of them: attention
+      weights times values, queries times keys, gate times up in the feed-forward layers, and any other (an activation
+      function written out as a product, such as x sigmoid(x), is none),
     - norms have constant statistics,
-    - the gradient of a product in the attention (weights times values, queries times keys) is halved for each factor.
+    - the softmax of the attention has the derivative that it would have at `temperature`.
 
-    Edin et al. 2025 (arXiv:2505.17630). Scores are signed, in nats, and not complete. For Hugging Face models whose
-    attention can be exchanged, with layer or RMS norms; where the exchange would change F, an error says so. Costs one
-    gradient and one forward pass.
+    Edin et al. 2025 (arXiv:2505.17630), who share out the products of the attention and take temperature 2; here all
+    products are shared out, and at temperature 1 the network's own attention runs, in memory linear in the length.
+    The changes are made to the gradients on their way back, so the forward pass is the model's to the bit. Scores are
+    signed, in nats, and not complete. Costs one gradient.
+
+    Raises:
+        ValueError: a network with operations that hide their products, such as recurrent layers in one fused kernel.
     """
 
     name = "GIM"
 
-    temperature: float = 2.0
-
-    local = True
+    baseline: Baseline | None = None
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature is {self.temperature}; it must be a number above 0 (2 is usual)")
-
-    def cost(self, tokens: int) -> int:
-        return 1
-
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        lm = objective.context.lm
-        if lm is None:
-            raise ValueError("GIM changes a transformer's backward pass; it needs a Hugging Face model")
-        own = values(objective, x[None])
-        value, gradient = gradients(objective, x[None], rules=self.rules)
-        if bool((value - own).abs() > same(objective.run.grad_lm(lm).dtype) * own.abs().clamp_min(1)):
-            raise ValueError(
-                f"GIM does not know the attention of {lm.name}: with it, the objective is {float(value):.6g} "
-                f"where the model's own is {float(own):.6g}"
-            )
-        return Evidence(gradient[0] * x)
+            raise ValueError(f"temperature is {self.temperature}; it must be a number above 0 (1 and 2 are usual)")
 
     @property
     def rules(self) -> BackwardRules:  # type: ignore[override]
-        return GIMRules(self.temperature)
+        return InteractionRules(self.temperature)
+
+    def at(
+        self,
+        objective: Objective,
+        points: Float[Tensor, "point token dim"],
+        gradient: Float[Tensor, "point token dim"],
+    ) -> Float[Tensor, "point token dim"]:
+        return gradient * (points if self.baseline is None else points - self.baseline(objective, points[0]))
 
 
 @dataclass(frozen=True)
-class GIMRules(BackwardRules):
-    """The changes of the backward pass: the attention's softmax and products, and the norms.
+class InteractionRules(BackwardRules):
+    """How gradients change on their way back: products are shared out, and norms have constant statistics.
 
     Attributes:
-        temperature: of the softmax in the backward pass.
+        temperature: of the attention's softmax in the backward pass.
     """
 
-    temperature: float
+    temperature: float = 1.0
 
-    @contextmanager
-    def applied(self, lm: NextTokenLM) -> Iterator[None]:
-        with ExitStack() as contexts:
-            try:
-                contexts.enter_context(lm.attention(self.attend))
-            except ValueError as error:
+    def apply(self, value: Tensor) -> None:
+        graph = Graph(value, _is_statistic)
+        for node in graph.nodes:
+            kind = _kind(node)
+            if node in graph.constants:
+                scaled(node, dict.fromkeys(range(len(node.next_functions)), 0.0))
+            elif kind in PRODUCTS:
+                if all(graph.live(node, place) for place in PRODUCTS[kind]) and not _is_activation(graph, node):
+                    scaled(node, dict.fromkeys(PRODUCTS[kind], 0.5))
+            elif "ScaledDotProduct" in kind:
+                self._share_attention(graph, node)
+            elif kind == "SoftmaxBackward" and self.temperature != 1 and _weighs(graph, node):
+                replaced(node, partial(_softmax, node, self.temperature))
+            elif kind in ("NativeLayerNormBackward", "FusedRmsNormBackward"):
+                replaced(node, partial(_norm, node))
+            elif kind.startswith(FUSED) or (_is_custom(node) and len(graph.live_inputs(node)) > 1):
                 raise ValueError(
-                    "GIM changes a transformer's backward pass; it needs a Hugging Face model whose attention can be "
-                    f"exchanged: {error}"
-                ) from error
-            contexts.enter_context(frozen_norms(lm))
-            yield
+                    f"GIM shares out the products of a network, and cannot see those inside of {type(node).__name__}: "
+                    "take another method, or an implementation of the network in plain operations"
+                )
 
-    def attend(
-        self,
-        module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Tensor | None,
-        **options: Any,
-    ) -> tuple[Tensor, Tensor]:
-        """Attention as usual, (batch, head, token, dim) to (batch, token, head, dim), with another backward pass."""
-        key, value = (each.repeat_interleave(query.shape[1] // each.shape[1], dim=1) for each in (key, value))
-        scale = options.get("scaling") or query.shape[-1] ** -0.5
-        scores = halved(query) @ halved(key).transpose(-1, -2) * scale
-        if attention_mask is not None:
-            scores = scores + attention_mask
-        weights = self.softmax(scores.float() if scores.dtype != torch.float64 else scores).to(value.dtype)
-        return (halved(weights) @ halved(value)).transpose(1, 2).contiguous(), weights
-
-    def softmax(self, scores: Tensor) -> Tensor:
-        """softmax(scores), with the derivative p (dy - sum p dy) for p = softmax(scores / temperature)."""
-        soft = self.temperature * (scores / self.temperature).softmax(-1)
-        return scores.softmax(-1).detach() + soft - soft.detach()
+    def _share_attention(self, graph: Graph, node: Node) -> None:
+        """Queries and keys, then weights and values; at another temperature the gradients are computed anew."""
+        query, key, value = (graph.live(node, place) for place in range(3))
+        weights = 0.5 if value and (query or key) else 1.0
+        factors = {0: weights * (0.5 if key else 1.0), 1: weights * (0.5 if query else 1.0), 2: weights}
+        if self.temperature == 1:
+            scaled(node, factors)
+        else:
+            replaced(node, partial(_attention, node, self.temperature, factors))
 
 
-def same(dtype: torch.dtype) -> float:
-    """How closely values of this precision have to agree, relatively."""
-    return max(SAME, 4 * torch.finfo(dtype).eps)
+def _kind(node: Node) -> str:
+    """The operation of a node, without the number of its overload."""
+    return type(node).__name__.rstrip("0123456789")
 
 
-def halved(factor: Tensor) -> Tensor:
-    """The factor, with half of its gradient."""
-    return factor / 2 + (factor / 2).detach()
+def _is_custom(node: Node) -> bool:
+    """Whether an operation was written in Python as a whole, forward and backward."""
+    return isinstance(node, torch.autograd.function.BackwardCFunction)
 
 
-@contextmanager
-def frozen_norms(network: nn.Module) -> Iterator[None]:
-    """Within this context, layer and RMS norms treat their statistics as constants in the backward pass."""
-    with ExitStack() as hooks:
-        for module in network.modules():
-            if "Norm" in type(module).__name__ and not list(module.children()):
-                handle = module.register_forward_hook(with_constant_statistics)
-                hooks.callback(handle.remove)
-        yield
+def _is_statistic(graph: Graph, node: Node) -> bool:
+    """Whether what a node computes is a norm's statistic: a root that is divided by, or a norm or variance."""
+    kind = _kind(node)
+    if kind in STATISTICS or (kind == "PowBackward" and node._saved_exponent == -0.5):
+        return True
+    if kind == "SqrtBackward" or (kind == "PowBackward" and node._saved_exponent == 0.5):
+        return _only_divides(graph, node)
+    return False
 
 
-def with_constant_statistics(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    """A norm's output as a linear function of its input. Raises ValueError for a norm of another kind."""
-    x, settings = inputs[0].to(output.dtype), vars(module)
-    epsilon = next((settings[name] for name in ("variance_epsilon", "eps") if settings.get(name)), 0.0)
-    weight = getattr(module, "weight", None)
-    weight = torch.ones(x.shape[-1]).to(x) if weight is None else weight
-    bias = getattr(module, "bias", None)
-    centred = x - x.mean(-1, keepdim=True)
-    for moved, factor in ((x, weight), (x, 1 + weight), (centred, weight)):
-        scaled = moved * (moved.detach().square().mean(-1, keepdim=True) + epsilon).rsqrt() * factor
-        scaled = scaled if bias is None else scaled + bias
-        if bool((scaled - output).detach().abs().max() <= same(output.dtype) * output.detach().abs().max()):
-            return scaled
-    raise ValueError(f"GIM does not know the norm {type(module).__name__}: it is neither a layer norm nor an RMS norm")
+def _only_divides(graph: Graph, node: Node) -> bool:
+    """Whether a node's output is only ever divided by, up to a small number that is added, or a bound."""
+    users = graph.users.get(node, [])
+    return bool(users) and all(
+        (_kind(user) == "DivBackward" and place == 1)
+        or _kind(user) == "ReciprocalBackward"
+        or (
+            _kind(user) in ("AddBackward", "ClampBackward", "ClampMinBackward", "ExpandBackward")
+            and _only_divides(graph, user)
+        )
+        for user, place in users
+    )
+
+
+def _is_activation(graph: Graph, node: Node) -> bool:
+    """Whether a product is an activation function written out, such as x sigmoid(x): both factors are of one input."""
+    if _kind(node) != "MulBackward":
+        return False
+    one, other = (_sources(graph, node.next_functions[place][0]) for place in (0, 1))
+    return one == other and len(one) == 1
+
+
+def _sources(graph: Graph, node: Node) -> set[Node]:
+    """What an activation is a pointwise function of: the nodes below it that are computed otherwise."""
+    found: set[Node] = set()
+    seen: set[Node] = set()
+    waiting = [node]
+    while waiting and len(found) < 2:
+        each = waiting.pop()
+        if each in seen:
+            continue
+        seen.add(each)
+        if _kind(each) in POINTWISE:
+            waiting += [each.next_functions[place][0] for place in graph.live_inputs(each)]
+        else:
+            found.add(each)
+    return found
+
+
+def _weighs(graph: Graph, node: Node) -> bool:
+    """Whether the output of a softmax is multiplied, as a matrix, with what depends on the prompt."""
+    waiting = [node]
+    while waiting:
+        for user, _ in graph.users.get(waiting.pop(), []):
+            kind = _kind(user)
+            if kind in ("BmmBackward", "MmBackward") and all(graph.live(user, each) for each in (0, 1)):
+                return True
+            if kind.removesuffix("Backward").removeprefix("Unsafe").removeprefix("_") in SHAPES:
+                waiting.append(user)
+    return False
+
+
+def _norm(node: Node, gradient: Tensor) -> Gradients:
+    """The gradient of a layer or RMS norm's input, its statistics being constant."""
+    centred = _kind(node) == "NativeLayerNormBackward"
+    weight, rstd = node._saved_weight, node._saved_result2 if centred else node._saved_result1
+    scaled_by = gradient if weight is None else gradient * weight
+    if centred:
+        axes = tuple(range(-len(node._saved_normalized_shape), 0))
+        scaled_by = scaled_by - scaled_by.mean(axes, keepdim=True)
+    return ((scaled_by * rstd).to(gradient.dtype),)
+
+
+def _softmax(node: Node, temperature: float, gradient: Tensor) -> Gradients:
+    """The gradient of a softmax's input, as it would be at a temperature."""
+    dim: int = node._saved_dim
+    dim = dim - 2**64 if dim >= 2**63 else dim  # autograd keeps negative axes as unsigned numbers
+    return (_softened(node._saved_result, gradient, dim, temperature),)
+
+
+def _softened(weights: Tensor, gradient: Tensor, dim: int, temperature: float) -> Tensor:
+    """p (dy - sum p dy) for p = softmax(scores / temperature), from the softmax of the scores themselves."""
+    # softmax(s / T) is proportional to softmax(s)^(1 / T).
+    soft = weights.pow(1 / temperature)
+    soft = soft / soft.sum(dim, keepdim=True)
+    return soft * (gradient - (soft * gradient).sum(dim, keepdim=True))
+
+
+def _attention(node: Node, temperature: float, factors: dict[int, float], gradient: Tensor) -> Gradients:
+    """The gradients of queries, keys and values of a fused attention, block by block of its rows."""
+    query, key, value = (upcast(getattr(node, f"_saved_{name}")) for name in ("query", "key", "value"))
+    groups = query.shape[1] // key.shape[1]
+    key, value = (each.repeat_interleave(groups, 1) for each in (key, value))
+    scale = node._saved_scale if node._saved_scale is not None else query.shape[-1] ** -0.5
+    mask = getattr(node, "_saved_attn_mask", None)
+    mask = getattr(node, "_saved_attn_bias", None) if mask is None else mask
+    length, total = query.shape[2], key.shape[2]
+    of_query, of_key, of_value = [], torch.zeros_like(key), torch.zeros_like(value)
+    for begin in range(0, length, ROWS_A_BLOCK):
+        rows = slice(begin, min(begin + ROWS_A_BLOCK, length))
+        scores = scale * query[:, :, rows] @ key.mT
+        if node._saved_is_causal:
+            seen = torch.ones(length, total, dtype=torch.bool, device=scores.device).tril()[rows]
+            scores = scores.masked_fill(~seen, -math.inf)
+        if mask is not None:
+            own = mask[..., rows, :] if mask.shape[-2] == length else mask
+            scores = scores.masked_fill(~own, -math.inf) if own.dtype == torch.bool else scores + own
+        weights, g = scores.softmax(-1), upcast(gradient.narrow(-2, begin, rows.stop - begin))
+        slope = _softened(weights, g @ value.mT, -1, temperature)
+        of_query.append(factors[0] * scale * slope @ key)
+        of_key = of_key + factors[1] * scale * slope.mT @ query[:, :, rows]
+        of_value = of_value + factors[2] * weights.mT @ g
+    heads = key.shape[1] // groups
+    own_heads = [each.reshape(len(each), heads, groups, *each.shape[-2:]).sum(2) for each in (of_key, of_value)]
+    return tuple(each.to(gradient.dtype) for each in (torch.cat(of_query, -2), *own_heads))

@@ -44,7 +44,7 @@ METHODS = (
     ),
     Listed(
         "gim", f"{ROOM}.gim:GIM",
-        "gradient x input with attention and norms changed in the backward pass; one gradient",
+        "gradient x input with products shared out and norms constant in the backward pass; one gradient",
     ),
     Listed("smoothgrad", f"{ROOM}.smoothgrad:SmoothGrad", "the mean of a method over noisy embeddings"),
     Listed(

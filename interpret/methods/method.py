@@ -72,7 +72,7 @@ class Method(ABC):
 
     @abstractmethod
     def cost(self, tokens: int) -> int:
-        """The number of gradients it takes for a prompt of so many tokens, at most."""
+        """The number of gradients it takes for a prompt of `tokens` tokens, at most."""
 
     def points(self, objective: Objective) -> Float[Tensor, "point token dim"] | None:
         """The points whose gradients it asks for first, all at once; None where that is not known beforehand.

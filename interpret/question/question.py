@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 from jaxtyping import Float
@@ -44,6 +45,7 @@ class Question:
             that are not tokens there.
         following: ids that follow the prompt and are predicted as well.
         moving: the places of the tokens that may move; None for the whole prompt.
+        targets: the number of rows.
     """
 
     prompt: Prompt
@@ -51,6 +53,7 @@ class Question:
     rows: Callable[[Float[Tensor, "place vocab"]], list[Row]]
     following: tuple[int, ...] = ()
     moving: tuple[int, ...] | None = None
+    targets: int = 1
 
 
 def ask(
@@ -93,7 +96,7 @@ def ask_candidates(
     region: Region | None = None,
 ) -> Question:
     """Why each of several next tokens? See `interpret.attribute_candidates`."""
-    check_candidates(candidates)
+    asked = check_candidates(candidates)
     encoded = lm.prompt(prompt)
     return Question(
         encoded,
@@ -102,6 +105,7 @@ def ask_candidates(
             Row(encoded, target, (0,)) for target in candidates_of(lm, encoded, candidates, contrast, logits[0])
         ],
         moving=moving_in(region, encoded),
+        targets=int(asked) if isinstance(asked, Integral) else len(asked),
     )
 
 
@@ -128,7 +132,7 @@ def ask_continuation(
             alone = [replace(target, following=()) for target in targets]
             return [Row(*row) for row in zip(own, alone, [(read,) for read in range(len(own))], strict=True)]
 
-        return Question(own[-1], tuple(len(each) - 1 for each in own), rows, moving=moving)
+        return Question(own[-1], tuple(len(each) - 1 for each in own), rows, moving=moving, targets=len(own))
 
     every = range(len(ids))
     return [question(every[begin : begin + targets_a_pass]) for begin in every[::targets_a_pass]]

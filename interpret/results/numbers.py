@@ -58,7 +58,7 @@ class NumberFormat:
 
 
 def written(number: float, digits: int = 2, signed: bool = False) -> str:
-    """A number that belongs to no scale, with so many significant digits and no zeros at its end: 0.5, 1.2 × 10⁻⁷."""
+    """A number that belongs to no scale, with some significant digits and no zeros at its end: 0.5, 1.2 × 10⁻⁷."""
     place = _place(number, digits)
     exponent = 0 if place in PLAIN else place
     text = _signed(Decimal(number).scaleb(-exponent), digits - 1 - place + exponent, signed)
@@ -72,7 +72,7 @@ def percent(share: float, digits: int = 2) -> str:
 
 
 def _place(number: float, digits: int) -> int:
-    """The power of ten of a number that has been rounded to so many digits; 0 of zero."""
+    """The power of ten of a number that has been rounded to `digits` digits; 0 of zero."""
     return int(f"{number:.{digits - 1}e}".partition("e")[2])
 
 

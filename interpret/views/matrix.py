@@ -27,7 +27,7 @@ from interpret.views.scale import Scale
 LABEL_SIZE, NUMBER_SIZE = 8.5, 7.5  # lengths are in units: points at matplotlib's default font size
 WIDE, WIDEST, NARROW = 30.0, 60.0, 10.0  # a column with numbers in its cells, and one with an upright label only
 HIGH, LOW = 16.0, 8.0  # a row with numbers in its cells, and the lowest with a label
-MANY = 24  # so many columns are narrow
+MANY = 24  # more columns than these are narrow
 THINNEST = 0.5  # a column that can still be seen
 LONGEST_LABEL, LABELS_SHARE = 90.0, 0.4  # of a row or column; of the width, for the labels of rows
 TINY_LABEL = 4.5

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from interpret.results.matrix import ScoreMatrix
+from interpret.results.numbers import written
 from interpret.results.scores import Scores
 from interpret.views.invisible import escape_invisible
 from interpret.views.terminal import headline, matrix_table, running_text, table
@@ -52,7 +53,7 @@ def print_predictions(targets: Sequence[Target], printed: str) -> None:
         rows.add_column(column, justify=side)  # type: ignore[arg-type]
     for target in targets:
         shown = Text(repr(escape_invisible(target.text)))
-        rows.add_row(str(target.rank), shown, str(target.id), f"{target.probability:.4f}")
+        rows.add_row(str(target.rank), shown, str(target.id), written(target.probability, 3))
     console = Console()
     with console.capture() as captured:
         console.print(rows)

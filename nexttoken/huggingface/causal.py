@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -18,11 +17,10 @@ from nexttoken.checks.capabilities import batched_backward_is_exact, prefix_cach
 from nexttoken.checks.choices import choices
 from nexttoken.checks.probe import PROBE_LENGTH, probe
 from nexttoken.checks.report import Feeding
-from nexttoken.huggingface.attention import exchanged_attention
 from nexttoken.huggingface.checkpointing import checkpointing
 from nexttoken.huggingface.network import NetworkLM
 from nexttoken.huggingface.prefix_cache import KeysAndValues
-from nexttoken.model import AttentionFunction, PrefixCache
+from nexttoken.model import PrefixCache
 from nexttoken.text.vocabulary import Vocabulary
 
 FEWEST_ROWS = 4  # of states before the head: with fewer, a CPU sums over the vocabulary less precisely, going back
@@ -148,9 +146,6 @@ class PretrainedNextTokenLM(NetworkLM):
     @property
     def _short_text(self) -> Int[Tensor, "1 token"]:
         return self.ordinary_ids()[None, :PROBE_LENGTH]
-
-    def attention(self, function: AttentionFunction) -> AbstractContextManager[None]:
-        return exchanged_attention(self.language_model_head, function)
 
 
 class ForceGrad(TorchFunctionMode):

@@ -1,11 +1,13 @@
 """Gradients in bfloat16: rougher scores, honest values, and the caller's model as it was."""
 
+import captum.attr
 import pytest
 import torch
 
 from interpret import (
     GIM,
     IDGI,
+    Captum,
     GradientTimesInput,
     IntegratedGradients,
     SmoothGrad,
@@ -105,3 +107,13 @@ def test_the_bundled_model(bundled):
     exact = attribute(bundled, prompt, " are", GradientTimesInput())
     close(rough.scores, exact.scores, ROUGH)
     assert rough.target.probability == pytest.approx(exact.target.probability, rel=1e-5)
+
+
+def test_captum_takes_it_too(tiny32):
+    method = Captum(captum.attr.InputXGradient)
+    half, exact = (attribute(tiny32, TEXT, " a", method, precision=name) for name in ("bfloat16", None))
+    close(half.scores, exact.scores, ROUGH)
+    assert not torch.equal(half.scores, exact.scores)
+    counts = []
+    attribute(tiny32, TEXT, " a", Captum(captum.attr.IntegratedGradients, n_steps=4), on_progress=counts.append)
+    assert sum(counts) == 4

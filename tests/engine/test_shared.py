@@ -25,10 +25,14 @@ from interpret import (
     gradients,
     values,
 )
+from interpret.engine import gradients as gradients_module
+from interpret.engine import shared as shared_module
+from interpret.engine.memory.profile import memory_profile
 from interpret.engine.run import Run
 from interpret.engine.shared import Asked, SharedPass
 from interpret.question.quantity import LOG_PROBABILITY
 from interpret.question.question import ask, ask_candidates, ask_continuation
+from tests.conftest import letters_lm
 
 TEXT = "The keys to the cabinet"
 PROMPTS = ["The keys to", "are we?", "The dog", "The cats near the dog are asleep", "are you", "the table"]
@@ -171,11 +175,59 @@ def test_what_is_known_is_looked_up(tiny, monkeypatch):
     assert calls == [2, 2]
 
 
+@dataclass(frozen=True)
+class InPlace(LocalMethod):
+    """It writes into all that it is given, and asks again."""
+
+    def at(self, objective, points, gradient):
+        gradient *= 0
+        value = values(objective, points)
+        value -= 1e6
+        again = gradients(objective, objective.x[None])[1] * objective.x
+        again += values(objective, objective.x[None]) - values(objective, torch.stack(2 * [objective.x]))[0]
+        objective.x.zero_()
+        return again
+
+
+def test_what_is_looked_up_is_a_copy(tiny):
+    expected = attribute(tiny, TEXT, 70, GradientTimesInput()).scores
+    close(attribute(tiny, TEXT, 70, InPlace()).scores, expected)
+    for row in attribute_candidates(tiny, TEXT, [70, 71, 72], InPlace()):
+        close(row.scores, attribute(tiny, TEXT, row.target.id, GradientTimesInput()).scores)
+    for each in attribute_many(tiny, [TEXT, TEXT], [70, 70], InPlace()):
+        close(each.scores, expected)
+    close(attribute_continuation(tiny, TEXT, [70, 71], InPlace())[0].scores, expected)
+
+
+# Progress
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [ValueError("stop"), MemoryError("stop"), StoppedError("stop")], ids=repr)
+@pytest.mark.parametrize("method", [GradientTimesInput(), IntegratedGradients(steps=3)], ids=repr)
+@pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
+def test_who_watches_may_end_it_with_any_error(tiny, method, error, untouched):
+    def stop(count):
+        raise error
+
+    for ask_for in (
+        lambda: attribute(tiny, TEXT, 70, method, on_progress=stop),
+        lambda: attribute_candidates(tiny, TEXT, 3, method, on_progress=stop),
+        lambda: attribute_continuation(tiny, TEXT, [70, 71], method, on_progress=stop),
+        lambda: list(attribute_many(tiny, PROMPTS, method=method, on_progress=stop)),
+    ):
+        with untouched(tiny), pytest.raises(type(error), match="stop"):
+            ask_for()
+
+
 # Memory
 
 
 class Device:
-    """A device that holds so many tokens at once, with a gradient."""
+    """A device that holds a number of tokens at once, with a gradient."""
 
     def __init__(self, lm, most, monkeypatch):
         self.refused, next_tokens = 0, lm.next_tokens
@@ -221,3 +273,67 @@ def test_a_prompt_that_does_not_fit_alone_is_a_failure_of_its_own(tiny, monkeypa
     found = list(attribute_many(tiny, prompts, [70] * 3, GradientTimesInput()))
     assert [isinstance(each, Failure) for each in found] == [False, True, False]
     assert isinstance(found[1].error, MemoryError)
+
+
+def test_many_candidates_run_in_blocks(tiny, monkeypatch):
+    expected = attribute_candidates(tiny, TEXT, 40, GradientTimesInput())
+    rows = []
+
+    def vjp(value, *args, **options):
+        rows.append(value.shape[1])
+        return gradients_module.vjp(value, *args, **options)
+
+    monkeypatch.setattr(shared_module, "vjp", vjp)
+    found = attribute_candidates(tiny, TEXT, 40, GradientTimesInput())
+    assert rows == [16, 16, 8]
+    close(found.scores, expected.scores)
+    assert [each.gradients_spent for each in found] == [1] * 40
+
+
+@pytest.mark.parametrize("method", [GradientTimesInput(), IntegratedGradients(steps=2)], ids=repr)
+@pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
+def test_targets_whose_gradients_do_not_fit_together_are_halved(tiny, method, monkeypatch):
+    expected = attribute_candidates(tiny, TEXT, 8, method)
+    sizes = []
+
+    def vjp(value, *args, **options):
+        if value.shape[1] > 3:
+            raise MemoryError
+        sizes.append(value.shape[1])
+        return gradients_module.vjp(value, *args, **options)
+
+    monkeypatch.setattr(shared_module, "vjp", vjp)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MemoryShortageWarning)
+        found = attribute_candidates(tiny, TEXT, 8, method)
+    assert set(sizes) == {2}
+    close(found.scores, expected.scores)
+
+
+def test_a_profile_that_fails_is_that_prompts_failure(monkeypatch):
+    class Picky(torch.nn.Module):
+        def forward(self, embeddings):
+            if embeddings.shape[1] == 8:
+                raise ValueError("not eight")
+            return embeddings.cumsum(1)
+
+    lm = letters_lm(Picky())
+    for method in (GradientTimesInput(), IntegratedGradients(steps=3, hold=None)):
+        found = list(attribute_many(lm, ["abcdefgh", "abc", "abd", "abcdefg"], method=method))
+        assert isinstance(found[0], Failure)
+        alone = [attribute_or_error(lm, prompt, method) for prompt in ("abc", "abd", "abcdefg")]
+        assert [isinstance(each, Failure) for each in found[1:]] == [isinstance(each, ValueError) for each in alone]
+
+
+def attribute_or_error(lm, prompt, method):
+    try:
+        return attribute(lm, prompt, None, method)
+    except ValueError as error:
+        return error
+
+
+def test_tokens_that_follow_count(tiny):
+    """A list of many tokens after a short prompt is refused like a long prompt."""
+    budget = memory_profile(tiny, tiny.prompt([5, 6, 7])).of_point(6)
+    with pytest.raises(ValueError, match="a prompt of 32 tokens needs about"):
+        attribute(tiny, [5, 6, 7], [10] * 30, GradientTimesInput(), memory_budget=budget)

@@ -1,9 +1,11 @@
 """Many prompts: in order, equal to one at a time, and one bad prompt is one failure."""
 
 import sys
+from functools import partial
 
 import pytest
 import torch
+import tqdm.auto
 from torch import nn
 
 from interpret import (
@@ -199,8 +201,10 @@ def test_a_bar_is_shown_where_somebody_looks(tiny, monkeypatch, capsys):
     list(attribute_many(tiny, PROMPTS, method=GradientTimesInput()))
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("tqdm.auto.tqdm", partial(tqdm.auto.tqdm, mininterval=0))
     list(attribute_many(tiny, PROMPTS, method=GradientTimesInput()))
-    assert f"0/{len(PROMPTS)}" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert all(f"{done}/{len(PROMPTS)}" in shown for done in range(len(PROMPTS) + 1))
     list(attribute_many(tiny, PROMPTS, method=GradientTimesInput(), progress=False))
     assert capsys.readouterr().err == ""
 

@@ -6,14 +6,22 @@ import sys
 import pytest
 
 SCRIPT = """
-import numpy, torch
+import numpy, torch, warnings
 from torch import nn
-from interpret import AttributionMatrix, Failure, GradientTimesInput, IntegratedGradients
+from interpret import AttributionMatrix, ConvergenceWarning, Failure, GradientTimesInput, IntegratedGradients
 from interpret import attribute, attribute_candidates, attribute_many
 from nexttoken import NextTokenLM, SymbolVocabulary
 
 lm = NextTokenLM(SymbolVocabulary("abcdef"), nn.Embedding(6, 4), nn.Linear(4, 6))
 method = GradientTimesInput()
+
+
+class Curved(nn.Module):
+    def forward(self, embeddings):
+        return embeddings.cumsum(1).pow(3)
+
+
+curved = NextTokenLM(SymbolVocabulary("abcdef"), nn.Embedding(6, 4), nn.Linear(4, 6), Curved())
 
 def says(words, **question):
     try:
@@ -27,7 +35,9 @@ says("1.5 is not a token id", target=1.5)
 says("is not a token id", target=IntegratedGradients())
 says("give an instance, such as IntegratedGradients()", method=IntegratedGradients)
 says("give an instance", method="integrated-gradients")
-says("precision is 'half'; it must be 'float64', 'float32', 'bfloat16', None for the model's own", precision="half")
+says("precision is 'half'; it must be 'float64', 'float32', 'bfloat16', or None", precision="half")
+for size in (0, 2.5, "a"):
+    says("it must be at least 1, a whole number of points", chunk_size=size)
 says("it must be (start, end)", region=(0.5, 1.5))
 
 number = attribute_candidates(lm, "abc", numpy.int64(2), method=method, region=(numpy.int64(0), numpy.int64(2)))
@@ -42,6 +52,11 @@ assert "'a' is not a token id" in str(failures[3].error)
 assert "(2, 2); give one row" in str(failures[6].error)
 assert last.token_ids == ((1,), (2,))
 assert attribute(lm, "abc", "d", method).target.text == "d"  # a vocabulary without a space
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    attribute(curved, "abc", "d", IntegratedGradients(steps=1, rule="left", hold=None))
+assert [(each.category, each.filename) for each in caught] == [(ConvergenceWarning, "<string>")]
 """
 
 

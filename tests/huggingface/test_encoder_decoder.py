@@ -10,7 +10,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import nn
 
 from interpret import (
-    GIM,
     DiscretizedIG,
     ExpectedGradients,
     GradientTimesInput,
@@ -250,11 +249,6 @@ def test_a_text_as_baseline_is_a_pair_too(t5_lm):
     result = attribute(t5_lm, (SOURCE, PREFIX), " ist", IntegratedGradients(baseline=Text(other), tolerance=0.01))
     moved = [text for text, score in zip(result.tokens, result.scores.tolist(), strict=True) if score]
     assert moved == [" house", " Haus"]
-
-
-def test_gim_says_what_it_needs(t5_lm):
-    with pytest.raises(ValueError, match=r"the attention of .* cannot be exchanged"):
-        attribute(t5_lm, (SOURCE, PREFIX), " ist", GIM())
 
 
 def test_predict_and_decode(bart_lm):

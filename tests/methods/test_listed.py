@@ -114,7 +114,7 @@ def test_reprs_that_need_more_than_our_names():
     assert repr(given) == "Embeddings(embeddings=<tensor of shape (3, 2)>, name='mine')"
     own = Convention(**{**vars(convention("inseq")), "method": GIM()})
     assert repr(own).startswith("Convention(library='inseq', kind='integrated gradients', ")
-    assert "method=GIM(temperature=2.0)" in repr(own)
+    assert "method=GIM(baseline=None, temperature=1.0)" in repr(own)
 
 
 def test_embeddings_are_the_same_where_all_numbers_are():

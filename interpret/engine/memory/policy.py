@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from interpret.engine.memory.available import available_memory
 from interpret.engine.memory.profile import PROBE_LENGTHS, memory_profile, text_like
+from interpret.results.warned import warn_caller
 from nexttoken import NextTokenLM, Prompt
 
 AVAILABLE_SHARE = 0.5  # of the available memory, for the points that run at once
@@ -69,8 +69,10 @@ class Memory:
         budget = self.budget if self.budget is not None else AVAILABLE_SHARE * available_memory(lm)
         return max(1, int(budget // memory_profile(lm, prompt).of_point(len(prompt) + following, places)))
 
-    def checkpointed_layers(self, lm: NextTokenLM, prompt: Prompt) -> int:
-        """The number of layers that have to run twice for the gradient of a single point of this prompt to fit.
+    def checkpointed_layers(self, lm: NextTokenLM, prompt: Prompt, following: int = 0) -> int:
+        """The number of layers that have to run twice for the gradient of a single point of a text to fit.
+
+        The text is a prompt and a number of tokens that follow it, each of which is predicted.
 
         Where there is no budget, it is half of what is available, and all of it for a point of which every layer runs
         twice; a prompt as short as those that the profile is measured on is simply run.
@@ -78,23 +80,24 @@ class Memory:
         Raises:
             ValueError: it does not fit with all of them; the message names the length that would.
         """
-        if self.budget is None and len(prompt) <= PROBE_LENGTHS[1]:
+        length, places = len(prompt) + following, 1 + following
+        if self.budget is None and length <= PROBE_LENGTHS[1]:
             return 0
         most = self.budget if self.budget is not None else available_memory(lm)
         budget = self.budget if self.budget is not None else AVAILABLE_SHARE * most
         profile = memory_profile(lm, prompt)
-        whole = least = profile.of_point(len(prompt))
+        whole = least = profile.of_point(length, places)
         checkpointed = 0
         if whole > budget and (layers := lm.checkpointable_layers(text_like(lm, prompt, PROBE_LENGTHS[0]))):
             thrifty = memory_profile(lm, prompt, layers)
-            if thrifty.of_point(len(prompt)) < whole:
-                profile, least = thrifty, thrifty.of_point(len(prompt))
+            if thrifty.of_point(length, places) < whole:
+                profile, least = thrifty, thrifty.of_point(length, places)
                 checkpointed = min(layers, math.ceil(layers * (whole - budget) / (whole - least)))
         if least > most:
             name = "memory_budget" if self.budget is not None else "free memory"
-            fits = profile.longest(most, len(prompt))
+            fits = profile.longest(most, length)
             raise ValueError(
-                f"a prompt of {len(prompt)} tokens needs about {least / GIGA:.2g} GB above the "
+                f"a prompt of {length} tokens needs about {least / GIGA:.2g} GB above the "
                 f"model's weights, and the {name} is {most / GIGA:.2g} GB; "
                 + (f"{fits} tokens would fit" if fits else "not even one token would fit")
             )
@@ -147,11 +150,10 @@ class Memory:
                     f"be fewer; shorten the prompt, or take another device ({result.message})"
                 )
             if self.batch_cap is None:
-                warnings.warn(
+                warn_caller(
                     f"the device ran out of memory with {count} points at once; the run goes on with fewer, with the "
                     "same result; a smaller chunk_size or a memory_budget avoids it",
                     MemoryShortageWarning,
-                    stacklevel=2,
                 )
             self.batch_cap = count // 2 * length
         return result

@@ -1,0 +1,84 @@
+"""The backward graph of a value: which of its nodes depend on the prompt, and what is changed at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+Node = Any  # torch.autograd.graph.Node
+Gradients = tuple[Tensor | None, ...]
+
+
+class Graph:
+    """The backward graph of a value, from the value down to the points that it was computed at.
+
+    Args:
+        value: computed with gradients.
+        constant: whether the output of a node is taken to be constant, given the nodes that use it.
+
+    Attributes:
+        nodes: every node, each after those that it is computed from.
+        users: for each node, those that use its output, with the number of the input that it is.
+    """
+
+    def __init__(self, value: Tensor, constant: Callable[[Graph, Node], bool]):
+        self.nodes: list[Node] = []
+        self.users: dict[Node, list[tuple[Node, int]]] = {}
+        self._order(value.grad_fn)
+        self.constants = {node for node in self.nodes if constant(self, node)}
+        self._live: dict[Node, bool] = {}
+        for node in self.nodes:
+            before = [self._live[each] for each, _ in node.next_functions if each is not None]
+            self._live[node] = node not in self.constants and (not before or any(before))
+
+    def _order(self, root: Node) -> None:
+        stack, seen = [(root, False)], set()
+        while stack:
+            node, done = stack.pop()
+            if done:
+                self.nodes.append(node)
+            elif node is not None and node not in seen:
+                seen.add(node)
+                stack.append((node, True))
+                for place, (each, _) in enumerate(node.next_functions):
+                    if each is not None:
+                        self.users.setdefault(each, []).append((node, place))
+                        stack.append((each, False))
+
+    def live(self, node: Node, place: int) -> bool:
+        """Whether an input of a node depends on the prompt, constants aside."""
+        each = node.next_functions[place][0] if place < len(node.next_functions) else None
+        return each is not None and self._live[each]
+
+    def live_inputs(self, node: Node) -> list[int]:
+        """Which inputs of a node depend on the prompt."""
+        return [place for place in range(len(node.next_functions)) if self.live(node, place)]
+
+
+def scaled(node: Node, factors: dict[int, float]) -> None:
+    """Multiply the gradients of some of a node's inputs on the way back."""
+
+    def hook(gradients: Gradients, _: Gradients) -> Gradients:
+        return tuple(
+            each if each is None or place not in factors else factors[place] * each
+            for place, each in enumerate(gradients)
+        )
+
+    node.register_hook(hook)
+
+
+def replaced(node: Node, gradient: Callable[[Tensor], Gradients]) -> None:
+    """Replace the gradients of a node's inputs by a function of its output's; None in it leaves one as it is."""
+
+    def hook(gradients: Gradients, outputs: Gradients) -> Gradients:
+        (output, *_) = outputs
+        assert output is not None
+        new = gradient(output)
+        return tuple(
+            own if own is None or place >= len(new) or (other := new[place]) is None else other
+            for place, own in enumerate(gradients)
+        )
+
+    node.register_hook(hook)

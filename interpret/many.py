@@ -20,7 +20,7 @@ from nexttoken import NextTokenLM
 from nexttoken.text.prompt import PromptLike
 from nexttoken.text.target import TokenLike
 
-Row = tuple[PromptLike, Any, Any]  # prompt, target, foils
+Given = tuple[PromptLike, Any, Any]  # prompt, target, foils
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def attribute_many(
 
 def _rows(
     prompts: Iterable[PromptLike], targets: Iterable[Any] | None, contrasts: Iterable[Any] | None
-) -> Iterator[Row]:
+) -> Iterator[Given]:
     """Each prompt with its target and its foils. Raises ValueError unless there are as many of each."""
     given = [prompts, *(each for each in (targets, contrasts) if each is not None)]
     missing = object()
@@ -107,7 +107,7 @@ def _rows(
 
 
 def _in_batches(
-    lm: NextTokenLM, window: Sequence[Row], method: Method, quantity: Quantity, region: Region | None, run: Run
+    lm: NextTokenLM, window: Sequence[Given], method: Method, quantity: Quantity, region: Region | None, run: Run
 ) -> list[Attribution | Exception]:
     """The answers to some rows, those with prompts of like length together."""
     answers: dict[int, Attribution | Exception] = {}

@@ -17,7 +17,7 @@ FEWEST_CACHED = 8  # fewer tokens before the first that moves are not worth the 
 
 
 @dataclass(frozen=True)
-class Text:
+class Passage:
     """A text that runs: which of its tokens move, and after which of them a next token is predicted.
 
     Attributes:
@@ -33,7 +33,7 @@ class Text:
     moving: tuple[int, ...] | None = None
 
     @classmethod
-    def of_target(cls, prompt: Prompt, target: Target, moving: Sequence[int] | None = None) -> Text:
+    def of_target(cls, prompt: Prompt, target: Target, moving: Sequence[int] | None = None) -> Passage:
         """The text in which a target, of one or several tokens, is predicted."""
         following = tuple(each.id for each in target.continuation[:-1])
         places = range(len(prompt) - 1, len(prompt) + len(following))
@@ -55,7 +55,7 @@ class Forward:
         x: (token, dim) the embeddings of the tokens that move, in float32 or better.
     """
 
-    def __init__(self, lm: NextTokenLM, text: Text, checkpointed: int = 0):
+    def __init__(self, lm: NextTokenLM, text: Passage, checkpointed: int = 0):
         self.lm, self.text, self.checkpointed = lm, text, checkpointed
         self.moving = list(text.moving if text.moving is not None else range(len(text.prompt)))
         self.input_ids: Int[Tensor, "1 token"] = lm.tokens(text.prompt, text.following)["input_ids"]

@@ -11,8 +11,8 @@ from functools import partial
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.engine.forward import Forward, Text
-from interpret.engine.memory.policy import TOKENS_A_BATCH, Result
+from interpret.engine.forward import Forward, Passage
+from interpret.engine.memory.policy import TOKENS_A_BATCH, Outcome
 from interpret.engine.run import Run
 from interpret.question.quantity import LOG_PROBABILITY, Quantity
 from nexttoken import NextTokenLM, Prompt, Target
@@ -79,7 +79,7 @@ class Objective:
             ValueError: the prompt does not fit the run's memory.
         """
         run = run if run is not None else Run()
-        text = Text.of_target(prompt, target, places)
+        text = Passage.of_target(prompt, target, places)
         forward = Forward(lm, text, run.checkpointed_layers(lm, prompt, len(text.following)))
         return cls.over(forward, forward.by(run.grad_lm(lm)), target, quantity, run)
 
@@ -104,8 +104,8 @@ class Objective:
         return self.context.places if self.context.places is not None else range(len(self.x))
 
     def in_chunks(
-        self, function: Callable[[Tensor], Result], points: Float[Tensor, "point token dim"]
-    ) -> Iterator[Result]:
+        self, function: Callable[[Tensor], Outcome], points: Float[Tensor, "point token dim"]
+    ) -> Iterator[Outcome]:
         """A function's results on the points, in chunks that fit the memory (see Memory.in_chunks)."""
         size = self.points_at_once(points.shape[1]) if len(points) > 1 else 1
         return self.run.memory.in_chunks(function, points, size)

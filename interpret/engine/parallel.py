@@ -12,7 +12,7 @@ import torch
 MOST = 4  # with more threads than these, each worker gets several
 
 Job = TypeVar("Job")
-Result = TypeVar("Result")
+Outcome = TypeVar("Outcome")
 
 
 def available(device: torch.device) -> int:
@@ -20,7 +20,7 @@ def available(device: torch.device) -> int:
     return min(MOST, torch.get_num_threads()) if device.type == "cpu" else 1
 
 
-def side_by_side(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
+def side_by_side(function: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
     """The function of each job, in order, by a number of workers at once; in the caller's thread if one is enough.
 
     Workers share the caller's threads evenly and have its gradient mode. What is begun is what is asked for next.
@@ -31,11 +31,11 @@ def side_by_side(function: Callable[[Job], Result], jobs: Sequence[Job], workers
         return
     threads, enabled = torch.get_num_threads(), torch.is_grad_enabled()
 
-    def work(job: Job) -> Result:
+    def work(job: Job) -> Outcome:
         with torch.set_grad_enabled(enabled):
             return function(job)
 
-    waiting: deque[Future[Result]] = deque()
+    waiting: deque[Future[Outcome]] = deque()
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as crew:
             for job in jobs:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.engine.forward import Forward, Text, forward_together
+from interpret.engine.forward import Forward, Passage, forward_together
 from interpret.engine.gradients import vjp
 from interpret.engine.memory.policy import TOKENS_A_BATCH, Shortage
 from interpret.engine.objective import Objective
@@ -61,13 +61,13 @@ class Asked:
     @classmethod
     def of(cls, lm: NextTokenLM, question: Question, run: Run) -> Asked:
         """Raises ValueError if the text does not fit the memory."""
-        text = Text(question.prompt, question.places, question.following, question.moving)
+        text = Passage(question.prompt, question.places, question.following, question.moving)
         forward = Forward(lm, text, run.checkpointed_layers(lm, question.prompt, len(question.following)))
         return cls(question, forward, forward.by(run.grad_lm(lm)))
 
     def of_prefix(self, row: Row) -> Forward:
         """The forward pass of a row that sees the beginning of the text only."""
-        text = Text(row.prompt, (len(row.prompt) - 1,), (), self.question.moving)
+        text = Passage(row.prompt, (len(row.prompt) - 1,), (), self.question.moving)
         return Forward(self.forward.lm, text, self.forward.checkpointed)
 
     def seen(self, row: Row) -> int:

@@ -187,8 +187,8 @@ UNKNOWN = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Unknown(
 ALMOST_ZERO = Embeddings(1e-6)
 
 
-Row = tuple[str, str, Quantity, Method, Reduction, Normalization]
-ROWS: tuple[Row, ...] = (
+_Row = tuple[str, str, Quantity, Method, Reduction, Normalization]
+ROWS: tuple[_Row, ...] = (
     ("allennlp", GI, LOSS, GradientTimesInput(), ABSOLUTE_SUM, SHARE),
     ("allennlp", IG, LOSS, LEFT_FROM_ZERO, ABSOLUTE_SUM, SHARE),
     ("allennlp", SMOOTHGRAD, LOSS, PlainNoise(samples=10, scale=0.01), ABSOLUTE_SUM, SHARE),

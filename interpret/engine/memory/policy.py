@@ -34,7 +34,7 @@ OUT_OF_MEMORY = (  # how devices say so
 )
 GIGA = 1e9
 
-Result = TypeVar("Result")
+Outcome = TypeVar("Outcome")
 
 
 class MemoryShortageWarning(UserWarning):
@@ -117,8 +117,8 @@ class Memory:
         return count if self.batch_cap is None else max(1, min(count, self.batch_cap // length))
 
     def in_chunks(
-        self, function: Callable[[Tensor], Result], points: Float[Tensor, "point token dim"], size: int
-    ) -> Iterator[Result]:
+        self, function: Callable[[Tensor], Outcome], points: Float[Tensor, "point token dim"], size: int
+    ) -> Iterator[Outcome]:
         """The function on the points in order, `size` at once; where the device runs out, half as many from there on.
 
         Each chunk is a copy, so that nothing of the caller's is touched.
@@ -134,7 +134,7 @@ class Memory:
                 yield result
                 done += len(chunk)
 
-    def attempt(self, function: Callable[[], Result], count: int, length: int) -> Result | Shortage:
+    def attempt(self, function: Callable[[], Outcome], count: int, length: int) -> Outcome | Shortage:
         """What the function gives, or that the device ran out with `count` points of a length at once.
 
         After a shortage, half as many run from then on; the first one in a run is warned of.
@@ -170,7 +170,7 @@ class Shortage:
     message: str
 
 
-def attempt(function: Callable[[], Result]) -> Result | Shortage:
+def attempt(function: Callable[[], Outcome]) -> Outcome | Shortage:
     """What the function gives, or that the device ran out of memory; what the attempt took is free again then."""
     try:
         return function()
@@ -184,7 +184,7 @@ def attempt(function: Callable[[], Result]) -> Result | Shortage:
     return Shortage(message)
 
 
-def _of_copy(function: Callable[[Tensor], Result], chunk: Tensor) -> Result:
+def _of_copy(function: Callable[[Tensor], Outcome], chunk: Tensor) -> Outcome:
     return function(chunk.clone())
 
 

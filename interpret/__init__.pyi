@@ -13,6 +13,8 @@ from .explorer.explore import explore as explore
 from .explorer.explorer import Explorer as Explorer
 from .many import Failure as Failure
 from .many import attribute_many as attribute_many
+from .methods.alternatives import Marginalization as Marginalization
+from .methods.alternatives import PlausibleAlternatives as PlausibleAlternatives
 from .methods.baselines import Embeddings as Embeddings
 from .methods.baselines import LineBreak as LineBreak
 from .methods.baselines import MeanEmbedding as MeanEmbedding

@@ -15,8 +15,10 @@ def methods_listing() -> str:
         lines += [each.slug, f"  {each.help}", f"  settings: {', '.join(f'{one.name}={one.text}' for one in own)}", ""]
         for one in own:
             choices.setdefault(one.name, {}).update(dict.fromkeys(label for label, _ in one.choices))
-    lines += ["--set baseline=NAME", *(f"  {each.slug:<12}{each.help}" for each in BASELINES)]
-    lines += ["  none        for gradient-times-input: the embedding itself, not its way from a baseline"]
+    starts = [(each.slug, each.help) for each in BASELINES]
+    starts += [("none", "for gradient-times-input and gim: the embedding itself, not its way from a baseline")]
+    wide = max(len(slug) for slug, _ in starts)
+    lines += ["--set baseline=NAME", *(f"  {slug:<{wide}}  {words}" for slug, words in starts)]
     for name, labels in choices.items():
         if labels and name != "baseline":
             lines += ["", f"--set {name}=NAME", f"  {', '.join(labels)}"]

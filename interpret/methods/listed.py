@@ -68,9 +68,18 @@ METHODS = (
         "expected-gradients", f"{ROOM}.expected_gradients:ExpectedGradients",
         "integrated gradients averaged over baselines of random words",
     ),
+    Listed(
+        "marginalization", f"{ROOM}.alternatives:Marginalization",
+        "the mean change of log p when a token gives way to what else might stand there; forward passes only",
+    ),
 )  # fmt: skip
 BASELINES = (
     Listed("line-break", "interpret.methods.baselines:LineBreak", "a line break at every token"),
+    Listed(
+        "alternatives",
+        "interpret.methods.alternatives:PlausibleAlternatives",
+        "what else might stand at each place, in the model's own view",
+    ),
     Listed("mean", "interpret.methods.baselines:MeanEmbedding", "the mean of all word embeddings"),
     Listed("zero", "interpret.methods.baselines:Zero", "embeddings of zero"),
     Listed("unknown", "interpret.methods.baselines:Unknown", "the token for unknown words"),

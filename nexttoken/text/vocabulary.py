@@ -29,6 +29,7 @@ class Encoding:
 class Vocabulary(ABC):
     """Ids to strings and back, by namespace. Ids run from 0 to `size(namespace) - 1`."""
 
+    bos_id: int | None = None
     eos_id: int | None = None
     pad_id: int | None = None
     unk_id: int | None = None
@@ -162,6 +163,7 @@ class TokenizerVocabulary(Vocabulary):
         self.tokenizer = tokenizer
         self.argument = argument
         self._size = len(tokenizer) if size is None else size
+        self.bos_id = tokenizer.bos_token_id
         self.eos_id = tokenizer.eos_token_id
         self.pad_id = tokenizer.pad_token_id
         self.unk_id = tokenizer.unk_token_id

@@ -128,7 +128,7 @@ def test_the_help_names_every_method():
         (["explain", "The keys", "--json", "why.png"], "the ending must be .json"),
         (["explain", "The keys", "--save", "a.png", "--save", "a.png"], "the same file is named twice"),
         (["explain", "\udcff abc"], "is not valid text: character 0"),
-        (["explain", "The keys", "--set", "baseline=none"], "it must be one of line-break, mean, zero, unknown"),
+        (["explain", "The keys", "--set", "baseline=none"], "it must be one of line-break, alternatives, mean, zero"),
         (["explain", "The keys", "--method", "smoothgrad", "--set", "sigma=-1"], "sigma is -1"),
     ],
 )

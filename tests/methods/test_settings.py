@@ -54,7 +54,11 @@ def test_a_method_by_its_name_with_settings_as_texts():
         ("smoothgrad", {"sigma": "much"}, "sigma is 'much'; it must be a number"),
         ("smoothgrad", {"sigma": "nan"}, "sigma is nan"),
         ("idgi", {"hold": "all"}, "hold is 'all'; it must be one of template, first, none"),
-        ("idgi", {"baseline": "nothing"}, "baseline is 'nothing'; it must be one of line-break, mean, zero, unknown"),
+        (
+            "idgi",
+            {"baseline": "nothing"},
+            "baseline is 'nothing'; it must be one of line-break, alternatives, mean",
+        ),
         ("idgi", {"baseline": "text"}, "baseline=text needs baseline.text; set it as well"),
         (
             "idgi",

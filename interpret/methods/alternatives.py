@@ -1,0 +1,188 @@
+"""What else might stand at each place of a prompt, in the model's own view: as a baseline, and as replacements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interpret.engine.gradients import values
+from interpret.engine.objective import Objective
+from interpret.methods.baselines import Baseline, every_embedding, model_of
+from interpret.methods.method import Evidence, Method
+from interpret.question.logits import upcast
+
+LOGITS_AT_ONCE = 2**26  # numbers; more places than fit take another forward pass
+
+
+@dataclass(frozen=True, eq=False)
+class Alternatives:
+    """The words that might stand at each place that moves, with their probabilities.
+
+    Attributes:
+        ids: (token, alternative) the likeliest first.
+        probabilities: (token, alternative) which add up to 1.
+        known: (token,) False where the model says nothing about what might stand there: the first token of a text
+            without a start token to begin with, and an encoder's source.
+    """
+
+    ids: Int[Tensor, "token alternative"]
+    probabilities: Float[Tensor, "token alternative"]
+    known: Bool[Tensor, " token"]
+
+
+def alternatives(objective: Objective, top: int) -> Alternatives:
+    """The model's own next-word distribution at each place, given what stands before it, without the word itself.
+
+    The first word is predicted after the vocabulary's start token, or else its end-of-text token. Of each
+    distribution, the `top` most probable words count. Costs one forward pass, and more where the logits of many
+    places take too much memory; of a model that is not known to be causal, one for each place.
+
+    Raises ValueError for an objective without a model.
+    """
+    lm, prompt = model_of(objective, "PlausibleAlternatives"), objective.context.prompt
+    assert prompt is not None
+    tokens = lm.tokens(prompt)["input_ids"]
+    vocabulary = lm.vocab.size()
+    logits = torch.zeros(tokens.shape[1], min(top, vocabulary - 1), device=tokens.device)
+    ids = torch.zeros_like(logits, dtype=torch.long)
+    known = torch.zeros(tokens.shape[1], dtype=torch.bool, device=tokens.device)
+    for places, rows in _predictions(objective, prompt.start):
+        own = tokens[0, places]
+        found = rows.scatter(1, own[:, None], -torch.inf).topk(logits.shape[1], 1)
+        logits[places], ids[places] = found.values.float(), found.indices
+        known[places] = True
+    moving = list(objective.places())
+    return Alternatives(ids[moving], logits[moving].softmax(-1), known[moving])
+
+
+def _predictions(objective: Objective, start: int) -> Iterator[tuple[list[int], Float[Tensor, "place vocab"]]]:
+    """Places of the prompt, and the model's logits of what stands there given what stands before."""
+    lm, prompt = objective.context.lm, objective.context.prompt
+    assert lm is not None
+    assert prompt is not None
+    tokens, vocabulary = lm.tokens(prompt)["input_ids"], lm.vocab.size()
+    at_once = max(1, LOGITS_AT_ONCE // vocabulary)
+    with lm.frozen(), torch.no_grad():
+        embeddings = lm.embed({"input_ids": tokens})
+        step = at_once if lm.causal else 1  # where later tokens may be seen, each place takes what stands before it
+        for begin in range(start + 1, tokens.shape[1], step):
+            places = list(range(begin, min(begin + step, tokens.shape[1])))
+            seen = tokens.shape[1] if lm.causal else begin
+            rows = lm.next_tokens(embeddings[:, :seen], tokens[:, :seen], [place - 1 for place in places])[1][0]
+            objective.run.counts.forwards += 1
+            yield places, upcast(rows)[:, :vocabulary]
+        first = lm.vocab.bos_id if lm.vocab.bos_id is not None else lm.vocab.eos_id
+        if prompt.source is None and first is not None and not prompt.pieces[0].template:
+            ids = torch.tensor([[first]], device=lm.device)
+            row = lm.next_tokens(lm.embed({"input_ids": ids}), ids)[1][0]
+            objective.run.counts.forwards += 1
+            yield [0], upcast(row)[:, :vocabulary]
+
+
+def _embedded(
+    objective: Objective, chosen: Int[Tensor, " token"], x: Float[Tensor, "token dim"]
+) -> Float[Tensor, "token dim"]:
+    """The embeddings of words in the place of those that move."""
+    lm, prompt = objective.context.lm, objective.context.prompt
+    assert lm is not None
+    assert prompt is not None
+    tokens, places = lm.tokens(prompt)["input_ids"].clone(), list(objective.places())
+    marked = tokens[0, places] >= lm.vocab.size()  # a decoder's start, which is no word
+    tokens[0, places] = torch.where(marked, tokens[0, places], chosen.to(tokens))
+    with lm.frozen(), torch.no_grad():
+        return lm.embed({"input_ids": tokens})[0, places].to(x)
+
+
+def _template(objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"]:
+    """True for what the tokenizer or a chat template wrote, unless that is all there is."""
+    prompt = objective.context.prompt
+    assert prompt is not None
+    written = {position for piece in prompt.pieces if piece.template for position in piece.positions}
+    held = torch.tensor([place in written for place in objective.places()], device=x.device)
+    return held & ~held.all()
+
+
+@dataclass(frozen=True)
+class PlausibleAlternatives(Baseline):
+    """The expected embedding of what else might stand at each place, in the model's own view.
+
+    x'_t = sum_v p(v | what stands before t) e_v over the `top` most probable words other than the word itself,
+    renormalized. So the question is: why this word, and not what else might stand here? (Kim et al. 2020,
+    arXiv:2010.13984, replace words by such alternatives.) What the tokenizer or a chat template wrote stays as it is;
+    where the model says nothing about a place, it is the mean of all word embeddings.
+
+    Costs one forward pass, and more for prompts of thousands of tokens.
+    """
+
+    top: int = 50
+
+    def __post_init__(self) -> None:
+        _check_top(self.top)
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+        found, expected = alternatives(objective, self.top), torch.zeros_like(x)
+        for ids, probabilities in zip(found.ids.T, found.probabilities.T, strict=True):
+            expected += probabilities[:, None].to(x) * _embedded(objective, ids, x)
+        mean = every_embedding(objective, self).double().mean(0).to(x)
+        expected = torch.where(found.known[:, None], expected, mean)
+        return torch.where(_template(objective, x)[:, None], x, expected)
+
+
+@dataclass(frozen=True)
+class Marginalization(Method):
+    """The mean change of the objective when a token is replaced by what else might stand there.
+
+    s_t = F(x) - mean over v of F(x with token t replaced by v), v drawn from the model's own next-word distribution
+    at t without the word itself (its `top` most probable words; any word where the model says nothing about a place)
+
+    Kim et al. 2020 (arXiv:2010.13984). Scores are signed, in nats, and exact but for the sampling, which their standard
+    errors tell: the reference that gradients are compared with, and the answer for models without usable gradients.
+    They do not add up. What the tokenizer or a chat template wrote is held. Costs `samples` forward passes a token, two
+    more, and no gradient.
+    """
+
+    name = "marginalization"
+
+    samples: int = 8
+    seed: int = 0
+    top: int = 50
+
+    stochastic = True
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise ValueError(f"samples is {self.samples}; it must be at least 1")
+        _check_top(self.top)
+
+    def cost(self, tokens: int) -> int:
+        return 0
+
+    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
+        found, held = alternatives(objective, self.top), _template(objective, x)
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = torch.multinomial(found.probabilities.cpu(), self.samples, replacement=True, generator=generator)
+        ids = found.ids.cpu().gather(1, drawn)
+        anywhere = torch.randint(model_of(objective, self).vocab.size(), ids.shape, generator=generator)
+        ids = torch.where(found.known.cpu()[:, None], ids, anywhere)
+        replacements = torch.stack([_embedded(objective, sample, x) for sample in ids.T])
+        changes = x.new_zeros(self.samples, len(x), 1)
+        whole = values(objective, x[None])
+        moving = (~held).nonzero().flatten().tolist()
+        group = max(1, objective.points_at_once(len(x)) // self.samples)
+        for begin in range(0, len(moving), group):
+            tokens = moving[begin : begin + group]
+            points = x.repeat(len(tokens), self.samples, 1, 1)
+            for place, token in enumerate(tokens):
+                points[place, :, token] = replacements[:, token]
+            replaced = values(objective, points.flatten(0, 1)).unflatten(0, (len(tokens), self.samples))
+            changes[:, tokens, 0] = (whole - replaced).T.to(changes)
+        return Evidence(changes.mean(0), held=held, samples=changes)
+
+
+def _check_top(top: int) -> None:
+    if top < 1:
+        raise ValueError(f"top is {top}; at least one alternative is needed (50 are usual)")

@@ -1,0 +1,134 @@
+"""What else might stand somewhere: the model's own distribution, as a baseline and as replacements."""
+
+import pytest
+import torch
+
+from interpret import (
+    GIM,
+    GradientTimesInput,
+    IntegratedGradients,
+    Marginalization,
+    PlausibleAlternatives,
+    attribute,
+    attribute_many,
+)
+from interpret.engine.gradients import values
+from interpret.methods import alternatives as module
+from interpret.methods.alternatives import alternatives
+from nexttoken import NextTokenLM
+from tests.builders import objective, t5
+
+TEXT = "The keys to the cat"
+
+
+def close(found, expected, tolerance=1e-9):
+    assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("at_once", [1, 2**26])
+def test_they_are_the_models_own_next_words(tiny, monkeypatch, at_once):
+    """At every place, what `predict` says after the text before it, the word itself left out."""
+    monkeypatch.setattr(module, "LOGITS_AT_ONCE", at_once)
+    f = objective(tiny, TEXT, 70)
+    found, ids = alternatives(f, 5), tiny.prompt(TEXT).ids
+    assert found.known.tolist() == [True] * len(ids)
+    torch.testing.assert_close(found.probabilities.sum(-1), torch.ones(len(ids)))
+    for place, own in enumerate(ids):
+        before = ids[:place] or (tiny.vocab.bos_id,)
+        best = [each for each in tiny.predict(before, 6) if each.id != own][:5]
+        assert found.ids[place].tolist() == [each.id for each in best]
+        share = torch.tensor([each.probability for each in best])
+        torch.testing.assert_close(found.probabilities[place], share / share.sum(), rtol=1e-4, atol=1e-6)
+
+
+def test_of_a_model_that_may_look_ahead_each_place_is_asked_alone(lstm_lm):
+    f = objective(lstm_lm, "abcd", "e")
+    found = alternatives(f, 3)
+    best = [each.id for each in lstm_lm.predict("ab", 4) if each.id != lstm_lm.prompt("abc").ids[2]][:3]
+    assert found.ids[2].tolist() == best
+
+
+def test_the_baseline_is_the_expected_embedding(tiny):
+    f = objective(tiny, TEXT, 70)
+    found, start = alternatives(f, 50), PlausibleAlternatives()(f, f.x)
+    with tiny.frozen(), torch.no_grad():
+        words = tiny.embed({"input_ids": torch.arange(tiny.vocab.size())[None]})[0]
+    for place in range(len(f.x)):
+        close(start[place], (found.probabilities[place, :, None].double() * words[found.ids[place]]).sum(0), 1e-6)
+
+
+def test_of_one_alternative_on_a_linear_network_all_agree(bag_lm):
+    """F is linear, so exchanging a word is worth its first-order change, and so are the paths."""
+    close_to = attribute(bag_lm, "abcde", "f", Marginalization(samples=2, top=1), contrast="g")
+    start = PlausibleAlternatives(top=1)
+    for method in (
+        GradientTimesInput(start),
+        GIM(baseline=start),
+        IntegratedGradients(steps=2, baseline=start, hold=None),
+    ):
+        close(attribute(bag_lm, "abcde", "f", method, contrast="g").scores, close_to.scores)
+    assert close_to.gradients_spent == 0
+    assert not close_to.standard_error.any()
+
+
+def test_a_score_is_the_mean_change_when_a_token_is_replaced(tiny):
+    f = objective(tiny, TEXT, 70)
+    evidence = Marginalization(samples=3, top=1)(f, f.x)
+    ids = tiny.prompt(TEXT).ids
+    found = alternatives(f, 1).ids[:, 0].tolist()
+    whole = float(values(f, f.x[None]))
+    for place in range(len(ids)):
+        other = objective(tiny, [*ids[:place], found[place], *ids[place + 1 :]], 70)
+        assert float(evidence.attributions[place]) == pytest.approx(whole - float(values(other, other.x[None])))
+
+
+def test_draws_follow_the_seed_and_not_the_chunk_size(tiny):
+    one = attribute(tiny, TEXT, 70, Marginalization())
+    close(attribute(tiny, TEXT, 70, Marginalization(), chunk_size=1).scores, one.scores)
+    close(attribute(tiny, TEXT, 70, Marginalization(), chunk_size=33).scores, one.scores)
+    assert not torch.equal(attribute(tiny, TEXT, 70, Marginalization(seed=1)).scores, one.scores)
+    assert one.forwards_spent == 1 + 2 + 1 + 8 * len(tiny.prompt(TEXT))  # rated, predicted, F, replaced
+    many = attribute(tiny, TEXT, 70, Marginalization(samples=256))
+    assert float(many.standard_error.mean()) < float(one.standard_error.mean()) / 3
+    assert float(((many.scores - one.scores).abs() / one.standard_error).median()) < 2
+
+
+def test_a_region_and_many_prompts(tiny):
+    part = attribute(tiny, TEXT, 70, Marginalization(), region="keys")
+    assert part.scores.count_nonzero() == len([held for held in part.held if not held]) > 0
+    for method in (Marginalization(), GIM(baseline=PlausibleAlternatives())):
+        found = list(attribute_many(tiny, [TEXT, "are we?"], [70, 71], method))
+        close(found[0].scores, attribute(tiny, TEXT, 70, method).scores)
+        close(found[1].scores, attribute(tiny, "are we?", 71, method).scores)
+
+
+def test_the_template_stays(tiny):
+    chat = [{"role": "user", "content": "are we?"}]
+    for method in (Marginalization(), GradientTimesInput(PlausibleAlternatives())):
+        found = attribute(tiny, chat, 70, method)
+        assert all(not score for score, written in zip(found.scores.tolist(), found.template, strict=True) if written)
+        assert any(found.scores.tolist())
+
+
+def test_an_encoder_decoder():
+    """What might stand in a source, the decoder does not say: any word may, and the baseline is their mean."""
+    lm = NextTokenLM.from_pretrained(t5())
+    prompt = ([5, 6, 7, 8], [9, 10])
+    f = objective(lm, prompt, 20)
+    assert alternatives(f, 5).known.tolist() == [False] * 4 + [False, True, True]
+    for method in (Marginalization(samples=2), GIM(baseline=PlausibleAlternatives())):
+        assert bool(attribute(lm, prompt, 20, method).scores.isfinite().all())
+
+
+@pytest.mark.parametrize("make", [lambda: Marginalization(samples=0), lambda: PlausibleAlternatives(top=0)])
+def test_settings(make):
+    with pytest.raises(ValueError, match=r"it must be at least 1|at least one alternative"):
+        make()
+
+
+def test_the_bundled_model(bundled):
+    """Without a start token of its own, the first word is predicted after the end-of-text token."""
+    found = attribute(bundled, "The capital of France is", " Paris", Marginalization())
+    assert found.top(1)[0][0] == " France"
+    assert not any(found.held)
+    assert attribute(bundled, "The capital of France is", " Paris", GIM(baseline=PlausibleAlternatives())).scores[3] > 0

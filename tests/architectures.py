@@ -18,6 +18,7 @@ import transformers
 from torch import Tensor
 
 from interpret import (
+    GIM,
     Attribution,
     ConvergenceWarning,
     IntegratedGradients,
@@ -62,6 +63,7 @@ LAWS: dict[str, float] = {
     "integrated gradients miss nothing but jumps": 1.0,  # in tolerances
     "jumps are choices by rank": 0.0,  # how many are not
     "the gap is reported as it is": 1e-6,  # nats
+    "GIM changes the way back only": 0.0,  # of F
 }
 
 
@@ -157,6 +159,7 @@ def measure(name: str, lm: NextTokenLM, precision: str, notes: tuple[str, ...] =
                 certified_gap(smooth) / path.enough,
                 0 if chooses else len(jumps),
                 error_of_report(objective),
+                error_of_gim(objective),
             ),
             strict=True,
         )
@@ -262,6 +265,16 @@ def error_of_report(objective: Objective) -> float:
     if warned != (completeness.largest_gap > enough):
         return float("inf")
     return abs(completeness.gap - abs(float(evidence.attributions.sum()) - change))
+
+
+def error_of_gim(objective: Objective) -> float:
+    """F under GIM's rules against F; infinite where their gradient is not finite, zero, or the plain one."""
+    x = objective.x[None]
+    value, plain = gradients(objective, x)
+    ruled, gradient = gradients(objective, x, rules=GIM().rules)
+    if not bool(gradient.isfinite().all()) or not bool(gradient.any()) or torch.equal(gradient, plain):
+        return float("inf")
+    return float((ruled - value).abs())
 
 
 class StraightPath:

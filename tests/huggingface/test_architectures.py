@@ -97,6 +97,7 @@ FAULTS = {
     "integrated gradients miss nothing but jumps": lambda x: x + 0.1 * (x - x.detach()),
     "jumps are choices by rank": threshold,
     "the gap is reported as it is": lambda x: 1.001 * x,
+    "GIM changes the way back only": lambda x: x.detach() + 0 * x,
 }
 
 

@@ -26,7 +26,6 @@ STATISTICS = (
     "StdBackward",
     "VarMeanBackward",
 )
-ROOTS = ("SqrtBackward", "PowBackward")
 PRODUCTS = {
     "MulBackward": (0, 1),
     "BmmBackward": (0, 1),
@@ -126,6 +125,8 @@ class InteractionRules(BackwardRules):
                 replaced(node, partial(_softmax, node, self.temperature))
             elif kind in ("NativeLayerNormBackward", "FusedRmsNormBackward"):
                 replaced(node, partial(_norm, node))
+            elif kind == "NativeGroupNormBackward":
+                replaced(node, partial(_group_norm, node))
             elif kind.startswith(FUSED) or (_is_custom(node) and len(graph.live_inputs(node)) > 1):
                 raise ValueError(
                     f"GIM shares out the products of a network, and cannot see those inside of {type(node).__name__}: "
@@ -181,22 +182,25 @@ def _is_activation(graph: Graph, node: Node) -> bool:
     """Whether a product is an activation function written out, such as x sigmoid(x): both factors are of one input."""
     if _kind(node) != "MulBackward":
         return False
-    one, other = (_sources(graph, node.next_functions[place][0]) for place in (0, 1))
+    one, other = (_sources(graph, node.next_functions[place]) for place in (0, 1))
     return one == other and len(one) == 1
 
 
-def _sources(graph: Graph, node: Node) -> set[Node]:
-    """What an activation is a pointwise function of: the nodes below it that are computed otherwise."""
-    found: set[Node] = set()
-    seen: set[Node] = set()
-    waiting = [node]
+def _sources(graph: Graph, output: tuple[Node, int]) -> set[tuple[Node, int]]:
+    """What an activation is a pointwise function of: outputs of nodes that compute otherwise, each with its number.
+
+    So a gate and what it lets through are two, also where one layer computes both and its output is split.
+    """
+    found: set[tuple[Node, int]] = set()
+    seen: set[tuple[Node, int]] = set()
+    waiting = [output]
     while waiting and len(found) < 2:
         each = waiting.pop()
         if each in seen:
             continue
         seen.add(each)
-        if _kind(each) in POINTWISE:
-            waiting += [each.next_functions[place][0] for place in graph.live_inputs(each)]
+        if _kind(each[0]) in POINTWISE:
+            waiting += [each[0].next_functions[place] for place in graph.live_inputs(each[0])]
         else:
             found.add(each)
     return found
@@ -224,6 +228,15 @@ def _norm(node: Node, gradient: Tensor) -> Gradients:
         axes = tuple(range(-len(node._saved_normalized_shape), 0))
         scaled_by = scaled_by - scaled_by.mean(axes, keepdim=True)
     return ((scaled_by * rstd).to(gradient.dtype),)
+
+
+def _group_norm(node: Node, gradient: Tensor) -> Gradients:
+    """The gradient of a group norm's input, its statistics being constant."""
+    weight, rstd = node._saved_weight, node._saved_result2
+    weighted = gradient if weight is None else gradient * weight.reshape(-1, *[1] * (gradient.ndim - 2))
+    groups = weighted.reshape(*rstd.shape, -1)
+    centred = (groups - groups.mean(-1, keepdim=True)) * rstd[..., None]
+    return (centred.reshape(gradient.shape).to(gradient.dtype),)
 
 
 def _softmax(node: Node, temperature: float, gradient: Tensor) -> Gradients:

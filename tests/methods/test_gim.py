@@ -87,6 +87,21 @@ def test_a_gate_is_a_product():
     close(GIM()(f, x).attributions, x * (at_gate + at_up) / 2)
 
 
+@pytest.mark.parametrize("cut", ["chunk", "slices"])
+def test_a_gate_of_one_layer_with_what_it_lets_through_is_a_product(cut):
+    x, both = drawn(2, 4), drawn(4, 6)
+
+    def split(states):
+        return states.chunk(2, -1) if cut == "chunk" else (states[..., :3], states[..., 3:])
+
+    def function(points):
+        gate, up = split(points @ both)
+        return (nn.functional.silu(gate) * up).sum((1, 2))
+
+    f = Objective(function, x)
+    close(GIM()(f, x).attributions, GradientTimesInput()(f, x).attributions / 2)
+
+
 NORMS = {
     "rms": lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6),
     "rms, written with a power": lambda x: x * (x.pow(2).mean(-1, keepdim=True) + 1e-6).pow(-0.5),
@@ -97,6 +112,7 @@ NORMS = {
         (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, keepdim=True, unbiased=False) + 1e-6)
     ),
     "layer norm": lambda x: nn.functional.layer_norm(x, x.shape[-1:], eps=1e-6),
+    "group norm": lambda x: nn.functional.group_norm(x.reshape(-1, x.shape[-1]), 2, eps=1e-6).view_as(x),
 }
 
 

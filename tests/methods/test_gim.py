@@ -176,7 +176,9 @@ def patched(lm, target):
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("name", ["LlamaForCausalLM", "Qwen3ForCausalLM", "MistralForCausalLM", "CohereForCausalLM"])
+@pytest.mark.parametrize(
+    "name", ["LlamaForCausalLM", "Qwen3ForCausalLM", "MistralForCausalLM", "CohereForCausalLM", "Phi3ForCausalLM"]
+)
 def test_it_is_the_gradient_of_the_patched_network(name, attention, untouched):
     network = tiny_models.build(name).double()
     network.set_attn_implementation(attention)

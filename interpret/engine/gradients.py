@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -81,9 +82,8 @@ def _evaluate(
     def of_chunk(chunk: Tensor) -> tuple[Tensor, Tensor]:
         chunk.requires_grad_(True)
         value = function(chunk.clone())
-        if rules is not None:
-            rules.apply(value)
-        return value.detach(), torch.autograd.grad(value.sum(), chunk)[0]
+        with rules.applied(value) if rules is not None else contextlib.nullcontext():
+            return value.detach(), torch.autograd.grad(value.sum(), chunk)[0]
 
     every_value, every_gradient = [], []
     with objective.frozen(), torch.enable_grad():

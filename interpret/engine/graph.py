@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 Node = Any  # torch.autograd.graph.Node
 Gradients = tuple[Tensor | None, ...]
@@ -57,8 +58,8 @@ class Graph:
         return [place for place in range(len(node.next_functions)) if self.live(node, place)]
 
 
-def scaled(node: Node, factors: dict[int, float]) -> None:
-    """Multiply the gradients of some of a node's inputs on the way back."""
+def scaled(node: Node, factors: dict[int, float]) -> RemovableHandle:
+    """Multiply the gradients of some of a node's inputs on the way back, until the hook is removed."""
 
     def hook(gradients: Gradients, _: Gradients) -> Gradients:
         return tuple(
@@ -66,11 +67,14 @@ def scaled(node: Node, factors: dict[int, float]) -> None:
             for place, each in enumerate(gradients)
         )
 
-    node.register_hook(hook)
+    return node.register_hook(hook)
 
 
-def replaced(node: Node, gradient: Callable[[Tensor], Gradients]) -> None:
-    """Replace the gradients of a node's inputs by a function of its output's; None in it leaves one as it is."""
+def replaced(node: Node, gradient: Callable[[Tensor], Gradients]) -> RemovableHandle:
+    """Replace the gradients of a node's inputs by a function of its output's; None in it leaves one as it is.
+
+    A function that reads what the node has saved keeps the node alive until the hook is removed.
+    """
 
     def hook(gradients: Gradients, outputs: Gradients) -> Gradients:
         (output, *_) = outputs
@@ -81,4 +85,4 @@ def replaced(node: Node, gradient: Callable[[Tensor], Gradients]) -> None:
             for place, own in enumerate(gradients)
         )
 
-    node.register_hook(hook)
+    return node.register_hook(hook)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Literal
@@ -45,8 +45,8 @@ class BackwardRules(ABC):
     """A change of the backward pass that leaves the forward pass as it is: a frozen dataclass, compared by value."""
 
     @abstractmethod
-    def apply(self, value: Tensor) -> None:
-        """Change how gradients of a computed value flow back, by hooks on its graph, which end with it.
+    def applied(self, value: Tensor) -> AbstractContextManager[None]:
+        """The context in which gradients of a computed value flow back by these rules: hooks on its graph.
 
         Raises ValueError for a network that they cannot be applied to.
         """

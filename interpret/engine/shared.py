@@ -7,7 +7,7 @@ Each row has an objective of its own, which takes any number of points: those th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -181,10 +181,9 @@ class SharedPass:
                 own.new_zeros(len(own), 0) if isinstance(rows, ValueError) else self._values(own, rows)
                 for rows, own in zip(rated, logits, strict=True)
             ]
-        if self.rules is not None:
-            self.rules.apply(torch.cat([value.flatten() for value in values]))
         alone = self.grad_lm.is_sharded or any(each.grad_forward.checkpointed for each in asked)
-        gradients = self._vjps(values, leaves, threads=not alone)
+        with self._ruled(values):
+            gradients = self._vjps(values, leaves, threads=not alone)
         return list(zip(rated, [value.detach() for value in values], gradients, strict=True))
 
     def _vjps(self, values: Sequence[Tensor], leaves: Sequence[Tensor], threads: bool) -> list[Tensor]:
@@ -241,8 +240,14 @@ class SharedPass:
             found.append(replace(each, known=known))
         return found
 
+    def _ruled(self, values: Sequence[Tensor]) -> AbstractContextManager[None]:
+        """The context in which gradients of the values flow back by the rules."""
+        if self.rules is None:
+            return nullcontext()
+        return self.rules.applied(torch.cat([value.flatten() for value in values]))
+
     @contextmanager
     def _gradients_taken(self) -> Iterator[None]:
-        """The context in which gradients are taken: the model held still, the rules in force."""
+        """The context in which gradients are taken: the model held still."""
         with self.lm.frozen(), torch.enable_grad():
             yield

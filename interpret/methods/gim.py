@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from interpret.engine.graph import Gradients, Graph, Node, replaced, scaled
 from interpret.engine.objective import Objective
@@ -110,38 +113,47 @@ class InteractionRules(BackwardRules):
 
     temperature: float = 1.0
 
-    def apply(self, value: Tensor) -> None:
-        graph = Graph(value, _is_statistic)
+    @contextmanager
+    def applied(self, value: Tensor) -> Iterator[None]:
+        hooks: list[RemovableHandle] = []
+        try:
+            for hook in self._hooks(Graph(value, _is_statistic)):
+                hooks.append(hook)
+            yield
+        finally:  # some keep their node alive, and with it what it has saved
+            for hook in hooks:
+                hook.remove()
+
+    def _hooks(self, graph: Graph) -> Iterator[RemovableHandle]:
         for node in graph.nodes:
             kind = _kind(node)
             if node in graph.constants:
-                scaled(node, dict.fromkeys(range(len(node.next_functions)), 0.0))
+                yield scaled(node, dict.fromkeys(range(len(node.next_functions)), 0.0))
             elif kind in PRODUCTS:
                 if all(graph.live(node, place) for place in PRODUCTS[kind]) and not _is_activation(graph, node):
-                    scaled(node, dict.fromkeys(PRODUCTS[kind], 0.5))
+                    yield scaled(node, dict.fromkeys(PRODUCTS[kind], 0.5))
             elif "ScaledDotProduct" in kind:
-                self._share_attention(graph, node)
+                yield self._share_attention(graph, node)
             elif kind == "SoftmaxBackward" and self.temperature != 1 and _weighs(graph, node):
-                replaced(node, partial(_softmax, node, self.temperature))
+                yield replaced(node, partial(_softmax, node, self.temperature))
             elif kind in ("NativeLayerNormBackward", "FusedRmsNormBackward"):
-                replaced(node, partial(_norm, node))
+                yield replaced(node, partial(_norm, node))
             elif kind == "NativeGroupNormBackward":
-                replaced(node, partial(_group_norm, node))
+                yield replaced(node, partial(_group_norm, node))
             elif kind.startswith(FUSED) or (_is_custom(node) and len(graph.live_inputs(node)) > 1):
                 raise ValueError(
                     f"GIM shares out the products of a network, and cannot see those inside of {type(node).__name__}: "
                     "take another method, or an implementation of the network in plain operations"
                 )
 
-    def _share_attention(self, graph: Graph, node: Node) -> None:
+    def _share_attention(self, graph: Graph, node: Node) -> RemovableHandle:
         """Queries and keys, then weights and values; at another temperature the gradients are computed anew."""
         query, key, value = (graph.live(node, place) for place in range(3))
         weights = 0.5 if value and (query or key) else 1.0
         factors = {0: weights * (0.5 if key else 1.0), 1: weights * (0.5 if query else 1.0), 2: weights}
         if self.temperature == 1:
-            scaled(node, factors)
-        else:
-            replaced(node, partial(_attention, node, self.temperature, factors))
+            return scaled(node, factors)
+        return replaced(node, partial(_attention, node, self.temperature, factors))
 
 
 def _kind(node: Node) -> str:

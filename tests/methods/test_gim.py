@@ -1,5 +1,6 @@
 """GIM: products share their gradient, norms are linear, and the forward pass is the model's own."""
 
+import gc
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from interpret import GIM, GradientTimesInput, MeanEmbedding, Objective, SmoothGrad, attribute, attribute_candidates
+from interpret.engine.memory.profile import AllocationTracker
 from interpret.methods import gim
 from nexttoken import NextTokenLM
 from tests import tiny_models
@@ -266,3 +268,21 @@ def test_settings():
     with pytest.raises(ValueError, match="temperature is 0"):
         GIM(temperature=0.0)
     assert repr(GIM()) == "GIM(baseline=None, temperature=1.0)"
+
+
+@pytest.mark.parametrize("method", [GIM(), GIM(temperature=2.0)], ids=repr)
+def test_nothing_is_left_behind(tiny32, method):
+    """Hooks that read what a node has saved are removed with the gradient, so the graph goes without a collector."""
+    attribute_candidates(tiny32, IDS, [20, 21], method)
+    gc.collect()
+    gc.disable()
+    try:
+        with AllocationTracker([*tiny32.parameters(), *tiny32.buffers()]) as tracker:
+            attribute_candidates(tiny32, IDS, [20, 21], method)
+            left = tracker.bytes
+        with AllocationTracker([*tiny32.parameters(), *tiny32.buffers()]) as tracker:
+            attribute_candidates(tiny32, IDS, [20, 21], GradientTimesInput())
+            usual = tracker.bytes
+    finally:
+        gc.enable()
+    assert left <= usual

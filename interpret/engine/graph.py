@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any
 
 from torch import Tensor
@@ -71,18 +72,16 @@ def scaled(node: Node, factors: dict[int, float]) -> RemovableHandle:
 
 
 def replaced(node: Node, gradient: Callable[[Tensor], Gradients]) -> RemovableHandle:
-    """Replace the gradients of a node's inputs by a function of its output's; None in it leaves one as it is.
+    """Replace the gradients of a node's inputs by a function of its output's.
 
-    A function that reads what the node has saved keeps the node alive until the hook is removed.
+    None in what it returns, or nothing for the last ones, leaves them as they are. A function that reads what the node
+    has saved keeps the node alive until the hook is removed.
     """
 
     def hook(gradients: Gradients, outputs: Gradients) -> Gradients:
         (output, *_) = outputs
         assert output is not None
-        new = gradient(output)
-        return tuple(
-            own if own is None or place >= len(new) or (other := new[place]) is None else other
-            for place, own in enumerate(gradients)
-        )
+        pairs = zip_longest(gradients, gradient(output))
+        return tuple(own if own is None or new is None else new for own, new in pairs)
 
     return node.register_hook(hook)

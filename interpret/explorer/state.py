@@ -25,13 +25,7 @@ class State:
     """A question that can be changed, and its answer, worked out in the background.
 
     Only one thing is worked out at a time; a question that is changed cancels the work on the one before.
-
-    Attributes:
-        lm: the model, used only while there is work to do, and left as it was.
-        top: how many of the most probable next tokens to list.
-        question: what is asked; `change` changes it.
-        answer: what has been found out about it.
-        listeners: called without arguments, in whichever thread, when one of the two has changed.
+    The attributes are described where it is shown, in `Explorer`.
     """
 
     def __init__(self, lm: NextTokenLM, question: Question, top: int):

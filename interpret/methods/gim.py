@@ -260,8 +260,8 @@ def _softmax(node: Node, temperature: float, gradient: Tensor) -> Gradients:
 
 def _softened(weights: Tensor, gradient: Tensor, dim: int, temperature: float) -> Tensor:
     """p (dy - sum p dy) for p = softmax(scores / temperature), from the softmax of the scores themselves."""
-    # softmax(s / T) is proportional to softmax(s)^(1 / T).
-    soft = weights.pow(1 / temperature)
+    # softmax(s / T) is proportional to softmax(s)^(1 / T); relative to the largest, no power vanishes everywhere.
+    soft = (weights / weights.amax(dim, keepdim=True)).pow(1 / temperature)
     soft = soft / soft.sum(dim, keepdim=True)
     return soft * (gradient - (soft * gradient).sum(dim, keepdim=True))
 
@@ -285,7 +285,9 @@ def _attention(node: Node, temperature: float, factors: dict[int, float], gradie
         if mask is not None:
             own = mask[..., rows, :] if mask.shape[-2] == length else mask
             scores = scores.masked_fill(~own, -math.inf) if own.dtype == torch.bool else scores + own
-        weights, g = scores.softmax(-1), upcast(gradient.narrow(-2, begin, rows.stop - begin))
+        blind = scores.isneginf().all(-1, keepdim=True)  # a row that sees nothing is zero, whatever it is asked
+        weights = scores.masked_fill(blind, 0).softmax(-1)
+        g = upcast(gradient.narrow(-2, begin, rows.stop - begin)).masked_fill(blind, 0)
         slope = _softened(weights, g @ value.mT, -1, temperature)
         of_query.append(factors[0] * scale * slope @ key)
         of_key = of_key + factors[1] * scale * slope.mT @ query[:, :, rows]

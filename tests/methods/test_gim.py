@@ -207,6 +207,32 @@ def test_the_networks_own_attention_and_a_written_one_agree(build, block, monkey
         close(*found, tolerance=1e-6)  # the written one takes its softmax in float32
 
 
+@pytest.mark.parametrize("kind", ["bool", "float"])
+def test_a_row_that_sees_nothing_is_zero(kind):
+    """As in the forward pass: it says nothing, and the other rows have the scores that they have without it."""
+    seen = torch.tensor([[0, 0, 0], [1, 1, 0], [1, 1, 1]]).bool()
+
+    def function(rows):
+        mask = seen[rows] if kind == "bool" else drawn(3, 3).masked_fill(~seen, -math.inf)[rows]
+
+        def attend(points):
+            p = points[:, None]
+            out = nn.functional.scaled_dot_product_attention(p[:, :, rows], p * 0.5, p.tanh(), attn_mask=mask)
+            return out.square().sum((1, 2, 3))
+
+        return attend
+
+    x = drawn(3, 8)
+    close(scores(function(slice(0, 3)), x, temperature=2.0), scores(function(slice(1, 3)), x, temperature=2.0))
+
+
+def test_low_temperatures_of_long_rows_do_not_vanish():
+    """Uniform weights stay uniform: 1/n to the power of 1/T would be zero in float32."""
+    gradient = torch.zeros(4096).index_fill(0, torch.tensor([0]), 1.0)
+    uniform = torch.full((4096,), 1 / 4096)
+    torch.testing.assert_close(gim._softened(uniform, gradient, -1, 0.05), uniform * (gradient - uniform))
+
+
 def test_the_temperature_counts(tiny):
     one, two = (attribute(tiny, IDS, 20, GIM(temperature=each)).scores for each in (1.0, 2.0))
     assert not torch.allclose(one, two)

@@ -43,8 +43,9 @@ def alternatives(objective: Objective, top: int) -> Alternatives:
 
     Raises ValueError for an objective without a model.
     """
-    lm, prompt = model_of(objective, "PlausibleAlternatives"), objective.context.prompt
-    assert prompt is not None
+    lm, prompt = objective.context.lm, objective.context.prompt
+    if lm is None or prompt is None:
+        raise ValueError("what else might stand at a place is what a model says; a function of your own has no words")
     tokens = lm.tokens(prompt)["input_ids"]
     vocabulary = lm.vocab.size()
     logits = torch.zeros(tokens.shape[1], min(top, vocabulary - 1), device=tokens.device)
@@ -115,7 +116,11 @@ class PlausibleAlternatives(Baseline):
     arXiv:2010.13984, replace words by such alternatives.) What the tokenizer or a chat template wrote stays as it is;
     where the model says nothing about a place, it is the mean of all word embeddings.
 
-    Costs one forward pass, and more for prompts of thousands of tokens.
+    Costs one forward pass, and more for prompts of thousands of tokens; of a model that is not known to be causal, one
+    for each token.
+
+    Raises:
+        ValueError: `top` below 1, or an objective without a model.
     """
 
     top: int = 50
@@ -141,8 +146,11 @@ class Marginalization(Method):
 
     Kim et al. 2020 (arXiv:2010.13984). Scores are signed, in nats, and exact but for the sampling, which their standard
     errors tell: the reference that gradients are compared with, and the answer for models without usable gradients.
-    They do not add up. What the tokenizer or a chat template wrote is held. Costs `samples` forward passes a token, two
-    more, and no gradient.
+    They do not add up. What the tokenizer or a chat template wrote is held. Costs `samples` forward passes a token,
+    those of PlausibleAlternatives, one at the prompt, and no gradient.
+
+    Raises:
+        ValueError: `samples` or `top` below 1, or an objective without a model.
     """
 
     name = "marginalization"

@@ -78,7 +78,8 @@ class GIM(LocalMethod):
     signed, in nats, and not complete. Costs one gradient.
 
     Raises:
-        ValueError: a network with operations that hide their products, such as recurrent layers in one fused kernel.
+        ValueError: a temperature that is not above 0; a network with operations that hide their products, such as
+            recurrent layers in one fused kernel.
     """
 
     name = "GIM"

@@ -8,6 +8,7 @@ from interpret import (
     GradientTimesInput,
     IntegratedGradients,
     Marginalization,
+    Objective,
     PlausibleAlternatives,
     attribute,
     attribute_many,
@@ -124,6 +125,14 @@ def test_an_encoder_decoder():
 def test_settings(make):
     with pytest.raises(ValueError, match=r"it must be at least 1|at least one alternative"):
         make()
+
+
+@pytest.mark.parametrize("method", [Marginalization(), GradientTimesInput(PlausibleAlternatives())], ids=repr)
+def test_a_function_of_ones_own_has_no_words(method):
+    x = torch.ones(2, 3)
+    f = Objective(lambda points: points.sum((1, 2)), x)
+    with pytest.raises(ValueError, match="is what a model says"):
+        method(f, x)
 
 
 def test_the_bundled_model(bundled):

@@ -1,5 +1,6 @@
 from .attribution import Attribution as Attribution
 from .attribution import AttributionMatrix as AttributionMatrix
+from .counterfactual.check import check as check
 from .engine.gradients import gradients as gradients
 from .engine.gradients import values as values
 from .engine.memory.policy import MemoryShortageWarning as MemoryShortageWarning
@@ -26,6 +27,7 @@ from .methods.captum import Captum as Captum
 from .methods.conventions import CONVENTIONS as CONVENTIONS
 from .methods.conventions import Convention as Convention
 from .methods.conventions import convention as convention
+from .methods.default import default_method as default_method
 from .methods.discretized_ig import DiscretizedIG as DiscretizedIG
 from .methods.expected_gradients import ExpectedGradients as ExpectedGradients
 from .methods.gap import ConvergenceWarning as ConvergenceWarning
@@ -49,6 +51,7 @@ from .question.quantity import PROBABILITY as PROBABILITY
 from .question.quantity import Quantity as Quantity
 from .question.quantity import log_odds as log_odds
 from .results.certificate import Completeness as Completeness
+from .results.faithfulness import Faithfulness as Faithfulness
 from .results.path import StraightPath as StraightPath
 from .views.aligned import aligned as aligned
 from .views.bars import bars as bars

@@ -59,6 +59,7 @@ def build_attribution(
         versions=dict(_versions()),
         messages=prompt.messages,
         path=evidence.path,
+        start=None if prompt.start_token is None else lm.vocab.decode([prompt.start_token]),
     )
 
 

@@ -62,16 +62,22 @@ def explain(question: Question, computation: Computation, output: Output) -> Non
         question.check()
         method = computation.build_method()
         lm = _load(computation.model, console)
+        from interpret.methods.default import default_method
+
+        method = method if method is not None else default_method(lm)
 
         from interpret.engine.progress import progress
         from interpret.views.printed import print_result
 
         text = _read(question.prompt)
-        prompt = lm.prompt([{"role": "user", "content": text}] if question.chat else text)
+        start = True if question.start == "auto" else question.start
+        prompt = lm.prompt([{"role": "user", "content": text}] if question.chat else text, start)
         total = question.targets and question.targets * method.cost(len(prompt))
         with progress(total, "gradients", delay=SLOW) as advance:
             options = _options(question, computation, advance)
             result = _answer(lm, prompt, question, method, options)
+        if computation.check:
+            result = _checked(lm, prompt, result, console, options["memory_budget"])
         for path in output.paths:
             result.save(path)
         print_result(result, output.printed)
@@ -115,6 +121,21 @@ def _answer(
         return attribute_candidates(lm, prompt, question.candidates, method, contrast=question.contrast, **options)
     result = attribute(lm, prompt, question.target, method, contrast=question.contrast, **options)
     return result if question.by is None else result.totals(question.by)  # type: ignore[arg-type]
+
+
+def _checked(
+    lm: NextTokenLM, prompt: Prompt, result: Attribution | AttributionMatrix, console: Console, budget: int | None
+) -> Attribution | AttributionMatrix:
+    """The attribution of one target with what the check of it found; a matrix as it is."""
+    from dataclasses import replace
+
+    from interpret.attribution import Attribution
+    from interpret.counterfactual.check import check
+
+    if not isinstance(result, Attribution):
+        return result
+    with console.status("checking the map against the model") if console.is_terminal else nullcontext():
+        return replace(result, faithfulness=check(lm, result, prompt=prompt, memory_budget=budget))
 
 
 def _read(prompt: str) -> str:

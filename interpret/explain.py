@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from interpret.attribution import Attribution, AttributionMatrix
 from interpret.build import build_attribution
+from interpret.counterfactual.check import check_prompt
 from interpret.engine.memory.policy import TARGETS_A_PASS
 from interpret.engine.run import Precision, Run, interruptible
 from interpret.engine.shared import Asked, SharedPass, SharedRow
-from interpret.methods.integrated_gradients import IntegratedGradients
+from interpret.methods.default import default_method
 from interpret.methods.method import Method
 from interpret.question.quantity import Quantity
 from interpret.question.question import Question, ask, ask_candidates, ask_continuation
 from interpret.question.region import Region
 from nexttoken import NextTokenLM
-from nexttoken.text.prompt import PromptLike
+from nexttoken.text.prompt import PromptLike, Start
 from nexttoken.text.target import TokenLike
 
 EXPECTED = (ValueError, ArithmeticError, MemoryError)  # what may be wrong with one prompt of many
@@ -30,9 +32,11 @@ def attribute(
     contrast: TokenLike | Sequence[TokenLike] | None = None,
     quantity: Quantity | None = None,
     region: Region | None = None,
+    start: Start = None,
     precision: Precision | None = None,
     chunk_size: int | None = None,
     memory_budget: int | None = None,
+    check: bool = False,
     on_progress: Callable[[int], object] | None = None,
 ) -> Attribution:
     """Say which parts of a prompt speak for a next token.
@@ -43,11 +47,14 @@ def attribute(
             (source, target prefix).
         target: the next token that is explained, as text or id; None for the model's own first choice. A list of tokens
             is explained as a whole: the sum of their log-probabilities, each after those before it.
-        method: how; by default IntegratedGradients().
+        method: how; by default what `default_method(lm)` says.
         contrast: a foil, or several: then log p(target) - log p(foils) is explained.
         quantity: what about the target is explained; by default its log-probability, or what a convention says.
         region: the part of the prompt to explain it by: characters (start, end), a regular expression, or the number of
             a chat message. Only its tokens move; the others are context and have no score.
+        start: a token to put in front as context, for tokenizers that write none: its text or id, or True for the
+            vocabulary's own, `lm.vocab.start_id`. It has no score and is not shown, but it changes the question: all
+            probabilities are then those behind it. None reads exactly the prompt.
         precision: in which gradients are taken: "float64", "float32" or "bfloat16"; None for the model's own. The
             latter is about twice as fast on hardware that has it, and less exact. Probabilities and the values in
             certificates stay the model's own.
@@ -57,6 +64,8 @@ def attribute(
             free. Where one point does not fit, as many layers as it takes run a second time in the backward pass; all
             of them make a gradient up to half as long again. If the device runs out all the same, the run goes on with
             fewer points at once, and a warning.
+        check: whether the scores are checked against the model, which costs up to 64 forward passes; what that found
+            is the result's `faithfulness`. See `interpret.check`.
         on_progress: called with the number of gradients just taken, for a progress bar; an exception that it raises
             cancels the run between two chunks.
 
@@ -69,10 +78,11 @@ def attribute(
         MemoryError: the device runs out with one point at a time.
         FloatingPointError: the objective or a gradient is not finite.
     """
-    method, quantity = with_defaults(method, quantity)
+    method, quantity = with_defaults(lm, method, quantity)
     run = Run.of(precision, chunk_size, memory_budget, on_progress)
-    question = ask(lm, prompt, target, contrast, region)
-    return attribute_targets(lm, [question], method, quantity, run)[0]
+    question = ask(lm, lm.prompt(prompt, start), target, contrast, region)
+    (why,) = attribute_targets(lm, [question], method, quantity, run)
+    return replace(why, faithfulness=check_prompt(lm, question.prompt, why, quantity, run)) if check else why
 
 
 def attribute_candidates(
@@ -84,6 +94,7 @@ def attribute_candidates(
     contrast: TokenLike | Sequence[TokenLike] | None = None,
     quantity: Quantity | None = None,
     region: Region | None = None,
+    start: Start = None,
     precision: Precision | None = None,
     chunk_size: int | None = None,
     memory_budget: int | None = None,
@@ -95,10 +106,11 @@ def attribute_candidates(
         lm: the model; it comes back as it was.
         prompt: as for `attribute`.
         candidates: the number of most probable next tokens, or a list of next tokens.
-        method: how; by default IntegratedGradients().
+        method: how; by default what `default_method(lm)` says.
         contrast: as for `attribute`, the same for every row; a foil is not among the most probable ones.
         quantity: as for `attribute`; it must be one of the target.
         region: as for `attribute`.
+        start: as for `attribute`.
         precision: as for `attribute`.
         chunk_size: as for `attribute`.
         memory_budget: as for `attribute`.
@@ -111,11 +123,11 @@ def attribute_candidates(
     Raises:
         ValueError: as for `attribute`; no candidates, or a quantity that is the same for every next token.
     """
-    method, quantity = with_defaults(method, quantity)
+    method, quantity = with_defaults(lm, method, quantity)
     run = Run.of(precision, chunk_size, memory_budget, on_progress)
     if not quantity.of_target:
         raise ValueError(f"the {quantity.name} is the same for every next token; leave out the candidates")
-    question = ask_candidates(lm, prompt, candidates, contrast, region)
+    question = ask_candidates(lm, lm.prompt(prompt, start), candidates, contrast, region)
     return AttributionMatrix("candidates", tuple(attribute_targets(lm, [question], method, quantity, run)))
 
 
@@ -128,6 +140,7 @@ def attribute_continuation(
     max_new_tokens: int = 20,
     quantity: Quantity | None = None,
     region: Region | None = None,
+    start: Start = None,
     precision: Precision | None = None,
     chunk_size: int | None = None,
     memory_budget: int | None = None,
@@ -139,10 +152,11 @@ def attribute_continuation(
         lm: the model; it comes back as it was.
         prompt: as for `attribute`.
         continuation: text or tokens; None for what the model itself would say, its first choice each time.
-        method: how; by default IntegratedGradients().
+        method: how; by default what `default_method(lm)` says.
         max_new_tokens: how long the model's own continuation may be; it ends before the end-of-text token.
         quantity: as for `attribute`.
         region: as for `attribute`: only these tokens of the prompt move, neither the others nor the continuation.
+        start: as for `attribute`.
         precision: as for `attribute`.
         chunk_size: as for `attribute`.
         memory_budget: as for `attribute`.
@@ -156,9 +170,9 @@ def attribute_continuation(
     Raises:
         ValueError: as for `attribute`; an empty continuation; a model that would say nothing, or is not causal.
     """
-    method, quantity = with_defaults(method, quantity)
+    method, quantity = with_defaults(lm, method, quantity)
     run = Run.of(precision, chunk_size, memory_budget, on_progress)
-    encoded = lm.prompt(prompt)
+    encoded = lm.prompt(prompt, start)
     if continuation is None:
         continuation = lm.generate(encoded, max_new_tokens)
         if not continuation:
@@ -167,9 +181,9 @@ def attribute_continuation(
     return AttributionMatrix("continuation", tuple(attribute_targets(lm, questions, method, quantity, run)))
 
 
-def with_defaults(method: Method | None, quantity: Quantity | None) -> tuple[Method, Quantity]:
+def with_defaults(lm: NextTokenLM, method: Method | None, quantity: Quantity | None) -> tuple[Method, Quantity]:
     """The method and what it explains, each by default. Raises ValueError for what is not a method."""
-    method = method if method is not None else IntegratedGradients()
+    method = method if method is not None else default_method(lm)
     if not isinstance(method, Method):
         raise ValueError(f"the method is {method!r}; give an instance, such as IntegratedGradients()")
     return method, quantity if quantity is not None else method.quantity

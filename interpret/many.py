@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice, zip_longest
 from typing import Any
 
 from interpret.attribution import Attribution
+from interpret.counterfactual.check import check_prompt
 from interpret.engine.memory.policy import PROMPTS_A_WINDOW
 from interpret.engine.progress import progress as progress_bar
 from interpret.engine.run import Precision, Run, interruptible
@@ -16,11 +18,12 @@ from interpret.methods.method import Method
 from interpret.question.quantity import Quantity
 from interpret.question.question import Question, ask
 from interpret.question.region import Region
-from nexttoken import NextTokenLM
-from nexttoken.text.prompt import PromptLike
+from nexttoken import NextTokenLM, Prompt
+from nexttoken.text.prompt import PromptLike, Start
 from nexttoken.text.target import TokenLike
 
 Given = tuple[PromptLike, Any, Any]  # prompt, target, foils
+Asking = Callable[[Given], Question]
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,11 @@ def attribute_many(
     contrasts: Iterable[TokenLike | Sequence[TokenLike] | None] | None = None,
     quantity: Quantity | None = None,
     region: Region | None = None,
+    start: Start = None,
     precision: Precision | None = None,
     chunk_size: int | None = None,
     memory_budget: int | None = None,
+    check: bool = False,
     on_progress: Callable[[int], object] | None = None,
     progress: bool = True,
 ) -> Iterator[Attribution | Failure]:
@@ -63,13 +68,15 @@ def attribute_many(
         lm: the model; it comes back as it was.
         prompts: as `attribute` takes them; they may come from a generator.
         targets: the next token of each prompt; by default the model's first choice.
-        method: how; by default IntegratedGradients().
+        method: how; by default what `default_method(lm)` says.
         contrasts: the foils of each prompt, if any.
         quantity: as for `attribute`.
         region: as for `attribute`, the same for every prompt.
+        start: as for `attribute`, the same for every prompt.
         precision: as for `attribute`.
         chunk_size: as for `attribute`; prompts that run together are points, too.
         memory_budget: as for `attribute`.
+        check: as for `attribute`, each result on its own.
         on_progress: as for `attribute`.
         progress: show a progress bar in a terminal or a notebook.
 
@@ -77,7 +84,7 @@ def attribute_many(
         An Attribution, or a Failure for a prompt that cannot be explained: a ValueError, ArithmeticError or
         MemoryError of `attribute`. Other errors, and fewer or more targets than prompts, end it.
     """
-    method, quantity = with_defaults(method, quantity)
+    method, quantity = with_defaults(lm, method, quantity)
     run = Run.of(precision, chunk_size, memory_budget, on_progress)
     for name, given in (("prompts", prompts), ("targets", targets), ("contrasts", contrasts)):
         if isinstance(given, str):
@@ -86,9 +93,11 @@ def attribute_many(
     total = len(prompts) if isinstance(prompts, Sized) else None
     with interruptible(), progress_bar(total, "prompts", shown=progress) as advance:
         while window := list(islice(rows, PROMPTS_A_WINDOW if method.local else 1)):
-            answers = _in_batches(lm, window, method, quantity, region, run)
+            answers = _in_batches(lm, window, method, quantity, partial(_ask, lm, region, start), run)
             for (prompt, _, _), answer in zip(window, answers, strict=True):
                 advance(1)
+                if check and not isinstance(answer, Exception):
+                    answer = _checked(lm, lm.prompt(prompt, start), answer, quantity, run)
                 yield Failure(done, prompt, answer) if isinstance(answer, Exception) else answer
                 done += 1
 
@@ -106,15 +115,29 @@ def _rows(
         yield prompt, target, others.pop(0) if contrasts is not None else None
 
 
+def _checked(
+    lm: NextTokenLM, prompt: Prompt, why: Attribution, quantity: Quantity, run: Run
+) -> Attribution | Exception:
+    try:
+        return replace(why, faithfulness=check_prompt(lm, prompt, why, quantity, run))
+    except EXPECTED as error:
+        return error
+
+
+def _ask(lm: NextTokenLM, region: Region | None, start: Start, given: Given) -> Question:
+    prompt, target, contrast = given
+    return ask(lm, lm.prompt(prompt, start), target, contrast, region)
+
+
 def _in_batches(
-    lm: NextTokenLM, window: Sequence[Given], method: Method, quantity: Quantity, region: Region | None, run: Run
+    lm: NextTokenLM, window: Sequence[Given], method: Method, quantity: Quantity, asking: Asking, run: Run
 ) -> list[Attribution | Exception]:
     """The answers to some rows, those with prompts of like length together."""
     answers: dict[int, Attribution | Exception] = {}
     asked: dict[int, Question] = {}
-    for number, (prompt, target, contrast) in enumerate(window):
+    for number, given in enumerate(window):
         try:
-            asked[number] = ask(lm, prompt, target, contrast, region)
+            asked[number] = asking(given)
         except EXPECTED as error:
             answers[number] = error
     for numbers in _batches(lm, asked, run):

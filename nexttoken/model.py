@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from nexttoken.text.prompt import Prompt, PromptLike
+from nexttoken.text.prompt import Prompt, PromptLike, Start
 from nexttoken.text.target import Target
 from nexttoken.text.vocabulary import Vocabulary
 
@@ -284,10 +284,22 @@ class NextTokenLM(nn.Module):
         """This model in another precision: a copy, made again when the weights have changed since."""
         state = [(parameter.data_ptr(), parameter._version) for parameter in self.parameters()]
         if dtype not in self._copies or self._copies[dtype][0] != state:
-            copied = copy.deepcopy(self, {id(self.vocab): self.vocab, id(self._copies): {}})
-            copied.to(dtype).eval().requires_grad_(False)
-            self._copies[dtype] = (state, copied)
+            self._copies[dtype] = (state, self._copy().to(dtype))
         return self._copies[dtype][1]
+
+    def with_shuffled_weights(self, seed: int = 0) -> NextTokenLM:
+        """A copy of this model whose weights, but for the input embeddings, are shuffled within each parameter."""
+        copied, generator = self._copy(), torch.Generator().manual_seed(seed)
+        embeddings = {id(parameter) for parameter in copied.text_field_embedder.parameters()}
+        for parameter in copied.parameters():
+            if id(parameter) not in embeddings:
+                order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+                parameter.data = parameter.data.flatten()[order].view_as(parameter)
+        return copied
+
+    def _copy(self) -> NextTokenLM:
+        copied = copy.deepcopy(self, {id(self.vocab): self.vocab, id(self._copies): {}})
+        return copied.eval().requires_grad_(False)
 
     def _recurrent(self) -> bool:
         # cuDNN refuses the backward pass of a recurrent layer in evaluation mode.
@@ -295,9 +307,18 @@ class NextTokenLM(nn.Module):
 
     # Prompts and predictions
 
-    def prompt(self, prompt: PromptLike) -> Prompt:
-        """A prompt from text, ids or chat messages. Raises ValueError if empty, unknown or too long for the model."""
-        encoded = Prompt.of(prompt, self.vocab)
+    def prompt(self, prompt: PromptLike, start: Start = None) -> Prompt:
+        """A prompt from text, ids or chat messages.
+
+        Args:
+            prompt: the text, and how it is given.
+            start: a token to put in front as context, for tokenizers that write none: its text or id, or True for the
+                vocabulary's own, its `start_id`. A prompt that begins with it stays as it is.
+
+        Raises:
+            ValueError: empty, unknown or too long for the model; a start that is not one token.
+        """
+        encoded = Prompt.of(prompt, self.vocab).behind(start, self.vocab)
         if self.max_length is not None and len(encoded) > self.max_length:
             raise ValueError(
                 f"the prompt has {len(encoded)} tokens and this model reads at most {self.max_length}; "

@@ -50,6 +50,13 @@ class Question:
     region: Annotated[
         str | None, typer.Option(help="A regular expression: explain by these parts of the prompt; the rest stays.")
     ] = None
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="A start token to put in front as context, such as '<|endoftext|>', or auto for the model's own; "
+            "probabilities are then those behind it."
+        ),
+    ] = None
     chat: Annotated[bool, typer.Option("--chat", help="The prompt is a user's message in a chat.")] = False
     by: Annotated[str | None, typer.Option(help="Add the scores up by word, sentence, line or message.")] = None
 
@@ -78,8 +85,12 @@ class Computation:
     """How it is computed."""
 
     method: Annotated[
-        str, typer.Option(help=f"One of {', '.join(each.slug for each in METHODS)}, or see `nexttoken methods`.")
-    ] = "integrated-gradients"
+        str | None,
+        typer.Option(
+            help=f"One of {', '.join(each.slug for each in METHODS)}; see `nexttoken methods`. By default gim from "
+            "plausible alternatives, or integrated-gradients where a network hides its products from it."
+        ),
+    ] = None
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -97,9 +108,18 @@ class Computation:
     memory_budget: Annotated[
         float | None, typer.Option(help="GB to take above the model's weights; by default half of what is free.")
     ] = None
+    check: Annotated[
+        bool,
+        typer.Option(
+            help="Check the map of a target against the model: what do replacements of its strongest words do?"
+        ),
+    ] = True
 
-    def build_method(self) -> Method:
-        """The method with its settings. Raises ValueError for one that is unknown, or cannot be set so."""
+    def build_method(self) -> Method | None:
+        """The method with its settings, which without a method are GIM's; None for the default as it is.
+
+        Raises ValueError for one that is unknown, or cannot be set so.
+        """
         given: dict[str, str] = {}
         for each in self.settings or ():
             name, equals, text = each.partition("=")
@@ -108,9 +128,16 @@ class Computation:
             if name in given:
                 raise ValueError(f"--set gives {name} twice, {given[name]!r} and {text!r}; give it once")
             given[name] = text
+        if self.method is None and not given:
+            return None
         from interpret.methods.settings import method_by_name
 
-        return method_by_name(self.method, given)
+        if self.method is not None:
+            return method_by_name(self.method, given)
+        try:
+            return method_by_name("gim", {"baseline": "alternatives", **given})
+        except ValueError as error:
+            raise ValueError(f"{error}; settings of another method need its name, --method NAME") from None
 
 
 @dataclass(frozen=True)

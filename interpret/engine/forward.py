@@ -24,7 +24,7 @@ class Passage:
         prompt: its beginning, which has a score.
         places: after which a next token is predicted.
         following: ids that follow the prompt, and do not move.
-        moving: the places of the tokens that move; None for the whole prompt.
+        moving: the places of the tokens that move; None for all of the prompt but a start token that was put in front.
     """
 
     prompt: Prompt
@@ -57,7 +57,7 @@ class Forward:
 
     def __init__(self, lm: NextTokenLM, text: Passage, checkpointed: int = 0):
         self.lm, self.text, self.checkpointed = lm, text, checkpointed
-        self.moving = list(text.moving if text.moving is not None else range(len(text.prompt)))
+        self.moving = list(text.moving if text.moving is not None else text.prompt.own)
         self.input_ids: Int[Tensor, "1 token"] = lm.tokens(text.prompt, text.following)["input_ids"]
         with torch.no_grad(), lm.frozen():
             self.embeddings: Float[Tensor, "1 token dim"] = lm.embed({"input_ids": self.input_ids}).detach()

@@ -72,7 +72,7 @@ class Objective:
             target: a next token, or several: each of those is predicted from the prompt and those before it, which do
                 not move.
             quantity: what about it.
-            places: of the tokens that move; None for all of them.
+            places: of the tokens that move; None for all of them, but for a start token that was put in front.
             run: how it is computed.
 
         Raises:
@@ -87,7 +87,8 @@ class Objective:
     def over(cls, forward: Forward, grad_forward: Forward, target: Target, quantity: Quantity, run: Run) -> Objective:
         """The quantity of a target that is predicted at the places of a forward pass, and of that for gradients."""
         lm, text, grad_lm = forward.lm, forward.text, grad_forward.lm
-        context = Context(lm, text.prompt, text.moving)
+        places = text.moving if text.prompt.start_token is None else tuple(forward.moving)
+        context = Context(lm, text.prompt, places)
         fitting = partial(run.memory.fitting, grad_lm, text.prompt, len(text.following), len(text.places))
         function = partial(_value, forward, target, quantity)
         grad_function = None

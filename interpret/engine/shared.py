@@ -72,7 +72,7 @@ class Asked:
 
     def seen(self, row: Row) -> int:
         """How many of the tokens that move a row sees."""
-        return len(self.forward.moving) if self.question.moving is not None else len(row.prompt)
+        return len(self.forward.moving) if self.question.moving is not None else len(row.prompt.own)
 
 
 @dataclass(frozen=True)

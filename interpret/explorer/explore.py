@@ -36,7 +36,7 @@ def explore(
         lm: the model.
         prompt: the text to begin with.
         target: the next token to begin with, as text or id; None for the model's first choice.
-        method: how; by default IntegratedGradients().
+        method: how; by default what `default_method(lm)` says.
         contrast: a foil, or several.
         top: how many of the most probable next tokens to list.
 
@@ -52,7 +52,7 @@ def explore(
         raise ValueError(f"top is {top}; it is the number of next tokens to list, at least 1")
     several = isinstance(contrast, Sequence) and not isinstance(contrast, str)
     foils: Any = contrast if several else () if contrast is None else (contrast,)
-    explorer = Explorer(lm, Question(prompt, target, tuple(foils), with_defaults(method, None)[0]), top)
+    explorer = Explorer(lm, Question(prompt, target, tuple(foils), with_defaults(lm, method, None)[0]), top)
     shell = notebook_shell()
     if shell is not None:
         explorer.cells = Cells(shell, explorer)

@@ -33,11 +33,18 @@ class Alternatives:
     probabilities: Float[Tensor, "token alternative"]
     known: Bool[Tensor, " token"]
 
+    def draw(self, count: int, vocabulary: int, generator: torch.Generator) -> Int[Tensor, "count token"]:
+        """Words drawn for each token, independently; any of the vocabulary where the model says nothing of a place."""
+        drawn = torch.multinomial(self.probabilities.cpu(), count, replacement=True, generator=generator)
+        ids = self.ids.cpu().gather(1, drawn)
+        anywhere = torch.randint(vocabulary, ids.shape, generator=generator)
+        return torch.where(self.known.cpu()[:, None], ids, anywhere).T
+
 
 def alternatives(objective: Objective, top: int) -> Alternatives:
     """The model's own next-word distribution at each place, given what stands before it, without the word itself.
 
-    The first word is predicted after the vocabulary's start token, or else its end-of-text token. Of each
+    The first word is predicted after what a text begins with, `vocab.start_id`. Of each
     distribution, the `top` most probable words count. Costs one forward pass, and more where the logits of many
     places take too much memory; of a model that is not known to be causal, one for each place.
 
@@ -76,26 +83,27 @@ def _predictions(objective: Objective, start: int) -> Iterator[tuple[list[int], 
             rows = lm.next_tokens(embeddings[:, :seen], tokens[:, :seen], [place - 1 for place in places])[1][0]
             objective.run.counts.forwards += 1
             yield places, upcast(rows)[:, :vocabulary]
-        first = lm.vocab.bos_id if lm.vocab.bos_id is not None else lm.vocab.eos_id
-        if prompt.source is None and first is not None and not prompt.pieces[0].template:
+        first = lm.vocab.start_id
+        said = prompt.source is None and prompt.start_token is None and not prompt.pieces[0].template
+        if said and first is not None:
             ids = torch.tensor([[first]], device=lm.device)
             row = lm.next_tokens(lm.embed({"input_ids": ids}), ids)[1][0]
             objective.run.counts.forwards += 1
             yield [0], upcast(row)[:, :vocabulary]
 
 
-def _embedded(
-    objective: Objective, chosen: Int[Tensor, " token"], x: Float[Tensor, "token dim"]
-) -> Float[Tensor, "token dim"]:
-    """The embeddings of words in the place of those that move."""
+def embedded_words(
+    objective: Objective, words: Int[Tensor, "row token"], x: Float[Tensor, "token dim"]
+) -> Float[Tensor, "row token dim"]:
+    """The embeddings of words in the place of those that move, row by row."""
     lm, prompt = objective.context.lm, objective.context.prompt
     assert lm is not None
     assert prompt is not None
-    tokens, places = lm.tokens(prompt)["input_ids"].clone(), list(objective.places())
-    marked = tokens[0, places] >= lm.vocab.size()  # a decoder's start, which is no word
-    tokens[0, places] = torch.where(marked, tokens[0, places], chosen.to(tokens))
+    tokens, places = lm.tokens(prompt)["input_ids"].repeat(len(words), 1), list(objective.places())
+    marked = tokens[:, places] >= lm.vocab.size()  # a decoder's start, which is no word
+    tokens[:, places] = torch.where(marked, tokens[:, places], words.to(tokens))
     with lm.frozen(), torch.no_grad():
-        return lm.embed({"input_ids": tokens})[0, places].to(x)
+        return torch.stack([lm.embed({"input_ids": row[None]})[0, places].to(x) for row in tokens])
 
 
 def _template(objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"]:
@@ -131,7 +139,7 @@ class PlausibleAlternatives(Baseline):
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         found, expected = alternatives(objective, self.top), torch.zeros_like(x)
         for ids, probabilities in zip(found.ids.T, found.probabilities.T, strict=True):
-            expected += probabilities[:, None].to(x) * _embedded(objective, ids, x)
+            expected += probabilities[:, None].to(x) * embedded_words(objective, ids[None], x)[0]
         mean = every_embedding(objective, self).double().mean(0).to(x)
         expected = torch.where(found.known[:, None], expected, mean)
         return torch.where(_template(objective, x)[:, None], x, expected)
@@ -172,11 +180,8 @@ class Marginalization(Method):
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
         found, held = alternatives(objective, self.top), _template(objective, x)
         generator = torch.Generator().manual_seed(self.seed)
-        drawn = torch.multinomial(found.probabilities.cpu(), self.samples, replacement=True, generator=generator)
-        ids = found.ids.cpu().gather(1, drawn)
-        anywhere = torch.randint(model_of(objective, self).vocab.size(), ids.shape, generator=generator)
-        ids = torch.where(found.known.cpu()[:, None], ids, anywhere)
-        replacements = torch.stack([_embedded(objective, sample, x) for sample in ids.T])
+        drawn = found.draw(self.samples, model_of(objective, self).vocab.size(), generator)
+        replacements = embedded_words(objective, drawn, x)
         changes = x.new_zeros(self.samples, len(x), 1)
         whole = values(objective, x[None])
         moving = (~held).nonzero().flatten().tolist()

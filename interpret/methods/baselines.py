@@ -99,11 +99,14 @@ class Text(Baseline):
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         lm = model_of(objective, self)
-        ids, places = lm.tokens(lm.prompt(self.text))["input_ids"][0], list(objective.places())
-        prompt = objective.context.prompt
+        prompt, places = objective.context.prompt, list(objective.places())
+        start = prompt.start_token if prompt is not None else None
+        ids = lm.tokens(lm.prompt(self.text, start))["input_ids"][0]
         length = len(prompt) if prompt is not None else len(x)
         if len(ids) != length:
-            raise ValueError(f"the baseline text has {len(ids)} tokens and the prompt {length}; they must be as many")
+            raise ValueError(
+                f"the baseline text has {len(ids)} tokens and the prompt {length}; there must be as many of both"
+            )
         return embedded(lm, ids)[places].to(x)
 
 

@@ -13,7 +13,7 @@ from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
 from interpret.engine.run import BackwardRules
 from interpret.methods.baselines import Baseline, Embeddings, Token, Unknown, Zero
-from interpret.methods.defaults import changed
+from interpret.methods.changed import changed
 from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.line import Line

@@ -8,8 +8,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from interpret.methods.baselines import Baseline
+from interpret.methods.changed import required
 from interpret.methods.conventions import CONVENTIONS, Convention, convention
-from interpret.methods.defaults import required
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.listed import BASELINES, METHODS, Listed, find_method, slug_of
 from interpret.methods.method import Method

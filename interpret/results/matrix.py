@@ -112,9 +112,9 @@ class ScoreMatrix(Result, Generic[Row]):
 
     @property
     def facts(self) -> str:
-        """How it was made, in words: method, largest gap, model."""
+        """How it was made, in words: method, largest gap, model, start token."""
         first = self.attributions[0]
-        return ", ".join(filter(None, [first.method_name, self.gap_text, first.model]))
+        return ", ".join(filter(None, [first.method_name, self.gap_text, first.model, first.behind]))
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python values."""

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.results.certificate import Completeness
+from interpret.results.faithfulness import Faithfulness
 from interpret.results.files import Result
 from interpret.results.numbers import written
 from interpret.results.path import StraightPath
@@ -26,7 +27,7 @@ TEMPLATE = "template"
 # What `to_dict` has under the name of an attribute as it is; the pieces are lists there, one for each of COLUMNS.
 FACTS = (
     "unit", "quantity", "method", "method_name", "reduction", "signed", "model", "gradients_spent", "forwards_spent",
-    "by",
+    "by", "start",
 )  # fmt: skip
 COLUMNS = ("tokens", "scores", "labels", "token_ids", "standard_error", "error", "held", "template")
 
@@ -54,6 +55,8 @@ class Scores(Result):
         messages: of a chat, with their roles and the characters of the prompt they cover; none for other prompts.
         by: what has one score each: a piece of the prompt, or what the pieces' scores were totalled by.
         path: the objective along the path that was integrated, for methods that follow a straight one; otherwise None.
+        start: the start token that was put in front of the prompt as context; None where it is read as it is.
+        faithfulness: whether the model bears the scores out, where that was checked; otherwise None.
     """
 
     pieces: tuple[ScoredPiece, ...]
@@ -72,6 +75,8 @@ class Scores(Result):
     messages: tuple[Message, ...] = ()
     by: str = "piece"
     path: StraightPath | None = None
+    start: str | None = None
+    faithfulness: Faithfulness | None = None
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -145,9 +150,19 @@ class Scores(Result):
 
     @property
     def facts(self) -> str:
-        """How the scores were made, in words: the method, its gap, the model, and what they were totalled by."""
+        """How the scores were made, in words: method, gap, model, start token, and what they were totalled by."""
         totals = "" if self.by == "piece" else f"totals by {self.by}"
-        return ", ".join(filter(None, [self.method_name, self.gap_text, self.model, totals]))
+        return ", ".join(filter(None, [self.method_name, self.gap_text, self.model, self.behind, totals]))
+
+    @property
+    def checked(self) -> str:
+        """What the check of the scores against the model found, in a sentence; empty where there was none."""
+        return "" if self.faithfulness is None else self.faithfulness.sentence
+
+    @property
+    def behind(self) -> str:
+        """The start token that was put in front, in words; empty where there is none."""
+        return "" if self.start is None else f"behind {self.start}"
 
     @property
     def gap_text(self) -> str:
@@ -182,6 +197,8 @@ class Scores(Result):
             language: of sentences, as a code such as "de", for its abbreviations and ordinals; in languages that
                 sentencex does not know, its general rules hold.
 
+        What was checked of the pieces is not true of their totals, so these are unchecked.
+
         Raises:
             ValueError: an unknown division, messages where there are none, spans that overlap, lie outside the prompt
                 or have no piece of their own, or unsigned scores that do not tell their total.
@@ -194,6 +211,7 @@ class Scores(Result):
             pieces=joined(self.pieces, groups, self.group_scores(groups).tolist()),
             messages=moved(self.pieces, kept, self.messages),
             by=by if isinstance(by, str) else "span",
+            faithfulness=None,
         )
 
     def role_totals(self, template: bool = True) -> dict[str, float]:
@@ -245,16 +263,26 @@ class Scores(Result):
             "versions": dict(self.versions),
             "messages": [asdict(message) for message in self.messages],
             "path": self.path and asdict(self.path),
-        }
+            "faithfulness": self.faithfulness and {
+                **asdict(self.faithfulness), "verdict": self.faithfulness.verdict,
+                "sentence": self.faithfulness.sentence,
+            },
+        }  # fmt: skip
 
     @classmethod
     def from_dict(cls: type[Own], plain: Mapping[str, Any]) -> Own:
-        """The inverse of `to_dict`. Older files without a path have none; without a name, a method has its class's.
+        """The inverse of `to_dict`. Older files have no path, start or check; without a name, a method has its class's.
 
         Raises ValueError if another name is missing or one is unknown.
         """
-        names = {*COLUMNS, *FACTS, "target", "completeness", "versions", "messages", "path"}
-        values = {"path": None, "method_name": str(plain.get("method")).partition("(")[0], **plain}
+        names = {*COLUMNS, *FACTS, "target", "completeness", "versions", "messages", "path", "faithfulness"}
+        values = {
+            "path": None,
+            "start": None,
+            "faithfulness": None,
+            "method_name": str(plain.get("method")).partition("(")[0],
+            **plain,
+        }
         if set(values) != names:
             raise ValueError(f"this is not a saved attribution: missing or unknown are {sorted(names ^ set(values))}")
         return cls(
@@ -264,6 +292,7 @@ class Scores(Result):
             versions=dict(values["versions"]),
             messages=tuple(Message(**message) for message in values["messages"]),
             path=values["path"] and StraightPath.from_dict(values["path"]),
+            faithfulness=values["faithfulness"] and Faithfulness.from_dict(values["faithfulness"]),
             **{name: values[name] for name in FACTS},
         )
 
@@ -280,7 +309,9 @@ class Scores(Result):
             "method": self.method,
             "reduction": self.reduction,
             "by": self.by,
+            "start": self.start,
             "gap": self.gap_text,
+            "check": self.checked,
             "completeness": self.completeness and asdict(self.completeness),
             "gradients_spent": self.gradients_spent,
             "versions": self.versions,

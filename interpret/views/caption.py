@@ -43,8 +43,8 @@ class Heading:
 
 
 def legend(unit: str, results: Sequence[Scores]) -> list[str]:
-    """What the numbers on the colour bar mean, and the looks of held pieces and of the template's."""
-    return [meaning(unit, results), *looks(results)]
+    """What the numbers on the colour bar mean, the looks of held pieces and of the template's, and what was checked."""
+    return [meaning(unit, results), *looks(results), *(each.checked for each in results if each.checked)]
 
 
 def looks(results: Sequence[Scores]) -> list[str]:

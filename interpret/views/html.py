@@ -34,15 +34,27 @@ def section(attribution: Scores, heading: str = "p", name: str = "") -> Markup:
     pieces = f"{len(cells)} {attribution.by}{'' if len(cells) == 1 else 's'}"
     return fill(
         '<section data-name="{name}">{head}'
-        '<div class="text" dir="auto" lang="" translate="no" role="group" aria-label="{label}">{pieces}</div>{legend}'
-        "<details><summary>Scores as a table</summary>{table}</details></section>",
+        '<div class="text" dir="auto" lang="" translate="no" role="group" aria-label="{label}">{pieces}</div>'
+        "{legend}{check}<details><summary>Scores as a table</summary>{table}</details></section>",
         name=name,
         head=head(attribution.title, attribution.facts, heading),
         label=f"The prompt in {pieces}, each with its score in {attribution.unit}",
         pieces=joined([_piece(cell) for cell in cells]),
         legend=legend(scale, [attribution]),
+        check=_check(attribution),
         table=_table(attribution, scale, cells),
     )
+
+
+def _check(attribution: Scores) -> Markup:
+    """What the check of the scores found; its numbers beside chance are what its title says."""
+    found = attribution.faithfulness
+    if found is None:
+        return Markup("")
+    return fill(
+        '<p class="check {verdict}" title="{details}">{sentence}</p>',
+        verdict=found.verdict, details=found.details, sentence=found.sentence,
+    )  # fmt: skip
 
 
 def head(title: str, facts: str, heading: str) -> Markup:

@@ -56,8 +56,16 @@ def style_of(cell: Cell, system: str | None = TRUE) -> Style:
 
 
 def headline(result: Scores | ScoreMatrix[Scores]) -> Text:
-    """What is explained, and how."""
-    return Text.assemble((escape_invisible(result.title), "bold"), "\n", (escape_invisible(result.facts), "dim"))
+    """What is explained, how, and what the check of it found."""
+    lines: list[str | tuple[str, str]] = [
+        (escape_invisible(result.title), "bold"),
+        "\n",
+        (escape_invisible(result.facts), "dim"),
+    ]
+    if isinstance(result, Scores) and result.faithfulness is not None:
+        found = result.faithfulness
+        lines += ["\n", (found.sentence, "bold" if found.verdict == "fails" else ""), "\n", (found.details, "dim")]
+    return Text.assemble(*lines)
 
 
 def running_text(attribution: Scores, system: str | None = TRUE) -> Text:

@@ -15,7 +15,7 @@ from nexttoken.checks.report import Feeding
 from nexttoken.huggingface.checkpointing import checkpointing
 from nexttoken.huggingface.network import NetworkLM, first_id
 from nexttoken.model import PrefixCache, Tokens
-from nexttoken.text.prompt import Piece, Prompt, PromptLike, Side, cut, unicode
+from nexttoken.text.prompt import Piece, Prompt, PromptLike, Side, Start, cut, unicode
 from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
 
 
@@ -139,12 +139,15 @@ class EncoderDecoderLM(NetworkLM):
 
     # Prompts
 
-    def prompt(self, prompt: PromptLike) -> Prompt:
+    def prompt(self, prompt: PromptLike, start: Start = None) -> Prompt:
         """A prompt from a pair (source, target prefix), each a text or ids; a source alone has an empty prefix.
+
+        A start token stands in front of the source; the decoder has its own.
 
         Raises ValueError if the source is empty, an id unknown, or a part too long for the model.
         """
         encoded = prompt if isinstance(prompt, Prompt) else self._joined(*_as_pair(prompt))
+        encoded = encoded.behind(start, self.source_vocab)
         if encoded.source is None:
             raise ValueError("this prompt is for a causal model; an encoder-decoder takes (source, target prefix)")
         lengths = encoded.source, len(encoded) - encoded.source

@@ -45,6 +45,8 @@ class Prompt:
         messages: of a chat, in the chat's order; none for other prompts.
         source: for an encoder-decoder, the number of the source's tokens; the next one is the decoder's start, and the
             target prefix follows. None for a causal model.
+        start_token: the first of the ids, where a start token was put in front as context: it is in no piece. None
+            for a prompt that is read as it is.
     """
 
     text: str
@@ -52,6 +54,7 @@ class Prompt:
     pieces: tuple[Piece, ...] = field(repr=False)
     messages: tuple[Message, ...] = ()
     source: int | None = None
+    start_token: int | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,10 +65,45 @@ class Prompt:
         return self.source or 0
 
     @property
-    def continued(self) -> Prompt:
-        """What the next token continues: the whole prompt, or for an encoder-decoder the target prefix."""
-        if self.source is None:
+    def own(self) -> tuple[int, ...]:
+        """The places of the tokens of its text: all, but for a start token that was put in front."""
+        return tuple(range(self.start_token is not None, len(self)))
+
+    def behind(self, start: Start, vocab: Vocabulary) -> Prompt:
+        """The prompt with a start token in front, as context; as it is where there is to be none, or it has this one.
+
+        Args:
+            start: the token's id or text; True for the vocabulary's own, its `start_id`.
+            vocab: that it is a token of.
+
+        Raises:
+            ValueError: what is not one token of the vocabulary, or True where it has neither of the two.
+        """
+        if start is None or start is False:
             return self
+        token = vocab.start_id
+        if token is None and start is True:
+            raise ValueError("this vocabulary has no start or end-of-text token; name the token to put in front")
+        if start is not True:
+            token = vocab.one_id(start)
+        assert token is not None
+        plain = self._without_start()
+        if plain.ids[0] == token:
+            return plain
+        source = None if plain.source is None else plain.source + 1
+        return replace(plain, ids=(token, *plain.ids), pieces=plain.shifted(1), source=source, start_token=token)
+
+    def _without_start(self) -> Prompt:
+        if self.start_token is None:
+            return self
+        source = None if self.source is None else self.source - 1
+        return replace(self, ids=self.ids[1:], pieces=self.shifted(-1), source=source, start_token=None)
+
+    @property
+    def continued(self) -> Prompt:
+        """What the next token continues: the whole text, or for an encoder-decoder the target prefix."""
+        if self.source is None:
+            return self._without_start()
         pieces = tuple(piece for piece in self.pieces if min(piece.positions) > self.source)
         text = "".join(piece.text for piece in pieces)
         prefix = Prompt(text, self.ids[self.source + 1 :], pieces)
@@ -182,6 +220,9 @@ class Prompt:
             prompt._warn_of_last_space(vocab, add_special_tokens=False)
         return prompt
 
+
+Start = str | int | bool | None
+"""A start token to put in front: text or id, True for the vocabulary's own, None for none."""
 
 PromptLike = Prompt | Side | Sequence[Mapping[str, Any]] | tuple[Side, Side] | Tensor
 """What a prompt is given as: text, token ids, chat messages, or a pair of source and target prefix."""

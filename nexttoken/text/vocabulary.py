@@ -10,6 +10,8 @@ from typing import Any, SupportsIndex
 
 from nexttoken.text.alignment import Spans, align, decoded
 
+BETWEEN_TEXTS = "<|endoftext|>"  # as GPT-2 and most of its heirs call it
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -33,6 +35,11 @@ class Vocabulary(ABC):
     eos_id: int | None = None
     pad_id: int | None = None
     unk_id: int | None = None
+
+    @property
+    def start_id(self) -> int | None:
+        """What a text begins with where it begins with nothing else: the start token, or else the end-of-text token."""
+        return self.bos_id if self.bos_id is not None else self.eos_id
 
     @abstractmethod
     def size(self, namespace: str = "bert") -> int:
@@ -167,6 +174,15 @@ class TokenizerVocabulary(Vocabulary):
         self.eos_id = tokenizer.eos_token_id
         self.pad_id = tokenizer.pad_token_id
         self.unk_id = tokenizer.unk_token_id
+
+    @property
+    def start_id(self) -> int | None:
+        """The token that stood between the texts of the training, where there is one; else as in every vocabulary.
+
+        The start and end tokens of a tokenizer made for chats are those of a message.
+        """
+        between: int | None = getattr(self.tokenizer, "added_tokens_encoder", {}).get(BETWEEN_TEXTS)
+        return super().start_id if between is None else between
 
     def size(self, namespace: str = "bert") -> int:
         return self._size

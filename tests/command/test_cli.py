@@ -14,7 +14,19 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from interpret import CONVENTIONS, IDGI, GradientTimesInput, IntegratedGradients, SmoothGrad, Token, cli, convention
+from interpret import (
+    CONVENTIONS,
+    GIM,
+    IDGI,
+    GradientTimesInput,
+    PlausibleAlternatives,
+    SmoothGrad,
+    Token,
+    attribute,
+    check,
+    cli,
+    convention,
+)
 from interpret.cli import app
 from interpret.command.options import Computation
 from interpret.engine.progress import progress
@@ -82,8 +94,29 @@ def test_settings_reach_the_method(folder):
     nested = ["method=idgi", "method.steps=3", "method.baseline=token", "method.baseline.token= a=b"]
     asked = Computation("smoothgrad", ["samples=4", *nested])
     assert asked.build_method() == SmoothGrad(IDGI(steps=3, baseline=Token(" a=b")), samples=4)
-    assert Computation().build_method() == IntegratedGradients()
+    assert Computation().build_method() is None
+    assert Computation(None, ["temperature=2"]).build_method() == GIM(PlausibleAlternatives(), temperature=2.0)
     assert Computation("inseq:gradient-x-input").build_method() == convention("inseq", "gradient x input")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_map_is_checked_unless_it_is_not_to_be(folder, tmp_path):
+    lm = NextTokenLM.from_pretrained(folder)
+    words = ("explain", "The keys to the cat and the dog", "--target", " the", "--model", folder, "--format", "json")
+    checked, plain = run(*words), run(*words, "--no-check")
+    why = attribute(lm, words[1], " the")
+    found = json.loads(checked.stdout)
+    assert found["method"] == repr(why.method)[1:-1] == "GIM(baseline=PlausibleAlternatives(top=50), temperature=1.0)"
+    assert found["faithfulness"]["sentence"] == check(lm, why).sentence
+    assert json.loads(plain.stdout)["faithfulness"] is None
+    assert check(lm, why).sentence in " ".join(run(*words[:-2]).stdout.split())
+    behind = json.loads(run(*words, "--start", "auto").stdout)
+    assert behind["start"] == "<s>"
+    assert behind["scores"] == pytest.approx(attribute(lm, words[1], " the", start=True).scores.tolist())
+    by = json.loads(run(*words, "--by", "word").stdout)
+    assert set(by["faithfulness"]["strongest"][0]["labels"]) <= set(by["labels"])
+    matrix = json.loads(run("explain", words[1], "--candidates", 2, *words[4:]).stdout)
+    assert matrix["attributions"][0]["faithfulness"] is None
 
 
 def test_every_method_is_listed_with_its_settings():
@@ -102,6 +135,9 @@ def test_the_help_names_every_method():
     assert "--set NAME=VALUE" in printed
 
 
+PATH_METHOD = ("explain", "The keys", "--method", "integrated-gradients")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -117,18 +153,20 @@ def test_the_help_names_every_method():
             "vanilla-gradient has no setting 'steps'; it has norm",
         ),
         (["explain", "The keys", "--method", "vanilla-gradient", "--set", "norm=3"], "norm is 3; it must be 1 or 2"),
-        (["explain", "The keys", "--set", "steps=0"], "steps is 0"),
-        (["explain", "The keys", "--set", "steps=few"], "steps is 'few'; it must be a whole number, or none"),
+        ([*PATH_METHOD, "--set", "steps=0"], "steps is 0"),
+        ([*PATH_METHOD, "--set", "steps=few"], "steps is 'few'; it must be a whole number, or none"),
         (["explain", "The keys", "--set", "steps"], "--set 'steps' is not NAME=VALUE, such as --set steps=50"),
         (["explain", "The keys", "--set", "=5"], "--set '=5' is not NAME=VALUE"),
-        (["explain", "The keys", "--set", "steps=5", "--set", "steps=6"], "--set gives steps twice, '5' and '6'"),
-        (["explain", "The keys", "--set", "rule=left"], "set steps as well"),
-        (["explain", "The keys", "--set", "steps=5", "--set", "tolerance=0.1"], "so tolerance means nothing beside it"),
-        (["explain", "The keys", "--set", "rule=right-angle", "--set", "steps=5"], "it must be one of midpoint"),
+        ([*PATH_METHOD, "--set", "steps=5", "--set", "steps=6"], "--set gives steps twice, '5' and '6'"),
+        ([*PATH_METHOD, "--set", "rule=left"], "set steps as well"),
+        ([*PATH_METHOD, "--set", "steps=5", "--set", "tolerance=0.1"], "so tolerance means nothing beside it"),
+        ([*PATH_METHOD, "--set", "rule=right-angle", "--set", "steps=5"], "it must be one of midpoint"),
+        (["explain", "The keys", "--set", "steps=5"], "settings of another method need its name, --method NAME"),
+        (["explain", "The keys", "--start", "The keys"], "one is expected"),
         (["explain", "The keys", "--json", "why.png"], "the ending must be .json"),
         (["explain", "The keys", "--save", "a.png", "--save", "a.png"], "the same file is named twice"),
         (["explain", "\udcff abc"], "is not valid text: character 0"),
-        (["explain", "The keys", "--set", "baseline=none"], "it must be one of line-break, alternatives, mean, zero"),
+        ([*PATH_METHOD, "--set", "baseline=none"], "it must be one of line-break, alternatives, mean, zero"),
         (["explain", "The keys", "--method", "smoothgrad", "--set", "sigma=-1"], "sigma is -1"),
     ],
 )
@@ -184,7 +222,7 @@ def test_interrupt_writes_nothing_and_says_so(folder, tmp_path):
     """The real process, interrupted while it computes."""
     picture = tmp_path / "why.png"
     nexttoken = Path(sys.executable).parent / "nexttoken"
-    command = [nexttoken, "explain", "The keys", "--model", folder, "--set", "steps=200000"]
+    command = [nexttoken, *PATH_METHOD, "--model", folder, "--set", "steps=200000"]
     settings = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     # A shell's background job hands on that it ignores interrupts, so this one is told not to.
     heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731

@@ -22,6 +22,7 @@ from interpret import (
     attribute,
     attribute_continuation,
     attribute_many,
+    default_method,
 )
 from interpret.engine.gradients import gradients, values
 from interpret.engine.memory import available
@@ -173,6 +174,8 @@ def test_prompts_that_run_together_fit_the_budget(tiny, sizes):
 
 
 def test_a_prompt_that_cannot_fit_is_an_error_before_any_work(tiny, sizes):
+    default_method(tiny)  # which tries a model once, at two tokens
+    sizes.clear()
     prompt = tiny.prompt(TEXT)
     budget = memory_profile(tiny, prompt).of_point(4)
     words = rf"a prompt of {len(prompt)} tokens needs about .* GB .* memory_budget is .* GB; 4 tokens would fit"
@@ -340,14 +343,14 @@ MEGA, NO_LIMIT = 10**6, resource.RLIM_INFINITY
 TEXT = "When Mary and John went to the store, John gave a drink to Mary. " * 4
 
 
-def within(room, text, **options):
+def within(room, text, steps=4, **options):
     used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmSize"))
     resource.setrlimit(resource.RLIMIT_AS, (used + room * MEGA if room else NO_LIMIT, NO_LIMIT))
     counts, result = [], {}
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            method = IntegratedGradients(steps=4, hold=None)
+            method = IntegratedGradients(steps=steps, hold=None)
             result["scores"] = attribute(lm, text, " The", method, on_progress=counts.append, **options).scores.tolist()
         except (ValueError, MemoryError) as error:
             result["error"] = f"{type(error).__name__}: {error}"
@@ -358,18 +361,21 @@ def within(room, text, **options):
 lm = NextTokenLM.from_pretrained()
 within(None, "The dog")
 print(json.dumps({
-    "chunk too large": within(150, TEXT, chunk_size=4),
+    "chunk too large": within(150, TEXT, 16, chunk_size=16),
     "prompt too long": within(150, TEXT * 16),
     "layers run twice": within(400, TEXT * 8),
-    "by default": within(300, TEXT),
-    "no limit": within(None, TEXT),
+    "by default": within(300, TEXT, 16),
+    "no limit": within(None, TEXT, 16),
 }))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to a limit of the address space")
 def test_real_limits(bundled):
-    """In a process whose address space is limited to that of the loaded model and some MB; a point needs 60 to 70."""
+    """In a process whose address space is limited to that of the loaded model and some MB; a point needs 60 to 70.
+
+    What the allocator has kept from before serves as well, another 100 MB at times: 16 points do not fit even so.
+    """
     environment = os.environ | {"OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         [sys.executable, "-c", CHILD], capture_output=True, text=True, check=False, cwd=ROOT, env=environment
@@ -384,8 +390,8 @@ def test_real_limits(bundled):
         "by default": 0,
         "no limit": 0,
     }
-    assert max(found["chunk too large"]["counts"]) < 4
-    assert [sum(each["counts"]) for each in found.values()] == [4, 0, 4, 4, 4]
+    assert max(found["chunk too large"]["counts"]) < 16
+    assert [sum(each["counts"]) for each in found.values()] == [16, 0, 4, 16, 16]
     assert found["prompt too long"]["error"].startswith("ValueError: a prompt of ")
     assert "tokens would fit" in found["prompt too long"]["error"]
     expected = torch.tensor(found["no limit"]["scores"])

@@ -1,0 +1,80 @@
+"""`make evidence`: run what is missing, then write the tables and the figure of docs/evidence.md.
+
+Results are kept in benchmarks/results/evidence.jsonl, one line per map, so that an interrupted run goes on where it
+stopped; delete the file to begin anew. "plain", "contrastive" and "ordinary" as arguments run only those parts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence.contenders import CONTENDERS
+from benchmarks.evidence.examples import KINDS, examples
+from benchmarks.evidence.measure import Replacing, counting, judge, ordinary, ranks
+from nexttoken import NextTokenLM
+
+RESULTS = Path(__file__).parents[1] / "results"
+PARTS = ("contrastive", "plain", "ordinary")
+
+
+def done(part: str) -> list[dict[str, Any]]:
+    """The lines of a part."""
+    path = RESULTS / f"evidence_{part}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run(lm: NextTokenLM, part: str) -> None:
+    """Run what is missing of a part."""
+    known = {(line["method"], line["kind"], line["number"]) for line in done(part)}
+    with (RESULTS / f"evidence_{part}.jsonl").open("a") as file:
+
+        def keep(name: str, kind: str, number: int, found: dict[str, Any]) -> None:
+            file.write(json.dumps({"method": name, "kind": kind, "number": number, **_rounded(found)}) + "\n")
+            file.flush()
+
+        if part == "ordinary":
+            prompts = list(ordinary(max(each.ordinary for each in CONTENDERS.values())))
+            for kind, number, prompt in prompts:
+                missing = [
+                    (name, each)
+                    for name, each in CONTENDERS.items()
+                    if number < each.ordinary and (name, kind, number) not in known
+                ]
+                replacing = Replacing.of(lm, prompt) if missing else None
+                for name, each in missing:
+                    assert replacing is not None
+                    keep(name, kind, number, judge(replacing, each, prompt))
+            return
+        counts = counting(lm)
+        (RESULTS / "evidence_counts.json").write_text(json.dumps(counts) + "\n")
+        for name, each in CONTENDERS.items():
+            for kind in KINDS:
+                numbers = [number for number in counts[kind][: each.number] if (name, kind, number) not in known]
+                chosen = [example for number, example in enumerate(examples(kind)) if number in numbers]
+                for number, found in zip(numbers, ranks(lm, each, chosen, part == "contrastive"), strict=True):
+                    keep(name, kind, number, found)
+            print(f"{part}: {name}", flush=True)
+
+
+def _rounded(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
+
+
+def main() -> None:
+    """Run what is missing, then write the tables."""
+    from benchmarks.evidence.report import write
+
+    parts = [each for each in PARTS if each in (sys.argv[1:] or PARTS)]
+    lm = NextTokenLM.from_pretrained()
+    warnings.simplefilter("ignore")
+    for part in parts:
+        run(lm, part)
+    write()
+
+
+if __name__ == "__main__":
+    main()

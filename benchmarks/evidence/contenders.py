@@ -1,0 +1,58 @@
+"""The methods that are compared: ours, what was tried beside them, and what other libraries compute."""
+
+from __future__ import annotations
+
+from benchmarks.evidence.examples import EXAMPLES_A_KIND
+from benchmarks.evidence.measure import Contender
+from interpret import (
+    CONVENTIONS,
+    GIM,
+    IDGI,
+    DiscretizedIG,
+    ExpectedGradients,
+    GradientTimesInput,
+    IntegratedGradients,
+    LineBreak,
+    Marginalization,
+    MeanEmbedding,
+    PlausibleAlternatives,
+    SmoothGrad,
+    VanillaGradient,
+)
+
+ALL, SOME, FEW, FEWEST = EXAMPLES_A_KIND, 20, 4, 2
+DEFAULT = "GIM, from plausible alternatives"
+EXACT = "replacing each word by alternatives"
+OURS = {
+    "random order": Contender(None, ALL),
+    "gradient x input": Contender(GradientTimesInput(), ALL),
+    "gradient norm": Contender(VanillaGradient(), ALL),
+    "GIM": Contender(GIM(), ALL),
+    DEFAULT: Contender(GIM(PlausibleAlternatives()), ALL),
+    EXACT: Contender(Marginalization(seed=1), FEW, 4),
+    "integrated gradients, certified": Contender(IntegratedGradients(), FEW, 4),
+    "integrated gradients, from plausible alternatives": Contender(
+        IntegratedGradients(baseline=PlausibleAlternatives()), FEW, 4
+    ),
+}
+TRIED = {
+    "gradient x (input - alternatives)": Contender(GradientTimesInput(PlausibleAlternatives()), SOME),
+    "GIM, from the mean embedding": Contender(GIM(MeanEmbedding()), SOME),
+    "GIM, from a line break": Contender(GIM(LineBreak()), SOME),
+    "GIM at temperature 2, from plausible alternatives": Contender(GIM(PlausibleAlternatives(), temperature=2.0), SOME),
+    "GIM, from alternatives, behind a start token": Contender(GIM(PlausibleAlternatives()), SOME, 0, True),
+    "gradient x input, behind a start token": Contender(GradientTimesInput(), SOME, 0, True),
+    "GIM, from alternatives, mean of two noisy points": Contender(
+        SmoothGrad(GIM(PlausibleAlternatives()), samples=2), SOME
+    ),
+    "IDGI": Contender(IDGI(), FEWEST, 2),
+    "discretized integrated gradients": Contender(DiscretizedIG(), FEWEST, 2),
+    "expected gradients": Contender(ExpectedGradients(samples=50), FEWEST, 2),
+    "SmoothGrad of gradient x input": Contender(SmoothGrad(GradientTimesInput()), FEWEST, 2),
+}
+LIBRARIES = {
+    each.name: Contender(each, SOME if each.local else FEW, ORDINARY)
+    for each in CONVENTIONS
+    if (ORDINARY := 4 if each.local else 2)
+}
+CONTENDERS = {**OURS, **TRIED, **LIBRARIES}

@@ -1,0 +1,4 @@
+"""The tables and the figure of docs/evidence.md."""
+
+
+def write() -> None: ...

@@ -1,0 +1,1 @@
+"""Claims about other prompts, each checked by running the model on them."""

@@ -1,0 +1,206 @@
+"""Whether the model bears a map out: what replacing pieces did to it, beside what the map says and beside chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import permutations, product
+from statistics import fmean
+from typing import Any, Literal
+
+from interpret.results.numbers import percent, written
+
+Verdict = Literal["passes", "fails", "undecided"]
+PASSES, FAILS = 0.9, 0.8  # of shuffles that fit worse; between the two, more evidence is needed
+NUMBERS = {1: "one", 2: "two", 3: "three"}
+VERDICTS: dict[Verdict, str] = {"passes": "Checked", "fails": "Fails its check", "undecided": "Undecided"}
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """Pieces of the prompt that gave way to plausible alternatives.
+
+    Attributes:
+        labels: of the pieces.
+        score: the map's, added up.
+        change: F(prompt) - F(with alternatives), the mean over draws of them; positive where the pieces spoke for the
+            target.
+        standard_error: of that mean.
+    """
+
+    labels: tuple[str, ...]
+    score: float
+    change: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """F while more and more pieces give way to alternatives.
+
+    Attributes:
+        counts: the number of pieces replaced at each step.
+        most_first: F at each step, the pieces that the map ranks highest going first.
+        least_first: the same, those that it ranks lowest going first.
+        random_orders: (order, step) F for orders drawn at random.
+    """
+
+    counts: tuple[int, ...]
+    most_first: tuple[float, ...]
+    least_first: tuple[float, ...]
+    random_orders: tuple[tuple[float, ...], ...]
+
+    @property
+    def area(self) -> float:
+        """The mean over steps of F(least first) - F(most first); 0 is what a random order expects."""
+        return fmean(self.least_first) - fmean(self.most_first)
+
+    @property
+    def percentile(self) -> float:
+        """The share of pairs of random orders whose area is smaller; pairs of the same area count half."""
+        means = [fmean(order) for order in self.random_orders]
+        areas = [one - other for one, other in permutations(means, 2)]
+        return fmean((area < self.area) + 0.5 * (area == self.area) for area in areas)
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """How well the scores that are kept predict F, over masks that replace pieces at random (LDS).
+
+    Attributes:
+        value: Spearman's rank correlation among masks that replace as many pieces, the mean over their numbers.
+        interval: of 90 %, by bootstrap over masks.
+        percentile: the share of shuffles of the map's scores that predict worse; equal ones count half.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    percentile: float
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """What replacing pieces by plausible alternatives did to the model, beside what the map says and beside chance.
+
+    What decides is how well the map predicts all that was measured, beside the same scores shuffled among the pieces:
+    it passes if at most one shuffle in ten does as well, and its strongest pieces together are worth more than random
+    ones; it fails if more than one shuffle in five does as well.
+
+    Attributes:
+        quantity: F, in words.
+        unit: of F.
+        value: F at the prompt.
+        strongest: the pieces with the highest scores, each replaced alone.
+        others: pieces drawn at random from the rest, each replaced alone.
+        together: the strongest, and then the others, replaced all at once.
+        deletion: F while pieces go in the map's order and in random ones; None where there are too few pieces.
+        correlation: of the scores with F under random masks; None where there are too few pieces.
+        fit: Pearson's correlation of the scores that were replaced with the change of F, over all replacements.
+        percentile: the share of shuffles of the scores that fit worse; equal ones count half. None where there is
+            nothing to tell: too few pieces, scores that are all the same, or a model that hardly reacts.
+        forwards: forward passes of one prompt that it took.
+        randomized: Spearman's correlation of the map with one from the same model with shuffled weights, if asked for;
+            a map that is much the same says nothing about the model.
+    """
+
+    quantity: str
+    unit: str
+    value: float
+    strongest: tuple[Replaced, ...]
+    others: tuple[Replaced, ...]
+    together: tuple[Replaced, Replaced]
+    deletion: Deletion | None
+    correlation: RankCorrelation | None
+    fit: float
+    percentile: float | None
+    forwards: int
+    randomized: float | None = None
+
+    @property
+    def order(self) -> float:
+        """The share of pairs of a strongest and a random piece in which the former changes F more; ties count half."""
+        pairs = [(one.change, other.change) for one, other in product(self.strongest, self.others)]
+        return fmean((one > other) + 0.5 * (one == other) for one, other in pairs) if pairs else 0.5
+
+    @property
+    def signs(self) -> float | None:
+        """The share of pieces replaced alone whose change has the sign of their score, of those with a clear sign.
+
+        A sign is clear where the change is more than twice its standard error; None where none is.
+        """
+        clear = [
+            (each.score > 0) == (each.change > 0)
+            for each in (*self.strongest, *self.others)
+            if abs(each.change) > 2 * each.standard_error and each.score != 0
+        ]
+        return fmean(clear) if clear else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the model bears the map out: passes, fails, or undecided.
+
+        Undecided is also a prompt of too few pieces, a map that says the same of all, and a model that hardly reacts.
+        """
+        strongest, others = self.together
+        if self.percentile is not None and self.percentile < FAILS:
+            return "fails"
+        passes = self.percentile is not None and self.percentile >= PASSES and strongest.change > others.change
+        return "passes" if passes else "undecided"
+
+    @property
+    def sentence(self) -> str:
+        """The verdict, and what replacing the strongest pieces did beside random ones."""
+        (strongest, others), it = self.together, f"the {self.quantity}"
+        many = len(strongest.labels) > 1
+        verb = "lowers" if strongest.change >= 0 else "raises"
+        which = f"the {NUMBERS[len(strongest.labels)]} strongest pieces" if many else "the strongest piece"
+        text = f"{VERDICTS[self.verdict]}: replacing {which} {verb} {it} by {self._written(strongest)} {self.unit}"
+        if not others.labels:
+            return text
+        random = f"{NUMBERS[len(others.labels)]} random ones" if many else "a random one"
+        other = ("lower" if others.change >= 0 else "raise") + ("" if many else "s")
+        return f"{text}, {random} {'' if other.startswith(verb[:5]) else f'{other} it '}by {self._written(others)}"
+
+    def _written(self, replaced: Replaced) -> str:
+        return written(abs(replaced.change))
+
+    @property
+    def details(self) -> str:
+        """The other numbers in words, each beside its control."""
+        if self.deletion is None or self.correlation is None:
+            return "too few pieces to compare orders"
+        low, high = (written(end) for end in self.correlation.interval)
+        better = "" if self.percentile is None else f"fits the {self.forwards - 1} replacements better than "
+        better += "" if self.percentile is None else f"{percent(self.percentile)} of its shuffles do; "
+        words = (
+            f"{better}rank correlation under random masks {written(self.correlation.value)} ({low} to {high}; shuffled "
+            f"0); strongest pieces taken away first rather than last cost {written(self.deletion.area)} {self.unit} "
+            f"more, further apart than {percent(self.deletion.percentile)} of random orders"
+        )
+        if self.randomized is not None:
+            words += f"; with shuffled weights the map correlates with itself by {written(self.randomized)}"
+        return words
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Faithfulness:
+        """From the plain values of its fields; verdict and sentence follow from them."""
+        deletion, correlation = plain["deletion"], plain["correlation"]
+        return cls(
+            **{
+                **{name: value for name, value in plain.items() if name not in ("verdict", "sentence")},
+                **{name: tuple(map(_replaced, plain[name])) for name in ("strongest", "others", "together")},
+                "deletion": deletion and _deletion(deletion),
+                "correlation": correlation
+                and RankCorrelation(**{**correlation, "interval": tuple(correlation["interval"])}),
+            }
+        )
+
+
+def _replaced(plain: Mapping[str, Any]) -> Replaced:
+    return Replaced(**{**plain, "labels": tuple(plain["labels"])})
+
+
+def _deletion(plain: Mapping[str, Any]) -> Deletion:
+    orders = tuple(map(tuple, plain["random_orders"]))
+    counts, most, least = (tuple(plain[name]) for name in ("counts", "most_first", "least_first"))
+    return Deletion(counts, most, least, orders)

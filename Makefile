@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test quick lint tables architectures peers bench docs gallery
+.PHONY: setup demo test quick lint evidence tables architectures peers bench docs gallery
 
 setup: $(READY)
 
@@ -27,6 +27,10 @@ test: lint
 
 quick: setup
 	$(BIN)/pytest $(WORKERS) -x -q -m "not slow"
+
+# Some hours on two cores; an interrupted run goes on where it stopped.
+evidence: setup
+	$(BIN)/python -m benchmarks.evidence
 
 tables: setup
 	$(BIN)/python -m benchmarks.certificates

@@ -21,14 +21,15 @@ from interpret import (
 )
 
 ALL, SOME, FEW, FEWEST = EXAMPLES_A_KIND, 20, 4, 2
-DEFAULT = "GIM, from plausible alternatives"
+DEFAULT = "GIM, half way from plausible alternatives"
 EXACT = "replacing each word by alternatives"
 OURS = {
     "random order": Contender(None, ALL),
     "gradient x input": Contender(GradientTimesInput(), ALL),
     "gradient norm": Contender(VanillaGradient(), ALL),
     "GIM": Contender(GIM(), ALL),
-    DEFAULT: Contender(GIM(PlausibleAlternatives()), ALL),
+    "GIM, from plausible alternatives": Contender(GIM(PlausibleAlternatives()), ALL),
+    DEFAULT: Contender(GIM(PlausibleAlternatives(weight=0.5)), ALL),
     EXACT: Contender(Marginalization(seed=1), FEW, 4),
     "integrated gradients, certified": Contender(IntegratedGradients(), FEW, 4),
     "integrated gradients, from plausible alternatives": Contender(
@@ -40,7 +41,13 @@ TRIED = {
     "GIM, from the mean embedding": Contender(GIM(MeanEmbedding()), SOME),
     "GIM, from a line break": Contender(GIM(LineBreak()), SOME),
     "GIM at temperature 2, from plausible alternatives": Contender(GIM(PlausibleAlternatives(), temperature=2.0), SOME),
-    "GIM, from alternatives, behind a start token": Contender(GIM(PlausibleAlternatives()), SOME, 0, True),
+    "GIM at temperature 2, half way from alternatives": Contender(
+        GIM(PlausibleAlternatives(weight=0.5), temperature=2.0), SOME
+    ),
+    "GIM, half way from alternatives, behind a start token": Contender(
+        GIM(PlausibleAlternatives(weight=0.5)), SOME, 0, True
+    ),
+    "GIM, behind a start token": Contender(GIM(), SOME, 0, True),
     "gradient x input, behind a start token": Contender(GradientTimesInput(), SOME, 0, True),
     "GIM, from alternatives, mean of two noisy points": Contender(
         SmoothGrad(GIM(PlausibleAlternatives()), samples=2), SOME

@@ -135,7 +135,7 @@ class Computation:
         if self.method is not None:
             return method_by_name(self.method, given)
         try:
-            return method_by_name("gim", {"baseline": "alternatives", **given})
+            return method_by_name("gim", {"baseline": "alternatives", "baseline.weight": "0.5", **given})
         except ValueError as error:
             raise ValueError(f"{error}; settings of another method need its name, --method NAME") from None
 

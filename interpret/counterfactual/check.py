@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
+from statistics import fmean, stdev
 
 import torch
 from jaxtyping import Float
@@ -21,8 +20,8 @@ from interpret.results.scores import Scores
 from nexttoken import NextTokenLM, Piece, Prompt, Target
 from nexttoken.text.prompt import PromptLike
 
-STRONGEST, DRAWS, DRAWS_TOGETHER = 3, 4, 3
-FRACTIONS, MASKS = (0.15, 0.3, 0.5), 24
+STRONGEST, DRAWS, DRAWS_TOGETHER = 3, 4, 6
+FRACTIONS, MASKS = (0.3, 0.5), 24  # of the pieces, besides as many as are called the strongest
 FEWEST = 4  # pieces whose orders can be told apart
 NO_REACTION = 0.05  # of the unit: a model that moves less than this, whatever is replaced, tells nothing
 TINY = 1e-12
@@ -94,15 +93,13 @@ def check_prompt(
     answers = iter(found)
 
     def replaced(chosen: Sequence[int], draws: int) -> Replaced:
-        labels = tuple(groups[place].label for place in chosen)
-        changes = torch.tensor([whole - next(answers) for _ in range(draws)], dtype=torch.float64)
-        error = float(changes.std()) / math.sqrt(draws)
-        return Replaced(labels, sum(groups[place].score for place in chosen), float(changes.mean()), error)
+        changes = [whole - next(answers) for _ in range(draws)]
+        labels, score = tuple(groups[place].label for place in chosen), sum(groups[place].score for place in chosen)
+        return Replaced(labels, score, fmean(changes), stdev(changes) / draws**0.5)
 
     strongest = tuple(replaced([place], DRAWS) for place in plan.strongest)
     others = tuple(replaced([place], DRAWS) for place in plan.others)
-    together = (replaced(plan.strongest, DRAWS_TOGETHER), replaced(plan.others, DRAWS_TOGETHER))
-    deletion = correlation = None
+    together, deletion, correlation = replaced(plan.strongest, DRAWS_TOGETHER), None, None
     if plan.orders:
         most, least, *random = (tuple(next(answers) for _ in plan.counts) for _ in plan.orders)
         deletion = Deletion(plan.counts, most, least, tuple(random))
@@ -150,7 +147,7 @@ class _Plan:
         ranked = scores.argsort(descending=True, stable=True).tolist()
         few = max(1, min(STRONGEST, number // 2))
         rest = torch.randperm(number - few, generator=generator)[:few].tolist()
-        counts = sorted({max(1, round(fraction * number)) for fraction in FRACTIONS})
+        counts = sorted({few, *(max(1, round(fraction * number)) for fraction in FRACTIONS)})
         random = [torch.randperm(number, generator=generator).tolist() for _ in range(MASKS // len(counts))]
         orders = (ranked, ranked[::-1], *random) if number >= FEWEST else ()
         others = tuple(ranked[few + place] for place in rest)
@@ -160,7 +157,7 @@ class _Plan:
     def masks(self) -> list[tuple[int, ...]]:
         """The groups that are replaced in each row; in the first, none."""
         alone = [(place,) for place in (*self.strongest, *self.others) for _ in range(DRAWS)]
-        together = [side for side in (self.strongest, self.others) for _ in range(DRAWS_TOGETHER)]
+        together = [self.strongest] * DRAWS_TOGETHER
         return [(), *alone, *together, *(order[:count] for order in self.orders for count in self.counts)]
 
     def replaced(self, masks: Sequence[Sequence[int]]) -> Float[Tensor, "row group"]:

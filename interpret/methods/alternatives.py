@@ -124,17 +124,23 @@ class PlausibleAlternatives(Baseline):
     arXiv:2010.13984, replace words by such alternatives.) What the tokenizer or a chat template wrote stays as it is;
     where the model says nothing about a place, it is the mean of all word embeddings.
 
+    With a `weight` below 1 it is that part of the expected embedding: 0.5 makes gradient x (x - x') the mean of
+    gradient x input and gradient x (input - alternatives), which suits GIM, since neither alone is best everywhere.
+
     Costs one forward pass, and more for prompts of thousands of tokens; of a model that is not known to be causal, one
     for each token.
 
     Raises:
-        ValueError: `top` below 1, or an objective without a model.
+        ValueError: `top` below 1, a `weight` that is not between 0 and 1, or an objective without a model.
     """
 
     top: int = 50
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         _check_top(self.top)
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"weight is {self.weight}; it must be from 0 (no baseline) to 1 (the alternatives)")
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         found, expected = alternatives(objective, self.top), torch.zeros_like(x)
@@ -142,7 +148,7 @@ class PlausibleAlternatives(Baseline):
             expected += probabilities[:, None].to(x) * embedded_words(objective, ids[None], x)[0]
         mean = every_embedding(objective, self).double().mean(0).to(x)
         expected = torch.where(found.known[:, None], expected, mean)
-        return torch.where(_template(objective, x)[:, None], x, expected)
+        return torch.where(_template(objective, x)[:, None], x, self.weight * expected)
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ _CHOSEN: WeakKeyDictionary[NextTokenLM, Method] = WeakKeyDictionary()  # so that
 
 
 def default_method(lm: NextTokenLM) -> Method:
-    """GIM from plausible alternatives; certified integrated gradients for a network that GIM refuses.
+    """GIM, half way from plausible alternatives; certified integrated gradients for a network that GIM refuses.
 
     Of the methods measured that cost at most three gradients, it puts known evidence first most often, and its scores
     predict best what replacements do (see the documentation of evidence). The first call for a model takes one gradient
     at two tokens, to see whether its network hides products in fused operations.
     """
     if lm not in _CHOSEN:
-        _CHOSEN[lm] = GIM(PlausibleAlternatives()) if _sees_products(lm) else IntegratedGradients()
+        _CHOSEN[lm] = GIM(PlausibleAlternatives(weight=0.5)) if _sees_products(lm) else IntegratedGradients()
     return _CHOSEN[lm]
 
 

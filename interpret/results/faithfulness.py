@@ -11,7 +11,7 @@ from typing import Any, Literal
 from interpret.results.numbers import percent, written
 
 Verdict = Literal["passes", "fails", "undecided"]
-PASSES, FAILS = 0.9, 0.8  # of shuffles that fit worse; between the two, more evidence is needed
+PASSES, FAILS = 0.9, 0.85  # of shuffles that fit worse; between the two, more evidence is needed
 NUMBERS = {1: "one", 2: "two", 3: "three"}
 VERDICTS: dict[Verdict, str] = {"passes": "Checked", "fails": "Fails its check", "undecided": "Undecided"}
 
@@ -84,7 +84,7 @@ class Faithfulness:
 
     What decides is how well the map predicts all that was measured, beside the same scores shuffled among the pieces:
     it passes if at most one shuffle in ten does as well, and its strongest pieces together are worth more than random
-    ones; it fails if more than one shuffle in five does as well.
+    ones; it fails if more than three shuffles in twenty do as well.
 
     Attributes:
         quantity: F, in words.
@@ -92,7 +92,7 @@ class Faithfulness:
         value: F at the prompt.
         strongest: the pieces with the highest scores, each replaced alone.
         others: pieces drawn at random from the rest, each replaced alone.
-        together: the strongest, and then the others, replaced all at once.
+        together: the strongest, replaced all at once.
         deletion: F while pieces go in the map's order and in random ones; None where there are too few pieces.
         correlation: of the scores with F under random masks; None where there are too few pieces.
         fit: Pearson's correlation of the scores that were replaced with the change of F, over all replacements.
@@ -108,13 +108,24 @@ class Faithfulness:
     value: float
     strongest: tuple[Replaced, ...]
     others: tuple[Replaced, ...]
-    together: tuple[Replaced, Replaced]
+    together: Replaced
     deletion: Deletion | None
     correlation: RankCorrelation | None
     fit: float
     percentile: float | None
     forwards: int
     randomized: float | None = None
+
+    @property
+    def random_change(self) -> float:
+        """F(prompt) - F with as many pieces replaced as are called the strongest, drawn at random: the mean of draws.
+
+        Where there are too few pieces to compare orders, that of the others, replaced alone; 0 where there are none.
+        """
+        if self.deletion is None:
+            return fmean(each.change for each in self.others) if self.others else 0.0
+        step = self.deletion.counts.index(len(self.strongest))
+        return self.value - fmean(order[step] for order in self.deletion.random_orders)
 
     @property
     def order(self) -> float:
@@ -141,28 +152,24 @@ class Faithfulness:
 
         Undecided is also a prompt of too few pieces, a map that says the same of all, and a model that hardly reacts.
         """
-        strongest, others = self.together
         if self.percentile is not None and self.percentile < FAILS:
             return "fails"
-        passes = self.percentile is not None and self.percentile >= PASSES and strongest.change > others.change
+        passes = self.percentile is not None and self.percentile >= PASSES and self.together.change > self.random_change
         return "passes" if passes else "undecided"
 
     @property
     def sentence(self) -> str:
         """The verdict, and what replacing the strongest pieces did beside random ones."""
-        (strongest, others), it = self.together, f"the {self.quantity}"
-        many = len(strongest.labels) > 1
-        verb = "lowers" if strongest.change >= 0 else "raises"
-        which = f"the {NUMBERS[len(strongest.labels)]} strongest pieces" if many else "the strongest piece"
-        text = f"{VERDICTS[self.verdict]}: replacing {which} {verb} {it} by {self._written(strongest)} {self.unit}"
-        if not others.labels:
+        many, random = len(self.strongest) > 1, self.random_change
+        which = f"the {NUMBERS[len(self.strongest)]} strongest pieces" if many else "the strongest piece"
+        other = f"{NUMBERS[len(self.strongest)]} random ones" if many else "a random one"
+        ways = [("lower", "raise")[change < 0] for change in (self.together.change, random)]
+        text = f"{VERDICTS[self.verdict]}: replacing {which} {ways[0]}s the {self.quantity} "
+        text += f"by {written(abs(self.together.change))} {self.unit}"
+        if not self.others:
             return text
-        random = f"{NUMBERS[len(others.labels)]} random ones" if many else "a random one"
-        other = ("lower" if others.change >= 0 else "raise") + ("" if many else "s")
-        return f"{text}, {random} {'' if other.startswith(verb[:5]) else f'{other} it '}by {self._written(others)}"
-
-    def _written(self, replaced: Replaced) -> str:
-        return written(abs(replaced.change))
+        verb = "" if ways[0] == ways[1] else f"{ways[1]}{'' if many else 's'} it "
+        return f"{text}, {other} {verb}by {written(abs(random))}"
 
     @property
     def details(self) -> str:
@@ -188,7 +195,8 @@ class Faithfulness:
         return cls(
             **{
                 **{name: value for name, value in plain.items() if name not in ("verdict", "sentence")},
-                **{name: tuple(map(_replaced, plain[name])) for name in ("strongest", "others", "together")},
+                **{name: tuple(map(_replaced, plain[name])) for name in ("strongest", "others")},
+                "together": _replaced(plain["together"]),
                 "deletion": deletion and _deletion(deletion),
                 "correlation": correlation
                 and RankCorrelation(**{**correlation, "interval": tuple(correlation["interval"])}),

@@ -29,6 +29,7 @@ from interpret import (
     attribute_candidates,
     attribute_continuation,
     compare,
+    default_method,
     explore,
     page,
 )
@@ -57,20 +58,22 @@ lm = NextTokenLM.from_pretrained()
 def rather_than(lm):
     """Why this word rather than that one?
 
-    Orange speaks for *are*, blue for *is*; the first word is held, so it is grey.
+    Orange speaks for *she*, blue for *he*. The sentence below says what the check found when other words took the place
+    of the strongest ones.
     """
-    return attribute(lm, "The keys to the cabinet near the door", " are", contrast=" is").heatmap()
+    prompt = "My sister lives with my uncle. Every morning"
+    return attribute(lm, prompt, " she", contrast=" he", check=True).heatmap()
 
 
 def methods(lm):
     """One prediction by four methods
 
-    Each has its own scale, which ends at its largest score: where the model is all but sure, single gradients are next
-    to nothing. Only the last one adds up, up to the gap it names.
+    Each has its own scale, which ends at its largest score, and each is checked: only the last one, the default, puts
+    *Mary* first and is borne out by the model.
     """
     prompt = "When Mary and John went to the store, John gave a drink to"
-    four = [VanillaGradient(), GradientTimesInput(), SmoothGrad(), IntegratedGradients()]
-    return compare([attribute(lm, prompt, " Mary", method) for method in four])
+    four = [VanillaGradient(), GradientTimesInput(), IntegratedGradients(), default_method(lm)]
+    return compare([attribute(lm, prompt, " Mary", method, check=True) for method in four])
 
 
 def baselines(lm):
@@ -81,7 +84,7 @@ def baselines(lm):
     """
     prompt, singular = "The keys to the cabinet near the door", "The key to the cabinets near the doors"
     starts = {
-        "a line break (the default)": IntegratedGradients(),
+        "a line break": IntegratedGradients(),
         "the average word": IntegratedGradients(baseline=MeanEmbedding()),
         "end of text": IntegratedGradients(baseline=Token()),
         repr(singular): IntegratedGradients(baseline=Text(singular)),
@@ -133,9 +136,9 @@ def libraries(lm):
 def pronoun(lm):
     """She or he?
 
-    Two people, and a pronoun that agrees with the first.
+    *Mary* speaks for *she*, and *John* against it. Every word has a score, the first one too.
     """
-    return attribute(lm, "My sister lives with my uncle. Every morning", " she", contrast=" he").heatmap()
+    return attribute(lm, "Mary told John that", " she", contrast=" he").heatmap()
 
 
 def candidates(lm):
@@ -159,7 +162,7 @@ def continuation(lm):
 def chat(lm):
     """Which message, which sentence, which word?
 
-    Why the answer begins in French. Totals of signed scores are exact; the template is held, and in pale italics.
+    Why the answer begins in French. Totals of signed scores are exact; the template, in pale italics, stays as it is.
     """
     messages = [
         {"role": "system", "content": "You are a helpful assistant. Answer in French."},

@@ -19,6 +19,7 @@ from nexttoken import NextTokenLM
 
 RESULTS = Path(__file__).parents[1] / "results"
 PARTS = ("contrastive", "plain", "ordinary")
+MOST_PLAIN = 20  # examples of each kind, without foils
 
 
 def done(part: str) -> list[dict[str, Any]]:
@@ -51,9 +52,10 @@ def run(lm: NextTokenLM, part: str) -> None:
             return
         counts = counting(lm)
         (RESULTS / "evidence_counts.json").write_text(json.dumps(counts) + "\n")
-        for name, each in CONTENDERS.items():
+        for name, each in sorted(CONTENDERS.items(), key=lambda item: -item[1].number):  # what costs little comes first
             for kind in KINDS:
-                numbers = [number for number in counts[kind][: each.number] if (name, kind, number) not in known]
+                most = each.number if part == "contrastive" else min(each.number, MOST_PLAIN)
+                numbers = [number for number in counts[kind][:most] if (name, kind, number) not in known]
                 chosen = [example for number, example in enumerate(examples(kind)) if number in numbers]
                 for number, found in zip(numbers, ranks(lm, each, chosen, part == "contrastive"), strict=True):
                     keep(name, kind, number, found)

@@ -20,7 +20,7 @@ from interpret import (
     VanillaGradient,
 )
 
-ALL, SOME, FEW, FEWEST = EXAMPLES_A_KIND, 20, 4, 2
+ALL, SOME, FEW, FEWEST = EXAMPLES_A_KIND, 20, 2, 1
 DEFAULT = "GIM, half way from plausible alternatives"
 EXACT = "replacing each word by alternatives"
 OURS = {
@@ -30,7 +30,7 @@ OURS = {
     "GIM": Contender(GIM(), ALL),
     "GIM, from plausible alternatives": Contender(GIM(PlausibleAlternatives()), ALL),
     DEFAULT: Contender(GIM(PlausibleAlternatives(weight=0.5)), ALL),
-    EXACT: Contender(Marginalization(seed=1), FEW, 4),
+    EXACT: Contender(Marginalization(seed=1), 4, 4),
     "integrated gradients, certified": Contender(IntegratedGradients(), FEW, 4),
     "integrated gradients, from plausible alternatives": Contender(
         IntegratedGradients(baseline=PlausibleAlternatives()), FEW, 4

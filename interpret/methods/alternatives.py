@@ -109,7 +109,8 @@ def embedded_words(
 def _template(objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"]:
     """True for what the tokenizer or a chat template wrote, unless that is all there is."""
     prompt = objective.context.prompt
-    assert prompt is not None
+    if prompt is None:
+        return torch.zeros(len(x), dtype=torch.bool, device=x.device)
     written = {position for piece in prompt.pieces if piece.template for position in piece.positions}
     held = torch.tensor([place in written for place in objective.places()], device=x.device)
     return held & ~held.all()
@@ -141,6 +142,9 @@ class PlausibleAlternatives(Baseline):
         _check_top(self.top)
         if not 0 <= self.weight <= 1:
             raise ValueError(f"weight is {self.weight}; it must be from 0 (no baseline) to 1 (the alternatives)")
+
+    def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"]:
+        return _template(objective, x)
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         found, expected = alternatives(objective, self.top), torch.zeros_like(x)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpret.engine.objective import Objective
@@ -20,6 +20,10 @@ class Baseline(ABC):
     @abstractmethod
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         """The embeddings where the path starts."""
+
+    def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
+        """The tokens that it leaves at the prompt, and that so have no score; None where it moves all."""
+        return None
 
 
 @dataclass(frozen=True)

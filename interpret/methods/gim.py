@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
@@ -94,6 +94,9 @@ class GIM(LocalMethod):
     @property
     def rules(self) -> BackwardRules:  # type: ignore[override]
         return InteractionRules(self.temperature)
+
+    def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
+        return None if self.baseline is None else self.baseline.held(objective, x)
 
     def at(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpret.engine.objective import Objective
@@ -25,6 +25,9 @@ class GradientTimesInput(LocalMethod):
     name = "gradient x input"
 
     baseline: Baseline | None = None
+
+    def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
+        return None if self.baseline is None else self.baseline.held(objective, x)
 
     def at(
         self,

@@ -106,9 +106,13 @@ class LocalMethod(Method):
     ) -> Float[Tensor, "point token dim"]:
         """The attributions at each point, given the gradients there."""
 
+    def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
+        """The tokens that have no score, since nothing about them was asked; None where there are none."""
+        return None
+
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
         _, gradient = gradients(objective, x[None], rules=self.rules)
-        return Evidence(self.at(objective, x[None], gradient)[0])
+        return Evidence(self.at(objective, x[None], gradient)[0], held=self.held(objective, x))
 
     def cost(self, tokens: int) -> int:
         return 1

@@ -75,7 +75,7 @@ def _predictions(objective: Objective, start: int) -> Iterator[tuple[list[int], 
     tokens, vocabulary = lm.tokens(prompt)["input_ids"], lm.vocab.size()
     at_once = max(1, LOGITS_AT_ONCE // vocabulary)
     with lm.frozen(), torch.no_grad():
-        embeddings = lm.embed({"input_ids": tokens})
+        embeddings = lm.embed({"input_ids": tokens}).detach()
         step = at_once if lm.causal else 1  # where later tokens may be seen, each place takes what stands before it
         for begin in range(start + 1, tokens.shape[1], step):
             places = list(range(begin, min(begin + step, tokens.shape[1])))

@@ -172,4 +172,4 @@ def model_of(objective: Objective, asker: object) -> NextTokenLM:
 def embedded(lm: NextTokenLM, ids: Tensor) -> Float[Tensor, "token dim"]:
     """The model's embeddings of ids (token,), without gradient."""
     with torch.no_grad(), lm.frozen():
-        return lm.embed({"input_ids": ids[None]})[0]
+        return lm.embed({"input_ids": ids[None]})[0].detach()  # a hook may have asked for gradients

@@ -36,7 +36,7 @@ from tests.conftest import gpt2
 
 PROMPT = "The keys to the cabinet"
 FAST = GradientTimesInput()
-SLOW = SmoothGrad(VanillaGradient(), samples=2000)
+SLOW = SmoothGrad(VanillaGradient(), samples=50_000)
 PATIENCE = 60
 
 
@@ -192,7 +192,7 @@ def test_work_is_cancelled_between_chunks_and_leaves_the_model_alone(tiny, untou
         explorer.change(method=SLOW)
         until(lambda: explorer.answer.done > 0)
         assert explorer.answer.working
-        assert "of at most 2000 gradients" in explorer.answer.status
+        assert f"of at most {SLOW.samples} gradients" in explorer.answer.status
         explorer.cancel()
         assert explorer.wait(PATIENCE)
         answer = explorer.answer
@@ -552,7 +552,7 @@ def test_the_button_cancels_and_runs_again(view):
     settled(view)
     view.explorer.change(method=SLOW)
     until(lambda: view.progress.value > 0)
-    assert (view.stop.description, view.progress.max) == ("cancel", 2000)
+    assert (view.stop.description, view.progress.max) == ("cancel", SLOW.samples)
     view.stop.click()
     assert "cancelled" in view.status.value
     assert view.stop.description == "run again"

@@ -199,7 +199,7 @@ def test_settings_that_make_no_sense(settings, message):
     ],
 )
 def test_the_bundled_model_is_certified_within_the_defaults(bundled, prompt, target, foil):
-    result = attribute(bundled, prompt, target, contrast=foil)
+    result = attribute(bundled, prompt, target, IntegratedGradients(), contrast=foil)
     assert result.completeness.relative(result.completeness.certified_gap) <= 0.05
     assert result.gradients_spent <= 128
 

@@ -9,13 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpret import (
+    GIM,
     IDGI,
     ConvergenceWarning,
     DiscretizedIG,
     ExpectedGradients,
     GradientTimesInput,
     IntegratedGradients,
+    LineBreak,
+    Marginalization,
+    MeanEmbedding,
     Objective,
+    PlausibleAlternatives,
     SequentialIG,
     SmoothGrad,
     SmoothGradSquared,
@@ -157,6 +162,10 @@ ON_MODELS = [
     DiscretizedIG(steps=4, neighbours=20), ExpectedGradients(samples=10), SmoothGrad(samples=4),
     SmoothGradSquared(samples=4), VarGrad(samples=4),
 ]  # fmt: skip
+ALSO = [
+    GIM(), GIM(PlausibleAlternatives(weight=0.5)), GradientTimesInput(MeanEmbedding()), Marginalization(samples=2),
+    IntegratedGradients(steps=3, baseline=LineBreak()),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("method", ON_MODELS, ids=repr)
@@ -185,6 +194,20 @@ def test_no_effect_on_the_model(method, tiny, untouched):
         result = attribute(tiny, "The keys to the cat", 69, method, contrast=70)
     assert result.scores.any()
     assert result.gradients_spent <= method.cost(len(tiny.prompt("The keys to the cat")))
+
+
+@pytest.mark.parametrize("method", [*ON_MODELS, *ALSO], ids=repr)
+@pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
+def test_no_result_holds_a_graph(method, tokenizer, tmp_path):
+    network = gpt2()
+    plain = attribute(NextTokenLM.from_pretrained(network, tokenizer), "The keys to", 69, method)
+    network.enable_input_require_grads()  # as in training an adapter: what the embedding layer gives wants a gradient
+    lm = NextTokenLM.from_pretrained(network, tokenizer)
+    found = attribute(lm, "The keys to", 69, method, check=True)
+    torch.testing.assert_close(found.scores, plain.scores, rtol=1e-9, atol=1e-12)
+    assert not found.scores.requires_grad
+    assert found.scores.numpy().shape == (len(found.tokens),)
+    found.save(tmp_path / "why.json")
 
 
 # Answers on paper

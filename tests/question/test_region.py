@@ -150,7 +150,8 @@ def test_many_prompts_take_a_span(tiny):
 def test_the_bundled_model_explained_by_a_question(bundled):
     text = "France is in Europe. Italy is in Europe. Question: What is the capital of France? Answer: The capital is"
     start = text.index("Question")
-    result = attribute(bundled, text, " Paris", region=(start, text.index(" Answer")))
+    region = (start, text.index(" Answer"))
+    result = attribute(bundled, text, " Paris", IntegratedGradients(), region=region)
     assert result.completeness.relative_gap < 0.05
     assert result.prompt == text
     moved = "".join(piece for piece, held in zip(result.tokens, result.held, strict=True) if not held)

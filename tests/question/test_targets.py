@@ -394,7 +394,7 @@ def test_a_continuation_of_the_bundled_model(bundled):
 
 def test_quantities_of_the_bundled_model(bundled):
     prompt = "The keys to the cabinet near the door"
-    entropy = attribute(bundled, prompt, quantity=ENTROPY)
+    entropy = attribute(bundled, prompt, None, IntegratedGradients(), quantity=ENTROPY)
     assert entropy.completeness.relative_gap < 0.05
     plural = attribute(bundled, prompt, quantity=log_odds(bundled, [" are", " were"], [" is", " was"]))
     assert plural.top(1)[0][0] == " keys"

@@ -59,6 +59,8 @@ class Plan:
         rounds: of each comparison.
         long_rounds: of those where one run takes more than a minute.
         lengths: of the prompts for single gradients.
+        map_lengths: of the prompts for the default method.
+        map_rounds: of its comparison with paths.
         steps: of the path.
         long: the length at which peak memory is measured.
         gemm: the length at which a gradient is compared with the peak of matrix multiplications.
@@ -79,6 +81,8 @@ class Plan:
     rounds: int = 5
     long_rounds: int = 2
     lengths: tuple[int, ...] = (16, 64, 128, 512)
+    map_lengths: tuple[int, ...] = (16, 128)
+    map_rounds: int = 3
     steps: int = 50
     long: int = 512
     gemm: int = 128
@@ -97,7 +101,8 @@ class Plan:
 
 
 QUICK = Plan(
-    rounds=1, long_rounds=1, lengths=(8, 16), steps=4, long=16, gemm=16, prompt=12, continuation=6,
+    rounds=1, long_rounds=1, lengths=(8, 16), map_lengths=(8,), map_rounds=1, steps=4, long=16,
+    gemm=16, prompt=12, continuation=6,
     middle=2, middle_steps=2, candidates=3, context=48, region=8, many=12, tuning=6, kinds=1, work=32, memory_steps=4,
 )  # fmt: skip
 
@@ -219,8 +224,34 @@ def point(bench: Bench) -> Line:
     return Line("point", tuple(rows), {"seconds": shown, "raw": raw})
 
 
+def default(bench: Bench) -> Line:
+    """The default method, without and with its check, beside integrated gradients of 50 steps in every peer."""
+    plan, rows, raw = bench.plan, [], {}
+    for length in plan.map_lengths:
+        text = text_of(bench.lm, length)
+        asked = (bench.lm, text.ids, text.target_ids[0])
+        contenders: dict[str, Callable[[], Any]] = {
+            "ours": lambda asked=asked: attribute(*asked),
+            "checked": lambda asked=asked: attribute(*asked, check=True),
+            "gradient x input": lambda asked=asked: attribute(*asked, GradientTimesInput()),
+        }
+        for library, (size, _) in tuned(bench, text).items():
+            contenders[library] = bench.peers.path(library, text, plan.steps, size)
+        timings = in_turns(contenders, plan.map_rounds)
+        ours = timings["ours"].median
+        for library in LIBRARIES:
+            theirs, note = timings[library].median, "different work: one gradient against a path"
+            rows.append(
+                times(f"the default and {library}'s {plan.steps} steps, L = {length}", ours, theirs, "s", note=note)
+            )
+        for name, what in (("checked", "the same with its check"), ("gradient x input", "our gradient x input")):
+            rows.append(share(f"the default and {what}, L = {length}", ours, timings[name].median, "s"))
+        raw[str(length)] = seconds(timings)
+    return Line("default", tuple(rows), raw)
+
+
 def certified(bench: Bench) -> Line:
-    """Certified integrated gradients with the defaults, beside captum's 50 fixed steps, on the benchmark's prompts."""
+    """Certified integrated gradients, beside captum's 50 fixed steps, on the benchmark's prompts."""
     lm, ours, theirs, missed, gaps = bench.lm, [], [], [], []
     for prompts in PROMPTS.values():
         for prompt in prompts[: bench.plan.kinds]:
@@ -228,7 +259,7 @@ def certified(bench: Bench) -> Line:
             target = lm.predict(prompt, 1)[0].id
             settings = (ids, target, bench.plan.steps, batches(len(ids))[0])
             contenders: dict[str, Callable[[], Any]] = {
-                "ours": lambda prompt=prompt: attribute(lm, prompt),
+                "ours": lambda prompt=prompt: attribute(lm, prompt, None, IntegratedGradients()),
                 "captum": lambda settings=settings: bench.peers.captum_path(*settings),
             }
             timings = in_turns(contenders, 1)
@@ -503,7 +534,7 @@ def lm_rows(lm: NextTokenLM) -> int:
 def start(bench: Bench) -> Line:
     """The command, as a whole process, with everything in the cache."""
     command = str(Path(sys.executable).with_name("nexttoken"))
-    explain = [command, "explain", PROMPT_OF_14_TOKENS, "--method", "gradient-times-input"]
+    explain = [command, "explain", PROMPT_OF_14_TOKENS, "--method", "gradient-times-input", "--no-check"]
     imports = [sys.executable, "-c", "import torch; from transformers import LlamaForCausalLM, PreTrainedTokenizerFast"]
     runs = {"--help": [command, "--help"], "explain": explain, "imports": imports}
     in_turns({name: lambda run=run: execute(run, bench) for name, run in runs.items()}, 1)
@@ -533,7 +564,7 @@ def execute(command: Sequence[str], bench: Bench) -> None:
 
 MEASUREMENTS: dict[str, Callable[[Bench], Line]] = {
     each.__name__: each
-    for each in (start, point, certified, continuation, candidates, region, many, bfloat16, memory, growth)
+    for each in (start, default, point, certified, continuation, candidates, region, many, bfloat16, memory, growth)
 }
 
 

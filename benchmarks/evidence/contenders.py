@@ -49,6 +49,8 @@ TRIED = {
     ),
     "GIM, behind a start token": Contender(GIM(), SOME, 0, True),
     "gradient x input, behind a start token": Contender(GradientTimesInput(), SOME, 0, True),
+    "gradient norm, behind a start token": Contender(VanillaGradient(), SOME, 0, True),
+    "integrated gradients, behind a start token": Contender(IntegratedGradients(), FEWEST, 0, True),
     "GIM, from alternatives, mean of two noisy points": Contender(
         SmoothGrad(GIM(PlausibleAlternatives()), samples=2), SOME
     ),

@@ -59,7 +59,9 @@ def interval(groups: Sequence[Lines], what: str) -> tuple[float, float]:
 
 
 def with_interval(groups: Sequence[Lines], what: str) -> str:
-    """A mean with its interval."""
+    """A mean with its interval; alone where no kind has more than one example."""
+    if max(map(len, groups)) == 1:
+        return f"{mean_over_kinds(groups, what):.2f}"
     low, high = interval(groups, what)
     return f"{mean_over_kinds(groups, what):.2f} ({low:.2f} to {high:.2f})"
 

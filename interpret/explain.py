@@ -153,7 +153,8 @@ def attribute_continuation(
         prompt: as for `attribute`.
         continuation: text or tokens; None for what the model itself would say, its first choice each time.
         method: how; by default what `default_method(lm)` says.
-        max_new_tokens: how long the model's own continuation may be; it ends before the end-of-text token.
+        max_new_tokens: how long the model's own continuation may be; it ends before a token that ends a text or a
+            turn (`lm.end_ids`).
         quantity: as for `attribute`.
         region: as for `attribute`: only these tokens of the prompt move, neither the others nor the continuation.
         start: as for `attribute`.

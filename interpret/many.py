@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, zip_longest
@@ -19,6 +19,7 @@ from interpret.question.quantity import Quantity
 from interpret.question.question import Question, ask
 from interpret.question.region import Region
 from nexttoken import NextTokenLM, Prompt
+from nexttoken.text.inputs import Array, id_rows
 from nexttoken.text.prompt import PromptLike, Start
 from nexttoken.text.target import TokenLike
 
@@ -66,7 +67,8 @@ def attribute_many(
 
     Args:
         lm: the model; it comes back as it was.
-        prompts: as `attribute` takes them; they may come from a generator.
+        prompts: as `attribute` takes them; they may come from a generator. A batch that a tokenizer returned is one for
+            each of its rows, without its padding.
         targets: the next token of each prompt; by default the model's first choice.
         method: how; by default what `default_method(lm)` says.
         contrasts: the foils of each prompt, if any.
@@ -89,6 +91,7 @@ def attribute_many(
     for name, given in (("prompts", prompts), ("targets", targets), ("contrasts", contrasts)):
         if isinstance(given, str):
             raise ValueError(f"{name} is one text, {given!r}; give a list, or use attribute for one prompt")
+    prompts = _batch(prompts)
     rows, done = _rows(prompts, targets, contrasts), 0
     total = len(prompts) if isinstance(prompts, Sized) else None
     with interruptible(), progress_bar(total, "prompts", shown=progress) as advance:
@@ -100,6 +103,15 @@ def attribute_many(
                     answer = _checked(lm, lm.prompt(prompt, start), answer, quantity, run)
                 yield Failure(done, prompt, answer) if isinstance(answer, Exception) else answer
                 done += 1
+
+
+def _batch(prompts: Any) -> Iterable[PromptLike]:
+    # The prompts of a batch of token ids, or what else was given as it is.
+    if isinstance(prompts, Prompt) or (isinstance(prompts, Mapping) and "input_ids" not in prompts):
+        raise ValueError(f"prompts is one prompt, {prompts!r}; give a list, or use attribute for one prompt")
+    if isinstance(prompts, Mapping | Array):
+        return id_rows(prompts) or []
+    return prompts
 
 
 def _rows(

@@ -307,18 +307,21 @@ class NextTokenLM(nn.Module):
 
     # Prompts and predictions
 
-    def prompt(self, prompt: PromptLike, start: Start = None) -> Prompt:
+    def prompt(self, prompt: PromptLike, start: Start = None, **template: Any) -> Prompt:
         """A prompt from text, ids or chat messages.
 
         Args:
             prompt: the text, and how it is given.
             start: a token to put in front as context, for tokenizers that write none: its text or id, or True for the
                 vocabulary's own, its `start_id`. A prompt that begins with it stays as it is.
+            template: what a chat's template takes beside the messages: `tools`, `documents`, and its own switches, such
+                as `enable_thinking=False`.
 
         Raises:
-            ValueError: empty, unknown or too long for the model; a start that is not one token.
+            ValueError: empty, unknown or too long for the model; a start that is not one token; a template that refuses
+                the messages.
         """
-        encoded = Prompt.of(prompt, self.vocab).behind(start, self.vocab)
+        encoded = Prompt.of(prompt, self.vocab, **template).behind(start, self.vocab)
         if self.max_length is not None and len(encoded) > self.max_length:
             raise ValueError(
                 f"the prompt has {len(encoded)} tokens and this model reads at most {self.max_length}; "
@@ -344,20 +347,27 @@ class NextTokenLM(nn.Module):
         best = logits.topk(min(k or self.top_k, len(logits)))
         return tuple(Target.of(token_id, encoded, self.vocab, logits) for token_id in best.indices.tolist())
 
-    def generate(self, prompt: Prompt, max_new_tokens: int) -> tuple[int, ...]:
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The ids of the tokens that end a text or a turn: the vocabulary's own; a network may name more."""
+        return frozenset() if self.vocab.eos_id is None else frozenset([self.vocab.eos_id])
+
+    def generate(self, prompt: PromptLike, max_new_tokens: int) -> tuple[int, ...]:
         """The greedy continuation of a prompt: the most probable token each time, without the one that ends the text.
 
-        Costs one forward pass a token. Stops at the longest text the model takes. Raises ValueError for no tokens.
+        Costs one forward pass a token. Stops at any of `end_ids`, and at the longest text the model takes. Raises
+        ValueError for no tokens, and what `prompt` raises.
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
-        limit, ids = self.max_new_tokens(prompt), list[int]()
+        prompt = self.prompt(prompt)
+        limit, ids, ends = self.max_new_tokens(prompt), list[int](), self.end_ids
         length = max_new_tokens if limit is None else min(max_new_tokens, limit)
         with torch.no_grad(), self.frozen():
             while len(ids) < length:
                 tokens = self.tokens(prompt, ids)
                 chosen = int(self.next_tokens(self.embed(tokens), tokens["input_ids"])[1].argmax())
-                if chosen == self.vocab.eos_id:
+                if chosen in ends:
                     break
                 ids.append(chosen)
         return tuple(ids)

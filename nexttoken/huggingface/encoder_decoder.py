@@ -15,6 +15,7 @@ from nexttoken.checks.report import Feeding
 from nexttoken.huggingface.checkpointing import checkpointing
 from nexttoken.huggingface.network import NetworkLM, first_id
 from nexttoken.model import PrefixCache, Tokens
+from nexttoken.text.chat import is_message
 from nexttoken.text.prompt import Piece, Prompt, PromptLike, Side, Start, cut, unicode
 from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
 
@@ -139,13 +140,15 @@ class EncoderDecoderLM(NetworkLM):
 
     # Prompts
 
-    def prompt(self, prompt: PromptLike, start: Start = None) -> Prompt:
+    def prompt(self, prompt: PromptLike, start: Start = None, **template: Any) -> Prompt:
         """A prompt from a pair (source, target prefix), each a text or ids; a source alone has an empty prefix.
 
         A start token stands in front of the source; the decoder has its own.
 
         Raises ValueError if the source is empty, an id unknown, or a part too long for the model.
         """
+        if template:
+            raise ValueError(f"an encoder-decoder takes no chat, so {', '.join(map(repr, template))} cannot be given")
         encoded = prompt if isinstance(prompt, Prompt) else self._joined(*_as_pair(prompt))
         encoded = encoded.behind(start, self.source_vocab)
         if encoded.source is None:
@@ -213,7 +216,8 @@ def _as_pair(prompt: Any) -> tuple[Side, Side]:
         return prompt
     if isinstance(prompt, str):
         return prompt, ""
-    if isinstance(prompt, Sequence) and len(prompt) > 0 and isinstance(prompt[0], Mapping):
+    chat = isinstance(prompt, Sequence) and len(prompt) > 0 and is_message(prompt[0])
+    if chat or (isinstance(prompt, Mapping) and "messages" in prompt):
         raise ValueError("an encoder-decoder takes no chat; give a source, or a pair (source, target prefix)")
     return prompt, ()
 

@@ -50,6 +50,14 @@ class NetworkLM(NextTokenLM, ABC):
     def causal(self) -> bool:
         return not self.report.length_matters  # that later tokens do not matter is proved on loading
 
+    @property
+    def end_ids(self) -> frozenset[int]:
+        # Whatever ends a turn too, as the network's own generation has it.
+        network: Any = self.language_model_head
+        configs = (getattr(network, "generation_config", None), network.config, network.config.get_text_config(True))
+        named = [getattr(config, "eos_token_id", None) for config in configs]
+        return super().end_ids.union(*(_ids(each) for each in named))
+
     def checkpointable_layers(self, input_ids: Int[Tensor, "1 token"]) -> int:
         if self._checkpointing_is_exact is None:
             count = len(self.layers)
@@ -70,6 +78,14 @@ def embedding_rows(network: Any) -> int:
     if weight is None:
         raise ValueError(f"{type(network).__name__} has more than one embedding layer for its tokens; one is expected")
     return weight.shape[0]
+
+
+def _ids(named: Any) -> list[int]:
+    # Those that a configuration lists for one purpose: none, one, several.
+    if named is None:
+        return []
+    several = torch.as_tensor(named).flatten().tolist()
+    return [int(each) for each in several]
 
 
 def first_id(ids: int | list[int] | None) -> int | None:

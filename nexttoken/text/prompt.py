@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import Tensor
-
 from nexttoken.text.alignment import decoded, is_mark
-from nexttoken.text.chat import Message, continues, filled_in
+from nexttoken.text.chat import Message, filled_in, is_message
+from nexttoken.text.inputs import Array, Encoded, id_rows
 from nexttoken.text.vocabulary import Encoding, Vocabulary, whole_number
 
 Side = str | Sequence[int]
@@ -116,28 +115,46 @@ class Prompt:
         )
 
     @classmethod
-    def of(cls, prompt: PromptLike, vocab: Vocabulary) -> Prompt:
-        """A prompt from text, token ids, chat messages, or a Prompt as it is.
+    def of(cls, prompt: PromptLike, vocab: Vocabulary, **template: Any) -> Prompt:
+        """A prompt from text, token ids in any form that a tokenizer returns, chat messages, or a Prompt as it is.
 
-        Raises ValueError for an empty prompt and for ids that are not in the vocabulary.
+        Args:
+            prompt: the text, and how it is given; for a chat with its tools, `{"messages": [...], "tools": [...]}`.
+            vocab: the model's vocabulary.
+            template: what a chat's template takes beside the messages (see `from_messages`).
+
+        Raises:
+            ValueError: an empty prompt, ids that are not in the vocabulary, a batch of several rows, or options of a
+                template for what is no chat.
         """
+        if isinstance(prompt, Mapping) and "messages" in prompt:
+            template = _of_template(prompt) | template
+            prompt = prompt["messages"]
+            if not isinstance(prompt, Sequence) or isinstance(prompt, str):
+                raise ValueError(f"the chat's messages are {prompt!r}; a list of them is expected")
+            return cls.from_messages(prompt, vocab, **template)
+        if isinstance(prompt, Sequence) and len(prompt) > 0 and is_message(prompt[0]):
+            return cls.from_messages(prompt, vocab, **template)
+        if template:
+            raise ValueError(f"{', '.join(map(repr, template))} can only be given with the messages of a chat")
         if isinstance(prompt, Prompt):
             return prompt
         if isinstance(prompt, str):
             return cls.from_text(prompt, vocab)
-        if isinstance(prompt, Tensor):
-            if prompt.numel() > prompt.shape[-1:].numel():
-                raise ValueError(f"the prompt has the shape {tuple(prompt.shape)}; give one row of token ids")
-            return cls.from_ids(prompt.flatten().tolist(), vocab)
-        if isinstance(prompt, bytes) or not isinstance(prompt, Sized):
-            raise ValueError(f"the prompt is {prompt!r}; it must be text, token ids or chat messages")
         if isinstance(prompt, tuple) and prompt and isinstance(prompt[0], str):
             raise ValueError(
                 "a pair of source and target prefix is for encoder-decoders; a causal model takes one text"
             )
-        if len(prompt) > 0 and isinstance(prompt[0], Mapping):
-            return cls.from_messages(prompt, vocab)  # type: ignore[arg-type]
-        return cls.from_ids(prompt, vocab)  # type: ignore[arg-type]
+        if is_message(prompt) and not isinstance(prompt, Mapping):
+            raise ValueError("the prompt is one message; give a list of messages")
+        rows = id_rows(prompt)
+        if rows is None and isinstance(prompt, Sequence) and not isinstance(prompt, bytes):
+            rows = [list(prompt)]
+        if rows is None:
+            raise ValueError(f"the prompt is {prompt!r}; it must be text, token ids or chat messages")
+        if len(rows) > 1:
+            raise ValueError(f"the prompt is a batch of {len(rows)} rows; give one of them, or all to attribute_many")
+        return cls.from_ids(rows[0] if rows else [], vocab)
 
     @classmethod
     def from_text(cls, text: str, vocab: Vocabulary) -> Prompt:
@@ -148,12 +165,24 @@ class Prompt:
         if not encoding.ids:
             raise ValueError(f"the prompt {text!r} has no tokens in this vocabulary")
         vocab.check(encoding.ids)
-        prompt = cls(text, encoding.ids, cut(text, encoding, vocab))
+        once = _once(encoding)
+        pieces = cut(text, once, vocab)
+        if once is not encoding:
+            warnings.warn(
+                f"the prompt begins with {pieces[0].text!r}, which the tokenizer puts in front as well; it is "
+                "there once",
+                stacklevel=4,
+            )
+            begun = once.spans[encoding.added.index(False) - 1][1]
+            pieces = _mark_template(pieces, [(begun, len(text))])
+        prompt = cls(text, once.ids, pieces)
         prompt._warn_of_last_space(vocab)
         return prompt
 
     def _warn_of_last_space(self, vocab: Vocabulary, add_special_tokens: bool = True) -> None:
-        if self.text.endswith(" ") and vocab.encode(self.text + "a", add_special_tokens).ids[: len(self)] != self.ids:
+        if not self.text.endswith(" "):
+            return
+        if _once(vocab.encode(self.text + "a", add_special_tokens)).ids[: len(self)] != self.ids:
             warnings.warn(
                 "the prompt ends in a space, which the tokenizer writes at the beginning of the next word; write the "
                 f"prompt {ending(self.text.rstrip(' '))!r} instead, and a space before the target",
@@ -161,7 +190,7 @@ class Prompt:
             )
 
     @classmethod
-    def from_ids(cls, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
+    def from_ids(cls, ids: Sequence[Any], vocab: Vocabulary) -> Prompt:
         """A prompt from token ids, decoded for display. Raises ValueError for no ids or an unknown one."""
         if len(ids) == 0:
             raise ValueError("the prompt is empty; give at least one token id")
@@ -198,25 +227,33 @@ class Prompt:
         return replace(self, text=text, ids=(*self.ids, *ids), pieces=tuple(pieces))
 
     @classmethod
-    def from_messages(cls, messages: Sequence[Mapping[str, Any]], vocab: Vocabulary) -> Prompt:
-        """A chat through the tokenizer's own template, up to where the answer begins.
+    def from_messages(cls, messages: Sequence[Any], vocab: Vocabulary, **options: Any) -> Prompt:
+        """A chat through the tokenizer's own template, to the character, up to where the answer begins.
 
-        If the last message is the assistant's own, it is an answer that has begun, and the next token continues it.
+        If the last message is the assistant's own, it is an answer that has begun, and the next token continues it; one
+        that calls a tool is complete. Costs one filling in for each text in the messages.
 
         Args:
-            messages: dictionaries with `role` and `content`, a text or a list of `{"type": "text", "text": ...}`.
+            messages: dictionaries with `role` and `content`, a text or a list of `{"type": "text", "text": ...}`; with
+                `tool_calls` or reasoning where the template reads them. Objects of a client's library are read too.
             vocab: the vocabulary of a tokenizer with a chat template.
+            options: what the template takes: `tools`, `documents`, switches such as `enable_thinking=False`, also
+                `continue_final_message` and `add_generation_prompt`, as in `apply_chat_template`.
 
         Raises:
             ValueError: no messages, one without a role or a text, a tokenizer without a chat template, or a template
-                that refuses, leaves out or rewrites a message.
+                that refuses the messages. One that leaves out, repeats or rewrites a message warns.
         """
-        text, said = filled_in(messages, getattr(vocab, "tokenizer", None))
-        encoding = vocab.encode(unicode(text), add_special_tokens=False)
+        tokenizer: Any = getattr(vocab, "tokenizer", None)
+        chat = filled_in(messages, tokenizer, vocab.decode, options)
+        if chat.ids is None:
+            encoding = vocab.encode(unicode(chat.text), add_special_tokens=False)
+        else:
+            spans = vocab.locate(chat.text, chat.ids)  # type: ignore[attr-defined]  # there is a tokenizer
+            encoding = Encoding(chat.ids, spans, (False,) * len(chat.ids))
         vocab.check(encoding.ids)
-        written = [(message.start, message.end) for message in said]
-        prompt = cls(text, encoding.ids, cut(text, encoding, vocab, written), said)
-        if continues(messages):
+        prompt = cls(chat.text, encoding.ids, cut(chat.text, encoding, vocab, chat.written), chat.messages)
+        if chat.begun:
             prompt._warn_of_last_space(vocab, add_special_tokens=False)
         return prompt
 
@@ -224,8 +261,15 @@ class Prompt:
 Start = str | int | bool | None
 """A start token to put in front: text or id, True for the vocabulary's own, None for none."""
 
-PromptLike = Prompt | Side | Sequence[Mapping[str, Any]] | tuple[Side, Side] | Tensor
-"""What a prompt is given as: text, token ids, chat messages, or a pair of source and target prefix."""
+PromptLike = Prompt | Side | Sequence[Any] | tuple[Side, Side] | Mapping[str, Any] | Array | Encoded
+"""What a prompt is given as: text, token ids or what a tokenizer returned, chat messages (alone, or with their tools in
+a dictionary), or a pair of source and target prefix."""
+
+
+def _of_template(chat: Mapping[str, Any]) -> dict[str, Any]:
+    # What stands beside the messages in a chat as data sets and requests write it.
+    options = {name: chat[name] for name in ("tools", "documents") if chat.get(name)}
+    return options | dict(chat.get("chat_template_kwargs") or {})
 
 
 def cut(
@@ -269,6 +313,14 @@ def cut(
             whole = pieces[last_piece].text + text[end:]
             pieces[last_piece] = Piece(whole, whole, (*pieces[last_piece].positions, *waiting))
     return tuple(pieces) if written is None else _mark_template(pieces, written)
+
+
+def _once(encoding: Encoding) -> Encoding:
+    # Without the tokens that the tokenizer put in front, where the text begins with the same.
+    front = next((place for place, added in enumerate(encoding.added) if not added), 0)
+    if not front or encoding.ids[:front] != encoding.ids[front : 2 * front] or any(encoding.added[front : 2 * front]):
+        return encoding
+    return Encoding(encoding.ids[front:], encoding.spans[front:], encoding.added[front:])
 
 
 def _mark_template(pieces: Sequence[Piece], written: Sequence[tuple[int, int]]) -> tuple[Piece, ...]:

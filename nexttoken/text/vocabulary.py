@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -78,7 +80,7 @@ class Vocabulary(ABC):
                 )
 
 
-def whole_number(token_id: SupportsIndex) -> int:
+def whole_number(token_id: Any) -> int:
     """A token id as a plain integer. Raises ValueError for what is none, such as 1.5."""
     try:
         return index(token_id)
@@ -238,4 +240,18 @@ class TokenizerVocabulary(Vocabulary):
 
     def decode(self, ids: Sequence[int], namespace: str = "bert") -> str:
         self.check(ids, namespace)
-        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+        if not self._shows_pieces:
+            return self._decoded(ids)
+        special = set(self.tokenizer.all_special_ids)
+        runs = [list(run) for _, run in groupby(ids, lambda token_id: token_id in special and token_id)]
+        return "".join(self._decoded(run, skip_special_tokens=run[0] not in special) for run in runs)
+
+    def _decoded(self, ids: Sequence[int], **options: bool) -> str:
+        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False, **options)
+
+    @cached_property
+    def _shows_pieces(self) -> bool:
+        # Whether text is written as the pieces of the vocabulary where special tokens are to be seen, as mistral-common
+        # does for SentencePiece.
+        ids = self.tokenizer("a b", add_special_tokens=False)["input_ids"]
+        return "▁" in self._decoded(ids) and "▁" not in self._decoded(ids, skip_special_tokens=True)

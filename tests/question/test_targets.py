@@ -1,5 +1,6 @@
 """Targets: several candidates, spans of tokens, whole continuations, and quantities of the caller's own."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import captum.attr
@@ -34,7 +35,8 @@ from interpret import (
 )
 from interpret.engine.gradients import gradients
 from interpret.methods.method import Evidence, Method
-from tests.conftest import letters_lm
+from nexttoken import NextTokenLM
+from tests.conftest import gpt2, letters_lm
 
 TEXT = "The keys to the cabinet"
 METHODS = [
@@ -185,6 +187,28 @@ def test_the_model_continues_by_its_first_choices(tiny):
         assert row.target.rank == 1
         text.append(row.target.id)
     assert len(matrix) == 4
+
+
+@pytest.mark.parametrize("where", ["generation_config", "config", "tokenizer", "a list", "a tensor"])
+def test_generation_ends_where_the_model_does(tokenizer, where):
+    network, ids = gpt2(), deepcopy(tokenizer)
+    lm = NextTokenLM.from_pretrained(network, ids)
+    spoken = lm.generate("The keys", 8)
+    assert len(spoken) == 8
+    place = next(place for place, token in enumerate(spoken) if place and token not in spoken[:place])
+    network.generation_config.eos_token_id = network.config.eos_token_id = 1
+    if where == "tokenizer":
+        ids.eos_token = ids.convert_ids_to_tokens(spoken[place])
+        lm = NextTokenLM.from_pretrained(network, ids)
+    elif where == "config":
+        network.config.eos_token_id = spoken[place]
+    else:
+        end = {"a list": [1, spoken[place]], "a tensor": torch.tensor([spoken[place]])}.get(where, spoken[place])
+        network.generation_config.eos_token_id = end
+    assert lm.generate("The keys", 8) == spoken[:place]
+    assert lm.generate(lm.prompt("The keys"), 8) == spoken[:place]
+    matrix = attribute_continuation(lm, "The keys", None, GradientTimesInput(), max_new_tokens=8)
+    assert len(matrix.targets) == place
 
 
 def test_generation_ends_at_the_end_of_the_text_and_at_the_longest_prompt(tiny, monkeypatch):

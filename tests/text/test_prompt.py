@@ -13,7 +13,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from nexttoken import IdVocabulary, Prompt, SymbolVocabulary, Target, TokenizerVocabulary
 from nexttoken.text.alignment import align
-from nexttoken.text.chat import content_spans
 
 UGLY = "Hi 👩‍👩‍👧 é e\u0301 你好 नमस्ते مرحبا <s> </script> $x_1$\\\r\n\t x   y\x00"
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
@@ -233,22 +232,6 @@ def test_a_template_that_refuses_says_why(vocab):
     bare = templated(vocab, "{{ messages[0].content }}")
     with pytest.raises(ValueError, match="the chat is empty: neither its template"):
         Prompt.from_messages([{"role": "assistant", "content": ""}], bare)
-
-
-def test_a_template_that_trims_is_followed():
-    contents = ["hi ", "yes", " more"]
-
-    def fill(parts):
-        return "".join(f"[{part.strip()}] " for part in parts)
-
-    spans = content_spans(fill(contents), contents, fill)
-    assert [fill(contents)[start:end] for start, end in spans] == ["hi", "yes", "more"]
-    with pytest.raises(ValueError, match="leaves out the message"):
-        content_spans("[]", ["a"], lambda parts: "[]")
-    with pytest.raises(ValueError, match="repeats the message"):
-        content_spans("[a][a]", ["a"], lambda parts: f"[{parts[0]}][{parts[0]}]")
-    with pytest.raises(ValueError, match="rewrites what the messages say"):
-        content_spans("[A]", ["a"], lambda parts: f"[{parts[0].upper()}]")
 
 
 def test_sentencepiece_tokens_are_named_with_their_space():

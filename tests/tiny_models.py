@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -127,14 +128,17 @@ OVERRIDES: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny_config(config_class: type[transformers.PreTrainedConfig], **own: Any) -> transformers.PreTrainedConfig:
+def tiny_config(
+    config_class: type[transformers.PreTrainedConfig], sizes: Mapping[int, int] | None = None, **own: Any
+) -> transformers.PreTrainedConfig:
     """The configuration of a family with every size of a known name made small, in its sub-configurations too.
 
-    A network whose layers are of several kinds gets one of each.
+    A network whose layers are of several kinds gets one of each. `sizes` puts other sizes in the place of the usual.
     """
+    sizes = sizes or {}
     own = OVERRIDES.get(config_class.__name__, {}) | own
     names = {field.name for field in dataclasses.fields(config_class)}
-    settings: dict[str, Any] = {name: SIZE_OF[name] for name in names & SIZE_OF.keys()}
+    settings: dict[str, Any] = {name: sizes.get(SIZE_OF[name], SIZE_OF[name]) for name in names & SIZE_OF.keys()}
     settings |= {name: SPECIAL_IDS[name] for name in names & SPECIAL_IDS.keys()}
     settings |= {"is_decoder": True} if "is_decoder" in names else {}  # BERT's likes are causal only then
     if "kv_lora_rank" in names:  # multi-head latent attention: every head has its own keys
@@ -148,13 +152,15 @@ def tiny_config(config_class: type[transformers.PreTrainedConfig], **own: Any) -
     for name, sub_class in config_class.sub_configs.items():
         if sub_class is transformers.AutoConfig:
             sub_class = CONFIG_MAPPING[config_class.sub_configs_defaults[name].model_type]
-        settings[name] = tiny_config(sub_class, **own.get(name, {}))
+        settings[name] = tiny_config(sub_class, sizes, **own.get(name, {}))
     return config_class(
         **settings | {name: value for name, value in own.items() if name not in config_class.sub_configs}
     )
 
 
-def build(name: str) -> transformers.PreTrainedModel:
+def build(
+    name: str, seed: int = 0, noise: float = 0.15, sizes: Mapping[int, int] | None = None
+) -> transformers.PreTrainedModel:
     """A causal language model by the name of its class: tiny, random, in float32 and evaluation mode.
 
     The weights are the family's own initialization plus noise, so that no bias is zero, no norm is the identity and
@@ -162,11 +168,11 @@ def build(name: str) -> transformers.PreTrainedModel:
     """
     model_class = getattr(transformers, name)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = model_class(tiny_config(model_class.config_class)).float().eval()
+        torch.manual_seed(seed)
+        model = model_class(tiny_config(model_class.config_class, sizes)).float().eval()
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter.add_(0.15 * torch.randn_like(parameter))
+                parameter.add_(noise * torch.randn_like(parameter))
             for key, table in model.named_buffers():
                 if key.endswith("tid2eid"):  # which experts serve which token: all the same one before training
                     table.copy_(torch.rand(len(table), SIZE_OF["n_routed_experts"]).argsort()[:, : table.shape[1]])

@@ -14,8 +14,10 @@ from nexttoken.model import NextTokenLM
 PROBE_LENGTH = 7  # tokens
 PROBE_TOLERANCE = 1e-5  # of logits, relative to the largest
 PROBE_EPSILONS = 4  # or this number of machine epsilons, where that is more
-PROBE_STEPS = (1e-2, 1e-3, 1e-4)  # of central differences, in standard deviations of the embeddings
+PROBE_STEPS = (1e-2, 1e-3, 1e-4, 1e-1)  # of central differences, in standard deviations of the embeddings
 PROBE_SLOPE_TOLERANCE = 0.05  # of gradients, relative in norm
+PROBE_NOISE = 2  # standard deviations of rounding that a slope may be off by, in addition
+PROBE_COARSE = 0.03  # of the slopes: with more rounding than that, a step tells nothing
 
 Feed = Callable[[Tensor, Tensor, Feeding, bool], Tensor]
 """Embeddings (row, token, dim), their ids (row, token), how they are fed, and whether the gradient is forced, to the
@@ -57,9 +59,10 @@ def probe(
             raise ValueError(f"{kind} cannot run on ids alone: {in_one_line(error)}") from error
         expected, tolerance = whole[:, -1], tolerance_of(lm.dtype)
         if whole.shape == other.shape and relative(other[:, :-1], whole[:, :-1]) > tolerance:
+            switch = "causal" if hasattr(lm.language_model_head.config, "causal") else "is_decoder"
             raise ValueError(
                 f"{kind} is not causal: what it predicts before a token depends on that token; "
-                "a model of BERT's kind needs is_decoder=True in its configuration"
+                f"a model of its kind needs {switch}=True in its configuration"
             )
         length_matters = relative(whole[:, : shorter.shape[1]], shorter) > tolerance
         for feeding in feedings:
@@ -124,36 +127,58 @@ def _distance_from_differences(
     """The relative distance of a gradient from central differences in two random directions, at the best step size.
 
     It finds networks that take no embeddings but those of tokens (an error), and those that compute a part without
-    gradient. Half precision is too coarse to tell: 0 there.
+    gradient. What rounding explains does not count; where it hides the slopes at every step, as in half precision,
+    nothing can be told, and the distance is 0.
     """
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn(2, *embeddings.shape[1:], generator=generator).to(embeddings) * embeddings.std()
     slopes = (directions * gradient).flatten(1).sum(1)
-    rows, errors = input_ids.expand(2, -1), []
-    for step in PROBE_STEPS:
+
+    def values(points: Tensor) -> Tensor:
         with torch.no_grad():
-            above, below = (
-                feed(embeddings + sign * step * directions, rows, feeding, False).log_softmax(-1)[:, 0]
-                for sign in (1, -1)
-            )
+            return mixture(feed(points, input_ids.expand(len(points), -1), feeding, False))
+
+    errors = []
+    for step in PROBE_STEPS:
+        above, below = (values(embeddings + sign * step * directions) for sign in (1, -1))
         errors.append(float(((above - below) / (2 * step) - slopes).norm() / slopes.norm()))
         if errors[-1] <= PROBE_SLOPE_TOLERANCE:
-            break
-    return min(errors) if embeddings.dtype.itemsize >= 4 else 0.0
+            return errors[-1] if embeddings.dtype.itemsize >= 4 else 0.0
+    if embeddings.dtype.itemsize < 4:
+        return 0.0
+    # The same point but for rounding: what the values differ by there is noise.
+    nudges = torch.randn(4, *embeddings.shape[1:], generator=generator).to(embeddings)
+    noise = values(embeddings * (1 + torch.finfo(embeddings.dtype).eps * nudges)).std() / slopes.norm()
+    left = [
+        max(0.0, error - PROBE_NOISE * float(noise) / step)
+        for error, step in zip(errors, PROBE_STEPS, strict=True)
+        if float(noise) / step <= PROBE_COARSE
+    ]
+    return min(left, default=0.0)
 
 
 def logits_and_gradient(
     function: Callable[[Tensor], Tensor], embeddings: Float[Tensor, "1 token dim"]
 ) -> tuple[Float[Tensor, "1 vocab"], Float[Tensor, "1 token dim"]]:
-    """Next-token logits as a function of embeddings, and the gradient of the log-probability of id 0.
+    """Next-token logits as a function of embeddings, and the gradient of a fixed mixture of them.
 
     Costs one forward and one backward pass.
     """
     with torch.enable_grad():
         x = embeddings.clone().requires_grad_(True)
         logits = function(x.clone()).float()
-        (gradient,) = torch.autograd.grad(logits.log_softmax(-1)[0, 0], x)
+        (gradient,) = torch.autograd.grad(mixture(logits)[0], x)
     return logits.detach(), gradient
+
+
+def mixture(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, " row"]:
+    """A fixed random mixture of a row's logits, in which all of them have a part, those that are not finite aside.
+
+    A single logit may hardly depend on the embeddings; its slopes are then smaller than what rounding does to it.
+    """
+    weights = torch.randn(logits.shape[-1], generator=torch.Generator().manual_seed(0)) / logits.shape[-1] ** 0.5
+    finite = logits.isfinite()
+    return (logits.where(finite, 0.0) * weights.to(logits)).sum(-1)
 
 
 def relative(found: Tensor, expected: Tensor) -> float:

@@ -116,3 +116,88 @@ def test_an_encoder_decoder_has_a_report_too():
     lm = NextTokenLM.from_pretrained(t5())
     assert lm.report == dataclasses.replace(lm.report, feeding="inputs_embeds", force_grad=False, reads_ids=False)
     assert lm.causal is not lm.report.length_matters
+
+
+# Small slopes
+
+
+class HalfTheSlope(torch.autograd.Function):
+    """The identity, with a part of the gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 0.8 * gradient
+
+
+UNTRAINED = {
+    transformers.PegasusForCausalLM: transformers.PegasusConfig(
+        d_model=32, decoder_layers=2, decoder_attention_heads=2, decoder_ffn_dim=64, vocab_size=99, is_decoder=True,
+        is_encoder_decoder=False,
+    ),
+    transformers.ProphetNetForCausalLM: transformers.ProphetNetConfig(
+        hidden_size=32, num_decoder_layers=2, num_decoder_attention_heads=2, decoder_ffn_dim=64, vocab_size=99,
+        is_decoder=True, is_encoder_decoder=False,
+    ),
+    transformers.PegasusForConditionalGeneration: transformers.PegasusConfig(
+        d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=64, decoder_ffn_dim=64, vocab_size=99,
+    ),
+    transformers.GPT2LMHeadModel: transformers.GPT2Config(
+        n_embd=32, n_layer=2, n_head=2, vocab_size=99, bos_token_id=0, eos_token_id=1, initializer_range=1e-3
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", UNTRAINED)
+@pytest.mark.parametrize("seed", range(3))
+def test_rounding_is_not_taken_for_a_fault(kind, dtype, seed):
+    torch.manual_seed(seed)
+    lm = NextTokenLM.from_pretrained(kind(UNTRAINED[kind]).to(dtype).eval())
+    assert lm.report.gradient_error <= 0.05
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", UNTRAINED)
+def test_a_fault_is_found_where_slopes_are_small(kind, dtype):
+    torch.manual_seed(0)
+    network = kind(UNTRAINED[kind]).to(dtype).eval()
+    head = network.get_output_embeddings()
+    head.register_forward_pre_hook(lambda module, inputs: (HalfTheSlope.apply(inputs[0]),))
+    with pytest.raises(ValueError, match="a part being computed without"):
+        NextTokenLM.from_pretrained(network)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "switch"),
+    [
+        (
+            transformers.XLMWithLMHeadModel,
+            transformers.XLMConfig(emb_dim=32, n_layers=2, n_heads=2, n_words=64),
+            "causal",
+        ),
+        (
+            transformers.FlaubertWithLMHeadModel,
+            transformers.FlaubertConfig(emb_dim=32, n_layers=2, n_heads=2, n_words=64),
+            "causal",
+        ),
+        (
+            transformers.BertLMHeadModel,
+            transformers.BertConfig(
+                hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, vocab_size=64
+            ),
+            "is_decoder",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_makes_a_network_causal_is_said_by_its_name(kind, config, switch):
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match=f"needs {switch}=True in its configuration"):
+        NextTokenLM.from_pretrained(kind(config).eval())
+    setattr(config, switch, True)
+    assert NextTokenLM.from_pretrained(kind(config).eval()).causal

@@ -7,7 +7,7 @@ import transformers
 
 from nexttoken import NextTokenLM
 from tests import tiny_models
-from tests.architectures import LAWS, PAGE, examine, measure
+from tests.architectures import LAWS, PAGE, error_of_logits, examine, measure
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -40,6 +40,35 @@ def test_a_class_is_what_the_table_says_and_breaks_no_law(name):
     finding = examine(name)
     assert not finding.broken
     assert finding.row in PAGE.read_text().splitlines(), "run `make architectures`"
+
+
+# Other seeds, weights and shapes: seed, noise, sizes in the place of others, and what cannot have these sizes.
+OTHERS = {
+    "as initialized": (1, 0.0, {}, ()),
+    "wider": (2, 0.0, {32: 64, 48: 80}, ("Bamba", "GraniteMoeHybrid", "Helium", "Mamba2")),
+    "wider, with noise": (3, 0.15, {32: 64, 48: 80}, ("Bamba", "GraniteMoeHybrid", "Helium", "Mamba2")),
+    "an odd vocabulary": (4, 0.05, {64: 99}, ("FalconH1",)),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_no_class_is_refused_for_its_random_weights(other):
+    """In float32, where the slopes of a network that is not trained may be as small as what rounding does."""
+    seed, noise, sizes, impossible = OTHERS[other]
+    wrong = {}
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    for name in [row.split("`")[1] for row in rows if row.split(" | ")[1].startswith("exact")]:
+        if name.removesuffix("ForCausalLM") in impossible:
+            continue
+        try:
+            lm = NextTokenLM.from_pretrained(tiny_models.build(name, seed, noise, sizes))
+        except ValueError as error:
+            wrong[name] = str(error)
+            continue
+        error = error_of_logits(lm)
+        if not error <= 4 * lm.report.tolerance:
+            wrong[name] = error
+    assert not wrong
 
 
 def test_the_table_has_every_class_and_its_counts_are_right():

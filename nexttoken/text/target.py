@@ -13,6 +13,7 @@ from torch import Tensor
 from nexttoken.text.prompt import Prompt, ending, unicode
 from nexttoken.text.vocabulary import IdVocabulary, Vocabulary
 
+PIECES_BEFORE = 8  # that a target is tokenized with, where the whole prompt cannot be
 TokenLike = str | SupportsIndex  # a token as text or as id
 
 
@@ -106,22 +107,28 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
     if target == "":
         raise ValueError("the target is empty; give one token, or none for the model's own first choice")
     ids = ids_after(target, prompt, vocab)
+    before = prompt.continued.text
+    spaced: tuple[int, ...] = ()
+    if target[0].isalnum() and before and not before.endswith(" ") and _has_spaces(vocab):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is not what was asked about
+            spaced = ids_after(" " + target, prompt, vocab)
     if len(ids) != 1:
         pieces = ", ".join(repr(vocab.token_text(token_id)) for token_id in ids)
+        hint = ""
+        if len(spaced) == 1:
+            hint = f"; with its leading space it is one, {' ' + target!r} (p = {float(probabilities[spaced[0]]):.2g})"
         raise ValueError(
-            f"target {target!r} is {len(ids)} tokens after this prompt ({pieces}); pass one of them, or all of them in "
-            f"a list, [{pieces}], to explain the continuation"
+            f"target {target!r} is {len(ids)} tokens after this prompt ({pieces}){hint}; pass one of them, or all of "
+            f"them in a list, [{pieces}], to explain the continuation"
         )
-    prompt = prompt.continued
-    if target[0].isalnum() and prompt.text and not prompt.text[-1].isspace():
-        spaced = ids_after(" " + target, prompt, vocab) if _has_spaces(vocab) else ()
-        if len(spaced) == 1 and probabilities[spaced[0]] > probabilities[ids[0]]:
-            warnings.warn(
-                f"target {target!r} has no leading space and follows {ending(prompt.text)!r} directly "
-                f"(p = {float(probabilities[ids[0]]):.2g}); for the next word write {' ' + target!r} "
-                f"(p = {float(probabilities[spaced[0]]):.2g})",
-                stacklevel=2,
-            )
+    if len(spaced) == 1 and probabilities[spaced[0]] > probabilities[ids[0]]:
+        warnings.warn(
+            f"target {target!r} has no leading space and follows {ending(before)!r} directly "
+            f"(p = {float(probabilities[ids[0]]):.2g}); for the next word write {' ' + target!r} "
+            f"(p = {float(probabilities[spaced[0]]):.2g})",
+            stacklevel=2,
+        )
     return ids[0]
 
 
@@ -165,10 +172,25 @@ def ids_after(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]
         together = vocab.encode(prompt.text + target, add_special_tokens=False).ids
     if together[: len(prompt)] == prompt.ids and len(together) > len(prompt):
         return together[len(prompt) :]
+    if prompt.ids not in (vocab.encode(prompt.text).ids, vocab.encode(prompt.text, add_special_tokens=False).ids):
+        return _ids_after_the_end(target, prompt, vocab)
     if not prompt.text.endswith(" "):
         warnings.warn(
             f"together, {ending(prompt.text)!r} and {target!r} are tokenized otherwise than apart, so the model has "
             "hardly ever seen this target there; end the prompt where a word ends",
             stacklevel=2,
         )
+    return vocab.encode(target, add_special_tokens=False).ids
+
+
+def _ids_after_the_end(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:
+    # After the last pieces of a prompt whose text does not become its ids: it was given as ids, or its tokenizer writes
+    # control tokens in chats alone.
+    for count in range(min(PIECES_BEFORE, len(prompt.pieces)), 0, -1):
+        pieces = prompt.pieces[-count:]
+        text = "".join(piece.text for piece in pieces)
+        ids = tuple(prompt.ids[place] for piece in pieces for place in piece.positions)
+        together = vocab.encode(text + target, add_special_tokens=False).ids
+        if together[: len(ids)] == ids and len(together) > len(ids):
+            return together[len(ids) :]
     return vocab.encode(target, add_special_tokens=False).ids

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from interpret import GradientTimesInput, attribute
 from nexttoken import NextTokenLM
 from nexttoken.text.prompt import Prompt
+from nexttoken.text.target import ids_after
 from nexttoken.text.vocabulary import TokenizerVocabulary
 from tests.conftest import trained_tokenizer
 from tests.text.templates import TEMPLATES, TOOLS
@@ -291,6 +292,10 @@ def test_a_tokenizer_that_writes_chats_alone():
     assert kept(prompt) == ["The cats", "Yes"]
     assert Prompt.of(chat, vocab, continue_final_message=False).ids[-1] == 1
     assert written(prompt) == "The catsYes"
+    asked = Prompt.of(chat[:1], vocab)  # a target after it is tokenized as it stands there, without a warning
+    for target in (" are", "Yes"):
+        assert ids_after(target, asked, vocab) == vocab.encode(target, add_special_tokens=False).ids
+    assert ids_after(" are", prompt, vocab) == vocab.encode("Yes are", add_special_tokens=False).ids[-1:]
 
 
 @pytest.mark.parametrize("file", ["tekken_240911.json", "mistral_instruct_tokenizer_241114.model.v7"])
@@ -321,3 +326,5 @@ def test_tokenizers_of_mistral_common(file):
     assert not remarks
     begun = Prompt.of([chat[1], {"role": "assistant", "content": "It is"}], vocab)
     assert begun.text.endswith("It is")
+    assert vocab.decode(ids_after(" warm", begun, vocab)) in (" warm", "warm")
+    assert vocab.decode(ids_after("Paris", prompt, vocab)) == "Paris"

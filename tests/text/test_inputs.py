@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from interpret import Failure, GradientTimesInput, attribute, attribute_many
 from nexttoken import NextTokenLM, Prompt, TokenizerVocabulary
+from nexttoken.text.target import ids_after, one_token
 from tests.conftest import gpt2, trained_tokenizer
 
 TEXT = "The keys to the cat"
@@ -168,7 +169,36 @@ def test_a_chat_as_text_is_the_chat(lm, tokenizer):
 
 
 def test_ids_are_taken_as_they_are(lm):
-    assert lm.prompt([0, 0, 70, 71]).ids == (0, 0, 70, 71)
+    prompt = lm.prompt([0, 0, *lm.vocab.encode("The", add_special_tokens=False).ids])
+    assert prompt.ids[:2] == (0, 0)
+    assert lm.vocab.encode(prompt.text).ids != prompt.ids  # and yet a target is what it is behind them
+    assert ids_after(" keys", prompt, lm.vocab) == lm.vocab.encode(" keys", add_special_tokens=False).ids
+
+
+# A target without its leading space
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ bos_token }}[INST] {{ messages[0].content }} [/INST]",
+        "a: {{ messages[0].content }}\n[",
+        "{{ messages[0].content }}\n",
+    ],
+)
+def test_a_target_without_its_space_in_a_chat_says_which_has_it(template):
+    tokenizer = sentencepiece()
+    tokenizer.chat_template = template
+    vocab = TokenizerVocabulary(tokenizer)
+    prompt = Prompt.of([{"role": "user", "content": "The a"}], vocab)
+    spaced = vocab.encode("The keys", add_special_tokens=False).ids[-1]
+    probabilities = torch.zeros(vocab.size()).index_fill(0, torch.tensor([spaced]), 0.5)
+    with pytest.raises(ValueError, match=r"'keys' is 4 tokens .*with its leading space it is one, ' keys' \(p = 0.5\)"):
+        one_token("keys", prompt, vocab, probabilities)
+    article = vocab.encode("The a", add_special_tokens=False).ids[-1]
+    probabilities = torch.zeros(vocab.size()).index_fill(0, torch.tensor([article]), 0.5)
+    with pytest.warns(UserWarning, match=r"'a' has no leading space .*write ' a' \(p = 0.5\)"):
+        one_token("a", prompt, vocab, probabilities)
 
 
 def test_a_folder_of_prompts_with_every_fault(lm, tokenizer):

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from nexttoken.linear import FastInputGradients
 from nexttoken.text.prompt import Prompt, PromptLike, Start
 from nexttoken.text.target import Target
 from nexttoken.text.vocabulary import Vocabulary
@@ -268,6 +269,7 @@ class NextTokenLM(nn.Module):
                 torch.inference_mode(False),  # which turns gradients on
                 torch.set_grad_enabled(enabled),
                 torch.random.fork_rng(devices=list(devices)),
+                FastInputGradients(),
                 _without_cudnn() if self._recurrent() else contextlib.nullcontext(),
             ):
                 self.eval()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
+
+from nexttoken.linear import FastInputGradients
 
 
 def layers_of(network: nn.Module) -> list[nn.Module]:
@@ -40,17 +43,16 @@ def checkpointing(layers: Sequence[nn.Module]) -> Iterator[None]:
                 layer.forward = forward  # type: ignore[method-assign]
 
 
-@contextmanager
-def _once() -> Iterator[None]:
+class _Once(FastInputGradients):
     """The context of one run of a layer, at whose end free memory goes back to the system."""
-    try:
-        yield
-    finally:
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
         _trim_heap()
 
 
-def _both_times() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return _once(), _once()
+def _both_times() -> tuple[_Once, _Once]:
+    return _Once(), _Once()
 
 
 def _trim_heap() -> None:

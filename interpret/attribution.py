@@ -9,8 +9,10 @@ from interpret.results.files import write_whole
 from interpret.results.matrix import ScoreMatrix
 from interpret.results.numbers import NumberFormat
 from interpret.results.scores import Scores
+from interpret.views.spreadsheet import SEPARATORS, frame, table_text
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -57,15 +59,23 @@ class Attribution(Scores):
         return html(self)
 
     def save(self, path: str | Path) -> Path:
-        """Write it whole or not at all, in the format of the file's ending: .json, .html, .png, .pdf or .svg.
+        """Write it whole or not at all, in the format that the file's ending names.
 
-        Figures are the `heatmap()`, with the `provenance()` in their metadata.
+        The endings are .json, .html, .csv, .tsv, .png, .pdf and .svg. Figures are the `heatmap()`, with the
+        `provenance()` in their metadata. Tables have a row for each piece, with the columns of `to_frame`, in UTF-8.
 
         Raises:
             ValueError: an ending that is none of these.
             OSError: the file can't be written.
         """
         return _save(self, path)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The pieces as a pandas DataFrame (piece,): piece, ids, score, standard_error, held and template.
+
+        A held piece has no score, and NaN for it. Raises ImportError without the package pandas.
+        """
+        return frame(self)
 
     def _repr_html_(self) -> str:
         return self.html()
@@ -108,6 +118,10 @@ class AttributionMatrix(ScoreMatrix[Attribution]):
         """Write it whole or not at all, as `Attribution.save` does."""
         return _save(self, path)
 
+    def to_frame(self) -> pandas.DataFrame:
+        """All rows as one pandas DataFrame (row and piece,), as `Attribution.to_frame` and the target's text."""
+        return frame(self)
+
     def _repr_html_(self) -> str:
         return self.html()
 
@@ -126,13 +140,17 @@ class AttributionMatrix(ScoreMatrix[Attribution]):
 
 
 def _save(result: Attribution | AttributionMatrix, path: str | Path) -> Path:
-    path = Path(path)
-    if path.suffix == ".json":
+    path = Path(path).expanduser()
+    ending = path.suffix.lower()
+    if ending == ".json":
         return write_whole(path, lambda part: part.write_text(result.to_json(), encoding="utf-8"))
-    if path.suffix == ".html":
+    if ending == ".html":
         from interpret.views.page import page
 
         return page([result], path)
+    if ending in SEPARATORS:
+        text = table_text(result, SEPARATORS[ending])
+        return write_whole(path, lambda part: part.write_text(text, encoding="utf-8", newline=""))
     from interpret.views.figure import save_figure
 
     return save_figure(result.heatmap(), path)

@@ -46,7 +46,7 @@ def predict(
 ) -> None:
     """Show the most probable next tokens."""
     with errors_in_one_line() as console:
-        check_format(printed)
+        _to_print(printed)
         lm = _load(model, console)
         from interpret.views.printed import print_predictions
 
@@ -59,6 +59,7 @@ def explain(question: Question, computation: Computation, output: Output) -> Non
     """Show which parts of the prompt speak for the next token."""
     with errors_in_one_line() as console:
         output.check()
+        _to_print(output.printed)
         question.check()
         method = computation.build_method()
         lm = _load(computation.model, console)
@@ -138,9 +139,22 @@ def _checked(
         return replace(result, faithfulness=check(lm, result, prompt=prompt, memory_budget=budget))
 
 
+def _to_print(printed: str) -> None:
+    """Ready standard output for a format. Raises ValueError for one that does not exist."""
+    check_format(printed)
+    if printed != "table":
+        from interpret.command.streams import as_data
+
+        as_data(sys.stdout)
+
+
 def _read(prompt: str) -> str:
     """The prompt, from standard input where it is `-`; the line end that closes standard input is not part of it."""
-    return sys.stdin.read().removesuffix("\n") if prompt == "-" else prompt
+    if prompt != "-":
+        return prompt
+    from interpret.command.streams import read_text
+
+    return read_text(sys.stdin).removesuffix("\n")
 
 
 def _load(model: str | None, console: Console) -> NextTokenLM:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,10 @@ def errors_in_one_line() -> Iterator[Console]:
     """Errors and warnings in one line each on standard error, and exit status 1 after an error."""
     from rich.console import Console
 
+    from interpret.command.streams import never_fail
     from interpret.engine.progress import bars_aside
 
+    never_fail(sys.stdout, sys.stderr)
     console = Console(stderr=True, soft_wrap=True)
 
     def say(kind: str, message: object) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from interpret.methods.method import Method
 
 FORMATS = ("table", "json", "tsv")
-ENDINGS = (".json", ".html", ".png", ".pdf", ".svg")
+ENDINGS = (".json", ".html", ".csv", ".tsv", ".png", ".pdf", ".svg")
 
 PromptArgument = Annotated[
     str, typer.Argument(help="The text that the next token follows; - reads it from standard input.")
@@ -145,7 +145,10 @@ class Output:
     """What is written, and where."""
 
     save: Annotated[
-        list[Path] | None, typer.Option(help="Save the heatmap as .png, .pdf, .svg or .html; may be repeated.")
+        list[Path] | None,
+        typer.Option(
+            help="Save the heatmap as .png, .pdf, .svg or .html, the scores as .csv or .tsv; may be repeated."
+        ),
     ] = None
     json: Annotated[Path | None, typer.Option(help="Save all numbers as JSON.")] = None
     printed: FormatOption = "table"
@@ -153,7 +156,7 @@ class Output:
     @property
     def paths(self) -> list[Path]:
         """Every file that is to be saved."""
-        return [*(self.save or []), *([self.json] if self.json else [])]
+        return [path.expanduser() for path in (*(self.save or []), *([self.json] if self.json else []))]
 
     def check(self) -> None:
         """Raise OSError or ValueError, before anything is computed, unless all of it can be written."""
@@ -161,10 +164,10 @@ class Output:
 
         check_format(self.printed)
         for path in self.paths:
-            if path.suffix not in ENDINGS:
+            if path.suffix.lower() not in ENDINGS:
                 raise ValueError(f"cannot save to {str(path)!r}: the ending must be one of {', '.join(ENDINGS)}")
             check_writable(path)
-        if self.json and self.json.suffix != ".json":
+        if self.json and self.json.suffix.lower() != ".json":
             raise ValueError(f"--json {str(self.json)!r}: the ending must be .json; figures go to --save")
         if len(set(self.paths)) < len(self.paths):
             raise ValueError("the same file is named twice in --save and --json")

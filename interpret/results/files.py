@@ -51,7 +51,7 @@ class Result(ABC):
     @classmethod
     def load(cls: type[Own], path: str | Path) -> Own:
         """Read one that was saved as JSON, by this version or an older one."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        return cls.from_json(Path(path).expanduser().read_text(encoding="utf-8-sig"))
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:

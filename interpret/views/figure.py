@@ -40,11 +40,15 @@ class ResultFigure(Figure):
 
     def savefig(self, fname: Any, *, metadata: dict[str, Any] | None = None, **options: Any) -> None:
         """As in matplotlib, with text as text, and what it shows as metadata; yours are added to them."""
-        named = Path(fname).suffix[1:] if isinstance(fname, str | Path) else ""
+        if isinstance(fname, str | Path):
+            fname = Path(fname).expanduser()
+        named = fname.suffix[1:] if isinstance(fname, Path) else ""
         kind = str(options.get("format") or named or "png").lower()
         known = _metadata_of(self.results, kind) if kind in FORMATS else {}
+        if about := {**known, **(metadata or {})}:  # some kinds of files, such as .pgf, take none
+            options["metadata"] = about
         with rc_context(SETTINGS):
-            super().savefig(fname, metadata={**known, **(metadata or {})} or None, **options)
+            super().savefig(fname, **options)
 
     def _repr_png_(self) -> bytes:
         image = io.BytesIO()
@@ -67,7 +71,7 @@ def save_figure(figure: Figure, path: str | Path, *results: Result) -> Path:
         ValueError: an ending that is not one of the formats.
         OSError: the file can't be written.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     _check_format(path)
     kind = path.suffix[1:].lower()
     shown = results or getattr(figure, "results", ())

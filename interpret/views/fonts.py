@@ -14,6 +14,7 @@ from matplotlib.transforms import Bbox
 
 TEXT_SIZE = 12.0
 NO_GLYPH = "□"
+BYTE_ORDER_MARK = "\ufeff"  # which nobody sees, and matplotlib cannot write into a PDF
 SANS = "Noto Sans"  # preferred where the usual fonts lack a character; one family for many scripts
 HAN = "Noto Sans CJK SC"  # its faces differ in how they draw the same Chinese characters
 LAST = "Last Resort"  # matplotlib's own: a box with a sign of the script
@@ -84,7 +85,7 @@ def drawable(text: str) -> str:
     """The text with a box for each character that no installed font has; marks without a width are left out."""
     return "".join(
         character
-        if fallback_family(character) != ""
+        if fallback_family(character) != "" and character != BYTE_ORDER_MARK
         else ""
         if unicodedata.category(character) in ("Mn", "Me", "Cf")
         else NO_GLYPH

@@ -37,8 +37,8 @@ def page(results: Sequence[Shown], path: str | Path) -> Path:
         ValueError: nothing to show, or another ending.
         OSError: the file can't be written.
     """
-    path = Path(path)
-    if path.suffix != ".html":
+    path = Path(path).expanduser()
+    if path.suffix.lower() != ".html":
         raise ValueError(f"cannot save a page as {path.name!r}: the ending must be .html")
     return write_whole(path, lambda part: part.write_text(document(results), encoding="utf-8"))
 

@@ -15,8 +15,8 @@ from interpret.results.matrix import ScoreMatrix
 from interpret.results.numbers import written
 from interpret.results.scores import Scores
 from interpret.views.invisible import escape_invisible
+from interpret.views.spreadsheet import field, lines_of, tsv
 from interpret.views.terminal import headline, matrix_table, running_text, table
-from interpret.views.tsv import field, lines_of, tsv
 from nexttoken import Target
 
 FACTS = ("rank", "text", "id", "probability")  # of a predicted token

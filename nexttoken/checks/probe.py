@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -59,11 +60,10 @@ def probe(
             raise ValueError(f"{kind} cannot run on ids alone: {in_one_line(error)}") from error
         expected, tolerance = whole[:, -1], tolerance_of(lm.dtype)
         if whole.shape == other.shape and relative(other[:, :-1], whole[:, :-1]) > tolerance:
-            switch = "causal" if hasattr(lm.language_model_head.config, "causal") else "is_decoder"
-            raise ValueError(
-                f"{kind} is not causal: what it predicts before a token depends on that token; "
-                f"a model of its kind needs {switch}=True in its configuration"
-            )
+            config: Any = getattr(lm.language_model_head, "config", None)
+            switch = next((name for name in ("causal", "is_decoder") if hasattr(config, name)), None)
+            hint = f"; a model of its kind needs {switch}=True in its configuration" if switch else ""
+            raise ValueError(f"{kind} is not causal: what it predicts before a token depends on that token{hint}")
         length_matters = relative(whole[:, : shorter.shape[1]], shorter) > tolerance
         for feeding in feedings:
             try:

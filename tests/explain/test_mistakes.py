@@ -49,7 +49,7 @@ prompts = [None, float("nan"), 5, ["a", "b"], [1.5], b"ab", torch.tensor([[1, 2]
 assert all(isinstance(each, Failure) for each in failures)
 assert "the prompt is None; it must be text" in str(failures[0].error)
 assert "'a' is not a token id" in str(failures[3].error)
-assert "(2, 2); give one row" in str(failures[6].error)
+assert "a batch of 2 rows; give one of them, or all to attribute_many" in str(failures[6].error)
 assert last.token_ids == ((1,), (2,))
 assert attribute(lm, "abc", "d", method).target.text == "d"  # a vocabulary without a space
 

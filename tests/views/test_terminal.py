@@ -11,8 +11,8 @@ from rich.console import Console
 from interpret import AttributionMatrix
 from interpret.views.colour import HELD, colour, contrast
 from interpret.views.scale import Scale
+from interpret.views.spreadsheet import field, tsv
 from interpret.views.terminal import headline, matrix_table, natural_width, running_text, signs, style, table
-from interpret.views.tsv import field, tsv
 from tests.results.making import UGLY, changed, grid, made
 
 SYSTEMS = {"truecolor": ColorSystem.TRUECOLOR, "256": ColorSystem.EIGHT_BIT, "standard": ColorSystem.STANDARD}

@@ -15,7 +15,7 @@ from interpret.command.groups import grouped
 from interpret.command.options import (
     Computation,
     FormatOption,
-    ModelOption,
+    Loading,
     Output,
     PromptArgument,
     Question,
@@ -38,16 +38,17 @@ app = typer.Typer(
 
 
 @app.command()
+@grouped
 def predict(
     prompt: PromptArgument,
+    loading: Loading,
     top: Annotated[int, typer.Option(min=1, help="How many next tokens to show.")] = 5,
-    model: ModelOption = None,
     printed: FormatOption = "table",
 ) -> None:
     """Show the most probable next tokens."""
     with errors_in_one_line() as console:
         _to_print(printed)
-        lm = _load(model, console)
+        lm = _load(loading, console)
         from interpret.views.printed import print_predictions
 
         print_predictions(lm.predict(_read(prompt), top), printed)
@@ -55,14 +56,14 @@ def predict(
 
 @app.command()
 @grouped
-def explain(question: Question, computation: Computation, output: Output) -> None:
+def explain(question: Question, computation: Computation, loading: Loading, output: Output) -> None:
     """Show which parts of the prompt speak for the next token."""
     with errors_in_one_line() as console:
         output.check()
         _to_print(output.printed)
         question.check()
         method = computation.build_method()
-        lm = _load(computation.model, console)
+        lm = _load(loading, console)
         from interpret.methods.default import default_method
 
         method = method if method is not None else default_method(lm)
@@ -157,13 +158,11 @@ def _read(prompt: str) -> str:
     return read_text(sys.stdin).removesuffix("\n")
 
 
-def _load(model: str | None, console: Console) -> NextTokenLM:
+def _load(loading: Loading, console: Console) -> NextTokenLM:
     """The model, with a sign of life while it loads."""
     sign = console.status("loading the model (the bundled one is converted on first use, which takes half a minute)")
     with sign if console.is_terminal else nullcontext():
-        from nexttoken import NextTokenLM
-
-        return NextTokenLM.from_pretrained(model)
+        return loading.load()
 
 
 def main() -> None:

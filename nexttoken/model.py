@@ -89,9 +89,11 @@ class NextTokenLM(nn.Module):
         tokenizer: Any = None,
         *,
         dtype: str | torch.dtype = "float32",
+        device: str | torch.device | None = None,
         device_map: Any = None,
         trust_remote_code: bool = False,
         local_files_only: bool = False,
+        **options: Any,
     ) -> NextTokenLM:
         """A Hugging Face language model as a NextTokenLM: what `nexttoken.from_pretrained` returns."""
         import nexttoken
@@ -100,9 +102,11 @@ class NextTokenLM(nn.Module):
             model,
             tokenizer,
             dtype=dtype,
+            device=device,
             device_map=device_map,
             trust_remote_code=trust_remote_code,
             local_files_only=local_files_only,
+            **options,
         )
 
     @classmethod
@@ -217,6 +221,11 @@ class NextTokenLM(nn.Module):
         """The dtype of the weights: of the first parameter that is floating-point, or torch's default without one."""
         found = (parameter.dtype for parameter in self.parameters() if parameter.is_floating_point())
         return next(found, torch.get_default_dtype())
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The coarsest precision that it computes in: that of its weights, unless they are quantized."""
+        return self.dtype
 
     @property
     def is_sharded(self) -> bool:

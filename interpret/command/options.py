@@ -12,6 +12,7 @@ from interpret.methods.listed import METHODS
 
 if TYPE_CHECKING:
     from interpret.methods.method import Method
+    from nexttoken import NextTokenLM
 
 FORMATS = ("table", "json", "tsv")
 ENDINGS = (".json", ".html", ".csv", ".tsv", ".png", ".pdf", ".svg")
@@ -19,12 +20,31 @@ ENDINGS = (".json", ".html", ".csv", ".tsv", ".png", ".pdf", ".svg")
 PromptArgument = Annotated[
     str, typer.Argument(help="The text that the next token follows; - reads it from standard input.")
 ]
-ModelOption = Annotated[
-    str | None, typer.Option(help="A Hugging Face id, a folder or a GGUF file; by default the bundled model.")
-]
 FormatOption = Annotated[
     str, typer.Option("--format", help="What to print: table, json (all numbers) or tsv (a line for each row).")
 ]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Which model, and how it is loaded."""
+
+    model: Annotated[
+        str | None, typer.Option(help="A Hugging Face id, a folder or a GGUF file; by default the bundled model.")
+    ] = None
+    revision: Annotated[
+        str | None, typer.Option(help="The branch, tag or commit of a model that is loaded by its id.")
+    ] = None
+    dtype: Annotated[
+        str, typer.Option(help="Of the weights: float32, bfloat16, float16, or auto for what they were saved in.")
+    ] = "float32"
+    device: Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda.")] = None
+
+    def load(self) -> NextTokenLM:
+        """The model. Raises OSError or ValueError for one that cannot be loaded or explained."""
+        from nexttoken import NextTokenLM
+
+        return NextTokenLM.from_pretrained(self.model, dtype=self.dtype, device=self.device, revision=self.revision)
 
 
 @dataclass(frozen=True)
@@ -100,7 +120,6 @@ class Computation:
             "lists them.",
         ),
     ] = None
-    model: ModelOption = None
     precision: Annotated[
         str | None,
         typer.Option(help="In which gradients are taken: float64, float32 or bfloat16; by default the model's own."),

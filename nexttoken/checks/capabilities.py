@@ -35,7 +35,7 @@ def prefix_cache_is_exact(
         except Exception:
             return False
     pairs = zip(found, (logits, gradient[:, half:]), strict=True)
-    return all(relative(one.float(), other.float()) <= tolerance_of(embeddings.dtype) for one, other in pairs)
+    return all(relative(one.float(), other.float()) <= tolerance_of(lm.compute_dtype) for one, other in pairs)
 
 
 def batched_backward_is_exact(lm: NextTokenLM, input_ids: Int[Tensor, "1 token"]) -> bool:
@@ -52,7 +52,7 @@ def batched_backward_is_exact(lm: NextTokenLM, input_ids: Int[Tensor, "1 token"]
             alone = [torch.autograd.grad(each, x, retain_graph=True)[0] for each in pair]
         except Exception:
             return False
-    return relative(both.float(), torch.stack(alone).float()) <= tolerance_of(x.dtype)
+    return relative(both.float(), torch.stack(alone).float()) <= tolerance_of(lm.compute_dtype)
 
 
 def checkpointing_is_exact(lm: NextTokenLM, input_ids: Int[Tensor, "1 token"], layers: int) -> bool:
@@ -70,4 +70,4 @@ def checkpointing_is_exact(lm: NextTokenLM, input_ids: Int[Tensor, "1 token"], l
             )
         except Exception:
             return False
-    return relative(found.float(), expected.float()) <= tolerance_of(embeddings.dtype)
+    return relative(found.float(), expected.float()) <= tolerance_of(lm.compute_dtype)

@@ -9,15 +9,19 @@ Feeding = Literal["inputs_embeds", "embedding_output"]
 """How embeddings enter a network: as its argument, or in place of what its embedding layer returns."""
 
 
+class HeadMissingError(ValueError):
+    """A network gives no logits of a next token."""
+
+
 @dataclass(frozen=True)
 class ProbeReport:
     """What was proved about a network when it was loaded, on a fixed text of seven ordinary ids.
 
     - Causality: exchanging the last id changes no earlier logit.
     - Equality: fed with embeddings, the network gives the logits that it gives when it is called with the ids.
-    - Gradient: the gradient of the log-probability with respect to the embeddings is finite, not zero, and within 5 %
-      of central differences in two random directions (largest over both, in norm). In half precision differences are
-      too coarse to tell, and only what the network computes without gradient is looked for.
+    - Gradient: the gradient of a mixture of the logits with respect to the embeddings is finite, not zero, and within
+      5 % of central differences in two random directions (largest over both, in norm). In half precision differences
+      are too coarse to tell, and only what the network computes without gradient is looked for.
 
     Logits agree if their largest difference is at most `tolerance` times the largest logit: 1e-5, or 4 machine
     epsilons of the weights' precision where that is more. A network that fails is refused with a ValueError, so a

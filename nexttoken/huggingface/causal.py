@@ -16,9 +16,9 @@ from torch.overrides import TorchFunctionMode
 from nexttoken.checks.capabilities import batched_backward_is_exact, prefix_cache_is_exact
 from nexttoken.checks.choices import choices
 from nexttoken.checks.probe import PROBE_LENGTH, probe
-from nexttoken.checks.report import Feeding
+from nexttoken.checks.report import Feeding, HeadMissingError
 from nexttoken.huggingface.checkpointing import checkpointing
-from nexttoken.huggingface.network import NetworkLM
+from nexttoken.huggingface.network import NetworkLM, embedding_rows
 from nexttoken.huggingface.prefix_cache import KeysAndValues
 from nexttoken.model import PrefixCache
 from nexttoken.text.vocabulary import Vocabulary
@@ -116,7 +116,16 @@ class PretrainedNextTokenLM(NetworkLM):
         return hidden, logits[:, :asked]
 
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
-        return self.language_model_head(input_ids=input_ids, **self._options).logits
+        output = self.language_model_head(input_ids=input_ids, **self._options)
+        logits, kind = getattr(output, "logits", None), type(self.language_model_head).__name__
+        rows = embedding_rows(self.language_model_head)
+        if logits is None or logits.ndim != 3 or 2 * logits.shape[-1] < rows:
+            shape = "none" if logits is None else f"those of the shape {tuple(logits.shape)}"
+            raise HeadMissingError(
+                f"{kind} has no next-token head: for {input_ids.shape[1]} of {rows} tokens its logits are {shape}; "
+                "load the class of its family that ends in ForCausalLM or LMHeadModel"
+            )
+        return logits
 
     @cached_property
     def supports_right_padding(self) -> bool:

@@ -60,6 +60,7 @@ class EncoderDecoderLM(NetworkLM):
             for side in ("encoder", "decoder")
         ]
         self.start_id = _decoder_start(network)
+        (self.forced_id,) = _named_ids(network, "forced_bos_token_id")
         self.mark = rows
         ids = self.ordinary_ids()
         ids[PROBE_LENGTH // 2] = self.mark
@@ -169,9 +170,19 @@ class EncoderDecoderLM(NetworkLM):
 
     def _joined(self, source: Side, prefix: Side) -> Prompt:
         first, last = self._source(source), self._prefix(prefix)
+        if self.forced_id is not None and (isinstance(prefix, str) or len(prefix) == 0):
+            last = self._behind_the_forced(last)
         start = Piece("", self.vocab.decode([self.start_id]), (len(first),), template=True)
         pieces = (*first.pieces, start, *last.shifted(len(first) + 1))
         return Prompt(first.text + last.text, (*first.ids, self.start_id, *last.ids), pieces, source=len(first))
+
+    def _behind_the_forced(self, prefix: Prompt) -> Prompt:
+        # A text, or nothing, behind the first token that the network's own generation forces, such as a language's.
+        assert self.forced_id is not None
+        if prefix.ids[:1] == (self.forced_id,):
+            return prefix
+        piece = Piece("", self.vocab.decode([self.forced_id]), (0,), template=True)
+        return Prompt(prefix.text, (self.forced_id, *prefix.ids), (piece, *prefix.shifted(1)))
 
     def _source(self, source: Side) -> Prompt:
         # A text with all the special tokens that the encoder was trained with, or ids as they are.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -38,7 +39,10 @@ class NetworkLM(NextTokenLM, ABC):
 
     def __init__(self, network: Any, vocab: Vocabulary, embedder: nn.Module, name: str, max_length: int | None = None):
         super().__init__(vocab, text_field_embedder=embedder, language_model_head=network)
-        self.name, self.max_length = name, max_length
+        plan: Any = getattr(network.config, "quantization_config", None)
+        kind = plan.get("quant_method") if isinstance(plan, Mapping) else getattr(plan, "quant_method", None)
+        quantized = f" (quantized by {getattr(kind, 'value', kind)})" if plan is not None and kind else ""
+        self.name, self.max_length = name + quantized, max_length
         self.layers = layers_of(network)
         self._checkpointing_is_exact: bool | None = None
 
@@ -49,6 +53,16 @@ class NetworkLM(NextTokenLM, ABC):
     @property
     def causal(self) -> bool:
         return not self.report.length_matters  # that later tokens do not matter is proved on loading
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        # 8 bits are multiplied in float16, 4 bits in what the configuration says.
+        plan: Any = getattr(self.language_model_head.config, "quantization_config", None)
+        said = plan if isinstance(plan, Mapping) else vars(plan) if plan is not None else {}
+        eight = said.get("load_in_8bit", said.get("_load_in_8bit"))
+        named = "float16" if eight else said.get("bnb_4bit_compute_dtype")
+        dtype = getattr(torch, named.removeprefix("torch.")) if isinstance(named, str) else named
+        return dtype if isinstance(dtype, torch.dtype) and dtype.itemsize < self.dtype.itemsize else self.dtype
 
     @property
     def end_ids(self) -> frozenset[int]:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,16 @@ import huggingface_hub
 import torch
 import transformers
 from torch import nn
-from transformers.utils.peft_utils import find_adapter_config_file
 
 from nexttoken.huggingface.bundled import bundled_folder
 from nexttoken.huggingface.causal import PretrainedNextTokenLM
 from nexttoken.huggingface.encoder_decoder import EncoderDecoderLM
+from nexttoken.huggingface.loading import as_tokenizer, load_network
 from nexttoken.huggingface.network import embedding_rows, first_id
 from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary
+
+FILES = ("revision", "subfolder", "cache_dir", "token")  # where the files of a model are
+OPTIONS = (*FILES, "torch_dtype", "attn_implementation", "quantization_config")
 
 
 def from_pretrained(
@@ -28,52 +30,86 @@ def from_pretrained(
     tokenizer: Any = None,
     *,
     dtype: str | torch.dtype = "float32",
+    device: str | torch.device | None = None,
     device_map: Any = None,
     trust_remote_code: bool = False,
     local_files_only: bool = False,
+    **options: Any,
 ) -> PretrainedNextTokenLM | EncoderDecoderLM:
     """A Hugging Face language model as a NextTokenLM, causal or encoder-decoder, as its configuration says.
 
     Args:
         model: a folder, a model id, the path of a GGUF file, or a model in memory; None for the bundled
             SmolLM2-135M-Instruct, which needs no network. A folder or id may be that of an adapter (with the package
-            peft), whose base model is loaded with it.
-        tokenizer: the tokenizer of a model in memory; without one, prompts and targets are token ids.
+            peft), whose base model is loaded with it. A wrapper (DataParallel, a compiled module) is taken off.
+        tokenizer: the tokenizer of a model in memory; without one, prompts and targets are token ids. A processor, a
+            tokenizer of the package tokenizers, a tokenizer.json or a folder are taken, too.
         dtype: of the weights; "auto" takes the one they were saved in. Loss and gradient are float32 at the logits.
-        device_map: as transformers takes it, for example "auto".
+        device: where the model is put, for example "cuda".
+        device_map: as transformers takes it, for example "auto", in place of a device.
         trust_remote_code: let the model run code that comes with it. Only for sources that you trust.
         local_files_only: never ask the network.
+        options: `revision`, `subfolder`, `cache_dir`, `token`, `torch_dtype` (another name of dtype),
+            `attn_implementation` and `quantization_config`, as transformers takes them.
 
     Raises:
-        OSError: the model is neither on disk nor reachable, has no weights in safetensors or GGUF, or no tokenizer.
-        ValueError: the model cannot be fed with embeddings (see `probe`).
+        OSError: the model is neither on disk nor reachable, has no weights in safetensors or GGUF, lacks some of them,
+            or has no tokenizer.
+        ValueError: the model has no next-token head, or cannot be fed with embeddings (see `probe`); an unknown option.
     """
+    unknown = next((name for name in options if name not in OPTIONS), None)
+    if unknown is not None:
+        raise ValueError(f"from_pretrained takes no option {unknown!r}; it takes {', '.join(OPTIONS)}")
     if isinstance(model, nn.Module):
-        named: Any = getattr(model.config, "_name_or_path", "") or type(model).__name__
-        adapters = ", ".join(getattr(model, "peft_config", {}))
-        return _language_model(model, tokenizer, f"{named} with the adapter {adapters}" if adapters else named)
+        if device is not None or device_map is not None or options:
+            raise ValueError("a model in memory stays as it is and where it is; give options where it is loaded")
+        return _in_memory(_unwrapped(model), as_tokenizer(tokenizer))
     source = Path(bundled_folder(_convert_gguf) if model is None else model).expanduser()
     name = source.name if source.exists() else str(model)
     if not source.exists() and (str(model).startswith((".", "/", "~")) or source.suffix == ".gguf"):
         raise FileNotFoundError(f"cannot load the model {str(model)!r}: there is no such file or folder")
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": local_files_only}
+    asked: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": local_files_only}
+    asked |= {key: options[key] for key in FILES if options.get(key) is not None}
     if source.suffix == ".gguf":
-        options["gguf_file"], where = source.name, str(source.parent)
+        asked["gguf_file"], where = source.name, str(source.parent)
     else:
         where = str(source) if source.exists() else str(model)
+    weights = {key: options[key] for key in OPTIONS[len(FILES) + 1 :] if options.get(key) is not None}
+    weights |= {"dtype": options.get("torch_dtype") or dtype, "device_map": device_map, "use_safetensors": True}
     try:
-        with _quiet():
-            base = _base_model(where, local_files_only)
-            encoder_decoder = transformers.AutoConfig.from_pretrained(base, **options).is_encoder_decoder
-            kind = transformers.AutoModelForSeq2SeqLM if encoder_decoder else transformers.AutoModelForCausalLM
-            network = kind.from_pretrained(where, dtype=dtype, device_map=device_map, use_safetensors=True, **options)
+        with _quiet(), torch.inference_mode(False):
+            network, base = load_network(where, asked, weights)
+            if device is not None and device_map is None:
+                network.to(device)
     except (OSError, ValueError) as error:
         raise OSError(
             f"cannot load the model {str(model)!r}: {_unreachable(source, error)}; give a folder with safetensors or a "
             "GGUF file, or no model for the bundled one"
         ) from error
     own = where if Path(where, "tokenizer_config.json").exists() else base
-    return _language_model(network, tokenizer or _tokenizer_of(own, options), name)
+    return _language_model(network, as_tokenizer(tokenizer) or _tokenizer_of(own, asked), name)
+
+
+def _in_memory(network: Any, tokenizer: Any) -> PretrainedNextTokenLM | EncoderDecoderLM:
+    if any(parameter.is_inference() for parameter in network.parameters()):
+        raise ValueError(
+            f"the weights of this {type(network).__name__} were made in torch.inference_mode(), and no gradient can "
+            "pass them; load the model outside of it"
+        )
+    named: Any = getattr(network.config, "_name_or_path", "") or type(network).__name__
+    adapters = ", ".join(getattr(network, "peft_config", {}))
+    return _language_model(network, tokenizer, f"{named} with the adapter {adapters}" if adapters else named)
+
+
+def _unwrapped(network: nn.Module) -> nn.Module:
+    # Without what distributes or compiles it.
+    while True:
+        inner = getattr(network, "_orig_mod", None)
+        if inner is None and isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = network.module
+        if not isinstance(inner, nn.Module):
+            return network
+        network = inner
 
 
 def _tokenizer_of(where: str, options: dict[str, Any]) -> Any:
@@ -99,18 +135,6 @@ def _language_model(network: Any, tokenizer: Any, name: str) -> PretrainedNextTo
     config = network.config.get_text_config(decoder=True)
     eos, pad = (first_id(getattr(config, name, None)) for name in ("eos_token_id", "pad_token_id"))
     return PretrainedNextTokenLM(network, IdVocabulary(rows, eos, pad), name)
-
-
-def _base_model(where: str, local_files_only: bool) -> str:
-    # The model itself, or the one that an adapter is for.
-    adapter = find_adapter_config_file(where, local_files_only=local_files_only)
-    if adapter is None or Path(adapter).with_name("config.json").exists():
-        return where
-    if not find_spec("peft"):
-        raise ImportError(f"{where} is an adapter, which needs the package peft; run: pip install peft")
-    if Path(where).exists() and not Path(where, "adapter_model.safetensors").exists():
-        raise OSError("it is an adapter without adapter_model.safetensors")
-    return json.loads(Path(adapter).read_text())["base_model_name_or_path"]
 
 
 def _unreachable(source: Path, error: Exception) -> str:

@@ -240,7 +240,7 @@ def test_a_folder_with_an_adapter_is_loaded_with_its_base_model(adapter, tokeniz
 def test_an_adapter_that_cannot_be_loaded_says_why(adapter, folder, monkeypatch):
     path, _ = adapter
     with monkeypatch.context() as without:
-        without.setattr("nexttoken.huggingface.pretrained.find_spec", lambda name: None)
+        without.setattr("nexttoken.huggingface.loading.find_spec", lambda name: None)
         with pytest.raises(ImportError, match="needs the package peft; run: pip install"):
             NextTokenLM.from_pretrained(path)
     (path / "adapter_model.safetensors").rename(path / "adapter_model.bin")

@@ -1,7 +1,7 @@
 """`make evidence`: run what is missing, then write the tables and the figure of docs/evidence.md.
 
-Results are kept in benchmarks/results/evidence.jsonl, one line per map, so that an interrupted run goes on where it
-stopped; delete the file to begin anew. "plain", "contrastive" and "ordinary" as arguments run only those parts.
+Results are kept in benchmarks/results, a file for each part, so that an interrupted run goes on where it stopped;
+delete the files to begin anew. "plain", "contrastive" and "ordinary" as arguments run only those parts.
 """
 
 from __future__ import annotations
@@ -9,29 +9,22 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 from benchmarks.evidence.contenders import CONTENDERS
 from benchmarks.evidence.examples import KINDS, examples
+from benchmarks.evidence.kept import RESULTS, pack, path_of, read
 from benchmarks.evidence.measure import Replacing, counting, judge, ordinary, ranks
 from nexttoken import NextTokenLM
 
-RESULTS = Path(__file__).parents[1] / "results"
 PARTS = ("contrastive", "plain", "ordinary")
 MOST_PLAIN = 20  # examples of each kind, without foils
 
 
-def done(part: str) -> list[dict[str, Any]]:
-    """The lines of a part."""
-    path = RESULTS / f"evidence_{part}.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def run(lm: NextTokenLM, part: str) -> None:
     """Run what is missing of a part."""
-    known = {(line["method"], line["kind"], line["number"]) for line in done(part)}
-    with (RESULTS / f"evidence_{part}.jsonl").open("a") as file:
+    known = {(line["method"], line["kind"], line["number"]) for line in read(part)}
+    with path_of(part).open("a") as file:
 
         def keep(name: str, kind: str, number: int, found: dict[str, Any]) -> None:
             file.write(json.dumps({"method": name, "kind": kind, "number": number, **_rounded(found)}) + "\n")
@@ -75,6 +68,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     for part in parts:
         run(lm, part)
+        pack(part)
     write()
 
 

@@ -7,12 +7,11 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
 
 from benchmarks.evidence.contenders import CONTENDERS, DEFAULT, EXACT, LIBRARIES, OURS, TRIED
 from benchmarks.evidence.examples import EXAMPLES_A_KIND, KINDS
+from benchmarks.evidence.kept import RESULTS, Lines, read
 
-RESULTS = Path(__file__).parents[1] / "results"
 PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
 FIGURE = PAGE.parent / "images" / "evidence.png"
 MARKS = ("<!-- tables: begin -->", "<!-- tables: end -->")
@@ -24,14 +23,10 @@ DRAWN = (
     "integrated gradients, certified", "GIM", DEFAULT, EXACT,
 )  # fmt: skip
 
-Lines = list[dict[str, Any]]
-
 
 def lines_of(part: str) -> Lines:
     """What has been measured of a part; refusals are left out."""
-    path = RESULTS / f"evidence_{part}.jsonl"
-    found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [line for line in found if "refused" not in line]
+    return [line for line in read(part) if "refused" not in line]
 
 
 def select(lines: Lines, method: str) -> dict[str, Lines]:

@@ -73,7 +73,7 @@ def explain(question: Question, computation: Computation, loading: Loading, outp
 
         text = _read(question.prompt)
         start = True if question.start == "auto" else question.start
-        prompt = lm.prompt([{"role": "user", "content": text}] if question.chat else text, start)
+        prompt = lm.prompt(_chat(text) if question.chat else text, start)
         total = question.targets and question.targets * method.cost(len(prompt))
         with progress(total, "gradients", delay=SLOW) as advance:
             options = _options(question, computation, advance)
@@ -156,6 +156,20 @@ def _read(prompt: str) -> str:
     from interpret.command.streams import read_text
 
     return read_text(sys.stdin).removesuffix("\n")
+
+
+def _chat(text: str) -> Any:
+    """A user's message, or the messages, alone or with their tools, where the text is these as JSON."""
+    import json
+
+    try:
+        given = json.loads(text) if text.lstrip()[:1] in ("[", "{") else None
+    except ValueError:
+        given = None
+    messages = given.get("messages") if isinstance(given, dict) else given
+    if isinstance(messages, list) and messages and all(isinstance(each, dict) and "role" in each for each in messages):
+        return given
+    return [{"role": "user", "content": text}]
 
 
 def _load(loading: Loading, console: Console) -> NextTokenLM:

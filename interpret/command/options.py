@@ -77,7 +77,10 @@ class Question:
             "probabilities are then those behind it."
         ),
     ] = None
-    chat: Annotated[bool, typer.Option("--chat", help="The prompt is a user's message in a chat.")] = False
+    chat: Annotated[
+        bool,
+        typer.Option("--chat", help="The prompt is a user's message in a chat, or a whole chat as JSON."),
+    ] = False
     by: Annotated[str | None, typer.Option(help="Add the scores up by word, sentence, line or message.")] = None
 
     def check(self) -> None:

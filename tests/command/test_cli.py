@@ -315,6 +315,19 @@ def test_predictions_for_other_programs(folder):
     assert [int(line.split("\t")[2]) for line in lines[1:]] == [target.id for target in targets]
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("given", [lambda chat: chat, lambda chat: {"messages": chat}])
+def test_a_chat_as_json(folder, given):
+    chat = [{"role": "user", "content": "The keys"}, {"role": "assistant", "content": "to the"}]
+    words = ("--chat", *QUICK, "--model", folder, "--format", "json")
+    found = json.loads(run("explain", "-", *words, stdin="\ufeff" + json.dumps(given(chat))).stdout)
+    assert [message["role"] for message in found["messages"]] == ["user", "assistant"]
+    for text in ("[1, 2]", '{"a": 1}', "[", "[]", '["role"]'):  # a user's message
+        found = json.loads(run("explain", text, *words).stdout)
+        assert [message["role"] for message in found["messages"]] == ["user"]
+        assert text in "".join(found["tokens"])
+
+
 @pytest.mark.parametrize("words", [("predict", "The keys"), ("explain", "The keys")])
 def test_an_unknown_format_is_found_before_the_model_is_loaded(words):
     result = run(*words, "--format", "xml", "--model", "/no/such/model", status=1)

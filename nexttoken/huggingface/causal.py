@@ -118,7 +118,9 @@ class PretrainedNextTokenLM(NetworkLM):
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
         output = self.language_model_head(input_ids=input_ids, **self._options)
         logits, kind = getattr(output, "logits", None), type(self.language_model_head).__name__
-        rows = embedding_rows(self.language_model_head)
+        named = getattr(self.language_model_head.config.get_text_config(decoder=True), "vocab_size", None)
+        rows = embedding_rows(self.language_model_head)  # of which some families have more than tokens
+        rows = rows if named is None else min(rows, named)
         if logits is None or logits.ndim != 3 or 2 * logits.shape[-1] < rows:
             shape = "none" if logits is None else f"those of the shape {tuple(logits.shape)}"
             raise HeadMissingError(

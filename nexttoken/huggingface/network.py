@@ -41,7 +41,8 @@ class NetworkLM(NextTokenLM, ABC):
         super().__init__(vocab, text_field_embedder=embedder, language_model_head=network)
         plan: Any = getattr(network.config, "quantization_config", None)
         kind = plan.get("quant_method") if isinstance(plan, Mapping) else getattr(plan, "quant_method", None)
-        quantized = f" (quantized by {getattr(kind, 'value', kind)})" if plan is not None and kind else ""
+        kind = getattr(kind, "value", kind)
+        quantized = f" (quantized by {kind})" if kind and kind != "gguf" else ""  # whose weights are no longer so
         self.name, self.max_length = name + quantized, max_length
         self.layers = layers_of(network)
         self._checkpointing_is_exact: bool | None = None

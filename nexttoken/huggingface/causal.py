@@ -118,7 +118,8 @@ class PretrainedNextTokenLM(NetworkLM):
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
         output = self.language_model_head(input_ids=input_ids, **self._options)
         logits, kind = getattr(output, "logits", None), type(self.language_model_head).__name__
-        named = getattr(self.language_model_head.config.get_text_config(decoder=True), "vocab_size", None)
+        config: Any = self.language_model_head.config
+        named = getattr(config.get_text_config(decoder=True), "vocab_size", None)
         rows = embedding_rows(self.language_model_head)  # of which some families have more than tokens
         rows = rows if named is None else min(rows, named)
         if logits is None or logits.ndim != 3 or 2 * logits.shape[-1] < rows:

@@ -103,12 +103,39 @@ def opened(address, width=1200, height=900):
             page = browser.new_page(viewport={"width": width, "height": height})
             page.set_default_timeout(1000 * PATIENCE)
             page.goto(address)
-            page.locator(".jp-CodeCell .cm-content").first.click()
-            page.keyboard.press("Shift+Enter")
-            page.locator(".nexttoken-explorer").wait_for()
+            run_cell(page)
             yield page
         finally:
             browser.close()
+
+
+def run_cell(page):
+    """Run the first cell until the explorer shows; an error that shows the page's text if it does not.
+
+    A page that is still being built swallows the keys, so the cell is run again as long as it has not begun; and
+    widgets that arrive before the page knows how to draw them stay undrawn, so then the page is loaded again.
+    """
+    from playwright.sync_api import TimeoutError as TooLate
+
+    cell = page.locator(".jp-CodeCell").first
+    for patience in (PATIENCE / 3, PATIENCE / 3, PATIENCE):
+        try:
+            page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached")
+            for _ in range(10):
+                cell.locator(".cm-content").click()
+                page.keyboard.press("Shift+Enter")
+                begun = cell.locator(".jp-InputPrompt", has_text=re.compile(r"\[(\*|\d+)\]"))
+                try:
+                    begun.first.wait_for(state="attached", timeout=5000)
+                    break
+                except TooLate:
+                    continue
+            page.locator(".nexttoken-explorer").wait_for(timeout=1000 * patience)
+            return
+        except TooLate:
+            seen = page.locator("body").inner_text()
+            page.reload()
+    raise RuntimeError(f"the explorer does not show; the page says:\n{seen}")
 
 
 def press(explorer):

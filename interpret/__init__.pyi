@@ -1,6 +1,12 @@
 from .attribution import Attribution as Attribution
 from .attribution import AttributionMatrix as AttributionMatrix
 from .counterfactual.check import check as check
+from .counterfactuals import Flip as Flip
+from .counterfactuals import Reduction as Reduction
+from .counterfactuals import Replacements as Replacements
+from .counterfactuals import flip as flip
+from .counterfactuals import reduce_input as reduce_input
+from .counterfactuals import replacements as replacements
 from .engine.gradients import gradients as gradients
 from .engine.gradients import values as values
 from .engine.memory.policy import MemoryShortageWarning as MemoryShortageWarning
@@ -51,6 +57,8 @@ from .question.quantity import PROBABILITY as PROBABILITY
 from .question.quantity import Quantity as Quantity
 from .question.quantity import log_odds as log_odds
 from .results.certificate import Completeness as Completeness
+from .results.counterfactual import Edit as Edit
+from .results.counterfactual import Replacement as Replacement
 from .results.faithfulness import Faithfulness as Faithfulness
 from .results.path import StraightPath as StraightPath
 from .views.aligned import aligned as aligned

@@ -56,7 +56,7 @@ def build_attribution(
         gradients_spent=counts.gradients,
         forwards_spent=counts.forwards,
         completeness=evidence.completeness and replace(evidence.completeness, unit=quantity.unit),
-        versions=dict(_versions()),
+        versions=versions(),
         messages=prompt.messages,
         path=evidence.path,
         start=None if prompt.start_token is None else lm.vocab.decode([prompt.start_token]),
@@ -101,6 +101,11 @@ def _standard_error(
         [method.normalized(method.reduction((total - sample) / (count - 1), pieces)) for sample in samples]
     )
     return ((count - 1) * without.var(0, unbiased=False)).sqrt()
+
+
+def versions() -> dict[str, str]:
+    """Name and version of the packages that a result depends on."""
+    return dict(_versions())
 
 
 @cache

@@ -13,12 +13,16 @@ import typer
 from interpret.command.errors import errors_in_one_line
 from interpret.command.groups import grouped
 from interpret.command.options import (
+    Asked,
     Computation,
+    FlipSettings,
     FormatOption,
     Loading,
     Output,
     PromptArgument,
     Question,
+    ReduceSettings,
+    Written,
     check_format,
 )
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from interpret.attribution import Attribution, AttributionMatrix
+    from interpret.counterfactuals import Flip, Reduction
     from interpret.methods.method import Method
     from nexttoken import NextTokenLM, Prompt
 
@@ -88,6 +93,45 @@ def explain(question: Question, computation: Computation, loading: Loading, outp
 
 
 @app.command()
+@grouped
+def flip(asked: Asked, settings: FlipSettings, loading: Loading, written: Written) -> None:
+    """Find the smallest change of words after which the model says something else."""
+    with errors_in_one_line() as console:
+        written.check()
+        _to_print(written.printed)
+        lm, prompt, options = _asked(asked, loading, console)
+        from interpret import flip as find
+        from interpret.engine.progress import progress
+
+        with progress(None, "forward passes", delay=SLOW) as advance:
+            found = find(
+                lm, prompt, asked.target, to=settings.to, contrast=settings.contrast, max_edits=settings.max_edits,
+                beam=settings.beam, candidates=settings.candidates, seed=settings.seed, ignore=settings.ignore,
+                on_progress=advance, **options,
+            )  # fmt: skip
+        _write(found, written, console)
+
+
+@app.command()
+@grouped
+def reduce(asked: Asked, settings: ReduceSettings, loading: Loading, written: Written) -> None:
+    """Find the shortest part of the prompt for which the model still says the same."""
+    with errors_in_one_line() as console:
+        written.check()
+        _to_print(written.printed)
+        keep = _share(settings.keep)
+        lm, prompt, options = _asked(asked, loading, console)
+        from interpret import reduce_input
+        from interpret.engine.progress import progress
+
+        with progress(None, "forward passes", delay=SLOW) as advance:
+            found = reduce_input(
+                lm, prompt, asked.target, keep=keep, beam=settings.beam, on_progress=advance, **options
+            )
+        _write(found, written, console)
+
+
+@app.command()
 def methods() -> None:
     """List the methods and their settings."""
     with errors_in_one_line():
@@ -97,14 +141,47 @@ def methods() -> None:
         print_text(methods_listing())
 
 
-def _options(question: Question, computation: Computation, advance: Callable[[int], object]) -> dict[str, Any]:
-    """What every kind of question is asked with."""
+def _asked(asked: Asked, loading: Loading, console: Console) -> tuple[NextTokenLM, Prompt, dict[str, Any]]:
+    """The model, the prompt that it is asked about, and what every counterfactual takes."""
+    lm = _load(loading, console)
+    text = _read(asked.prompt)
+    prompt = lm.prompt(_chat(text) if asked.chat else text, True if asked.start == "auto" else asked.start)
+    return lm, prompt, {"memory_budget": _bytes(asked.memory_budget)}
+
+
+def _write(found: Flip | Reduction, written: Written, console: Console) -> None:
+    """Save and print a counterfactual."""
+    from interpret.views.printed import print_counterfactual
+
+    for path in written.paths:
+        found.save(path)
+    print_counterfactual(found, written.printed)
+    for path in written.paths:
+        console.print(f"saved {path}", highlight=False, markup=False)
+
+
+def _share(keep: str) -> str | float:
+    """What `--keep` says. Raises ValueError for what is no number."""
+    if keep == "first":
+        return keep
+    try:
+        return float(keep)
+    except ValueError:
+        raise ValueError(f"--keep {keep!r}: give first, or a share of the probability such as 0.5") from None
+
+
+def _bytes(budget: float | None) -> int | None:
+    """A budget in GB as bytes."""
     from interpret.engine.memory.policy import GIGA
 
-    budget = computation.memory_budget
+    return None if budget is None else int(budget * GIGA)
+
+
+def _options(question: Question, computation: Computation, advance: Callable[[int], object]) -> dict[str, Any]:
+    """What every kind of question is asked with."""
     return {
         "region": question.region,
-        "memory_budget": None if budget is None else int(budget * GIGA),
+        "memory_budget": _bytes(computation.memory_budget),
         "precision": computation.precision,
         "on_progress": advance,
     }

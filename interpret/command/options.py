@@ -20,6 +20,19 @@ ENDINGS = (".json", ".html", ".csv", ".tsv", ".png", ".pdf", ".svg")
 PromptArgument = Annotated[
     str, typer.Argument(help="The text that the next token follows; - reads it from standard input.")
 ]
+StartOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A start token to put in front as context, such as '<|endoftext|>', or auto for the model's own; "
+        "probabilities are then those behind it."
+    ),
+]
+ChatOption = Annotated[
+    bool, typer.Option("--chat", help="The prompt is a user's message in a chat, or a whole chat as JSON.")
+]
+BudgetOption = Annotated[
+    float | None, typer.Option(help="GB to take above the model's weights; by default half of what is free.")
+]
 FormatOption = Annotated[
     str, typer.Option("--format", help="What to print: table, json (all numbers) or tsv (a line for each row).")
 ]
@@ -70,17 +83,8 @@ class Question:
     region: Annotated[
         str | None, typer.Option(help="A regular expression: explain by these parts of the prompt; the rest stays.")
     ] = None
-    start: Annotated[
-        str | None,
-        typer.Option(
-            help="A start token to put in front as context, such as '<|endoftext|>', or auto for the model's own; "
-            "probabilities are then those behind it."
-        ),
-    ] = None
-    chat: Annotated[
-        bool,
-        typer.Option("--chat", help="The prompt is a user's message in a chat, or a whole chat as JSON."),
-    ] = False
+    start: StartOption = None
+    chat: ChatOption = False
     by: Annotated[str | None, typer.Option(help="Add the scores up by word, sentence, line or message.")] = None
 
     def check(self) -> None:
@@ -127,9 +131,7 @@ class Computation:
         str | None,
         typer.Option(help="In which gradients are taken: float64, float32 or bfloat16; by default the model's own."),
     ] = None
-    memory_budget: Annotated[
-        float | None, typer.Option(help="GB to take above the model's weights; by default half of what is free.")
-    ] = None
+    memory_budget: BudgetOption = None
     check: Annotated[
         bool,
         typer.Option(
@@ -163,6 +165,66 @@ class Computation:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """The prompt and the next token that a counterfactual is about."""
+
+    prompt: PromptArgument
+    target: Annotated[
+        str | None, typer.Option(help="The next token that it is about; by default the model's first choice.")
+    ] = None
+    start: StartOption = None
+    chat: ChatOption = False
+    memory_budget: BudgetOption = None
+
+
+@dataclass(frozen=True)
+class FlipSettings:
+    """What a flip is to bring about, and how hard it is looked for."""
+
+    to: Annotated[str | None, typer.Option(help="What the model's first choice is to become.")] = None
+    contrast: Annotated[
+        list[str] | None, typer.Option(help="What the model is to prefer to the target; may be repeated.")
+    ] = None
+    ignore: Annotated[
+        str | None, typer.Option(help="A regular expression: these parts of the prompt stay as they are.")
+    ] = None
+    max_edits: Annotated[int, typer.Option(min=1, help="The largest number of words to change.")] = 3
+    beam: Annotated[int, typer.Option(min=1, help="How many prompts with some edits are gone on with.")] = 4
+    candidates: Annotated[int, typer.Option(min=1, help="How many words are tried at each place.")] = 32
+    seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0
+
+
+@dataclass(frozen=True)
+class ReduceSettings:
+    """What has to stay of what the model says."""
+
+    keep: Annotated[
+        str,
+        typer.Option(help="first: the target stays the first choice; or the least share of its probability, 0 to 1."),
+    ] = "first"
+    beam: Annotated[int, typer.Option(min=1, help="How many parts of the prompt are gone on with.")] = 3
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is written of a counterfactual, and where."""
+
+    save: Annotated[list[Path] | None, typer.Option(help="Save it as .html or .json; may be repeated.")] = None
+    json: Annotated[Path | None, typer.Option(help="Save all of it as JSON.")] = None
+    printed: Annotated[str, typer.Option("--format", help="What to print: table or json.")] = "table"
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every file that is to be saved."""
+        return _paths(self.save, self.json)
+
+    def check(self) -> None:
+        """Raise OSError or ValueError, before anything is computed, unless all of it can be written."""
+        check_format(self.printed, ("table", "json"))
+        _check_paths(self.paths, self.json, (".json", ".html"))
+
+
+@dataclass(frozen=True)
 class Output:
     """What is written, and where."""
 
@@ -178,24 +240,32 @@ class Output:
     @property
     def paths(self) -> list[Path]:
         """Every file that is to be saved."""
-        return [path.expanduser() for path in (*(self.save or []), *([self.json] if self.json else []))]
+        return _paths(self.save, self.json)
 
     def check(self) -> None:
         """Raise OSError or ValueError, before anything is computed, unless all of it can be written."""
-        from interpret.results.files import check_writable
-
         check_format(self.printed)
-        for path in self.paths:
-            if path.suffix.lower() not in ENDINGS:
-                raise ValueError(f"cannot save to {str(path)!r}: the ending must be one of {', '.join(ENDINGS)}")
-            check_writable(path)
-        if self.json and self.json.suffix.lower() != ".json":
-            raise ValueError(f"--json {str(self.json)!r}: the ending must be .json; figures go to --save")
-        if len(set(self.paths)) < len(self.paths):
-            raise ValueError("the same file is named twice in --save and --json")
+        _check_paths(self.paths, self.json, ENDINGS)
 
 
-def check_format(printed: str) -> None:
+def _paths(save: list[Path] | None, json: Path | None) -> list[Path]:
+    return [path.expanduser() for path in (*(save or []), *([json] if json else []))]
+
+
+def _check_paths(paths: list[Path], json: Path | None, endings: tuple[str, ...]) -> None:
+    from interpret.results.files import check_writable
+
+    for path in paths:
+        if path.suffix.lower() not in endings:
+            raise ValueError(f"cannot save to {str(path)!r}: the ending must be one of {', '.join(endings)}")
+        check_writable(path)
+    if json and json.suffix.lower() != ".json":
+        raise ValueError(f"--json {str(json)!r}: the ending must be .json; figures go to --save")
+    if len(set(paths)) < len(paths):
+        raise ValueError("the same file is named twice in --save and --json")
+
+
+def check_format(printed: str, formats: tuple[str, ...] = FORMATS) -> None:
     """Raise ValueError unless it is one of the formats."""
-    if printed not in FORMATS:
-        raise ValueError(f"there is no format {printed!r}; the formats are {', '.join(FORMATS)}")
+    if printed not in formats:
+        raise ValueError(f"there is no format {printed!r}; the formats are {', '.join(formats)}")

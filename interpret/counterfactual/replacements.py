@@ -1,4 +1,4 @@
-"""What the objective becomes when words give way to plausible alternatives, and how that agrees with scores."""
+"""What else might stand in a prompt, and what the objective becomes with it: of one word, or of many at once."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpret.counterfactual.editing import Editing
+from interpret.counterfactual.proposals import TRIED, own_words, probabilities
 from interpret.engine.gradients import values
 from interpret.engine.objective import Objective
+from interpret.engine.run import Run
+from interpret.engine.texts import read_next_tokens
 from interpret.methods.alternatives import alternatives, embedded_words
+from interpret.question.quantity import LOG_PROBABILITY
+from interpret.question.region import positions_in
+from interpret.results.counterfactual import Replacement, ReplacementFacts
+from nexttoken import NextTokenLM, Target
 
 ALTERNATIVES = 50  # words at a place, the likeliest
 
@@ -48,6 +56,75 @@ def values_with_alternatives(
     for begin in range(0, len(words), step):
         answers += values(objective, embedded_words(objective, words[begin : begin + step], x)).tolist()
     return answers
+
+
+def replacement_facts(
+    lm: NextTokenLM, editing: Editing, place: int | str, count: int, target: Target, run: Run
+) -> ReplacementFacts:
+    """The words that the model finds most probable at a place, each with what F becomes with it there.
+
+    Args:
+        lm: the model.
+        editing: what may be changed in the prompt.
+        place: of a token, or an expression that matches in one word.
+        count: how many words, at most.
+        target: what F is about, with its foils.
+        run: memory, progress and counts.
+
+    Raises:
+        ValueError: a place that is no word that may be changed, or of which the model says nothing.
+    """
+    prompt, number = editing.prompt, _word_at(editing, place)
+    word = editing.words[number]
+    objective = Objective.of(lm, prompt, target, run=run)
+    own, kept = own_words(objective, [word], TRIED * count)[word.places[0]], list[tuple[int, float]]()
+    rows = [list(editing.row)]
+    if not own:
+        raise ValueError(
+            f"the model says nothing of what might stand in place of {word.text!r}: nothing stands before it; give "
+            "start=True to put a start token in front"
+        )
+    present = editing.row[word.places[0]]
+    for token_id, share in own:
+        made = None if [token_id] == [present] * len(word.places) else editing.edited({number: token_id})
+        if made is not None and len(kept) < count:
+            kept.append((token_id, share))
+            rows.append(made[0])
+
+    def read(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row 2"]:
+        return torch.stack([LOG_PROBABILITY.function(logits, target), logits.argmax(-1).to(logits)], -1)
+
+    (whole, _), *found = read_next_tokens(lm, rows, read, prompt, run).tolist()
+    return ReplacementFacts(
+        old=word.text,
+        place=word.places[0],
+        start=word.start,
+        probability=probabilities(objective, {(word.places[0], present)})[word.places[0], present],
+        rows=tuple(
+            Replacement(editing.text_of(token_id), token_id, share, value, whole - value, editing.text_of(int(first)))
+            for (token_id, share), (value, first) in zip(kept, found, strict=True)
+        ),
+        target=target,
+        value=whole,
+        original=prompt.text,
+        forwards=run.counts.forwards,
+    )
+
+
+def _word_at(editing: Editing, place: int | str) -> int:
+    """The number of the word at a place. Raises ValueError unless it is one that may be changed."""
+    prompt = editing.prompt
+    if isinstance(place, str):
+        wanted = set(positions_in(place, prompt))
+    else:
+        if not -len(prompt) <= place < len(prompt):
+            raise ValueError(f"the place is {place}, and the prompt has {len(prompt)} tokens")
+        wanted = {place % len(prompt)}
+    found = [number for number, word in enumerate(editing.words) if wanted & set(word.places)]
+    if len(found) != 1:
+        words = ", ".join(repr(editing.words[number].text) for number in found) or "nothing that may be changed"
+        raise ValueError(f"the place {place!r} is {words}; it must be one word of the prompt that may be changed")
+    return found[0]
 
 
 def spearman(one: Float[Tensor, "*row item"], other: Float[Tensor, "*row item"]) -> Float[Tensor, "*row"]:

@@ -58,7 +58,7 @@ def alternatives(objective: Objective, top: int) -> Alternatives:
     logits = torch.zeros(tokens.shape[1], min(top, vocabulary - 1), device=tokens.device)
     ids = torch.zeros_like(logits, dtype=torch.long)
     known = torch.zeros(tokens.shape[1], dtype=torch.bool, device=tokens.device)
-    for places, rows in _predictions(objective, prompt.start):
+    for places, rows in predictions(objective, prompt.start):
         own = tokens[0, places]
         found = rows.scatter(1, own[:, None], -torch.inf).topk(logits.shape[1], 1)
         logits[places], ids[places] = found.values.float(), found.indices
@@ -67,7 +67,7 @@ def alternatives(objective: Objective, top: int) -> Alternatives:
     return Alternatives(ids[moving], logits[moving].softmax(-1), known[moving])
 
 
-def _predictions(objective: Objective, start: int) -> Iterator[tuple[list[int], Float[Tensor, "place vocab"]]]:
+def predictions(objective: Objective, start: int) -> Iterator[tuple[list[int], Float[Tensor, "place vocab"]]]:
     """Places of the prompt, and the model's logits of what stands there given what stands before."""
     lm, prompt = objective.context.lm, objective.context.prompt
     assert lm is not None

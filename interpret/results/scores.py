@@ -287,7 +287,7 @@ class Scores(Result):
             raise ValueError(f"this is not a saved attribution: missing or unknown are {sorted(names ^ set(values))}")
         return cls(
             pieces=ScoredPiece.from_columns(**{name: values[name] for name in COLUMNS}),
-            target=values["target"] and _target(values["target"]),
+            target=values["target"] and Target.from_dict(values["target"]),
             completeness=Completeness(**values["completeness"]) if values["completeness"] else None,
             versions=dict(values["versions"]),
             messages=tuple(Message(**message) for message in values["messages"]),
@@ -332,7 +332,3 @@ def _column_if_known(numbers: Iterable[float | None]) -> Tensor | None:
     found = list(numbers)
     known = [number for number in found if number is not None]
     return _column(known) if known and len(known) == len(found) else None
-
-
-def _target(plain: Mapping[str, Any]) -> Target:
-    return Target(**{**plain, **{name: tuple(map(_target, plain[name])) for name in ("foils", "following")}})

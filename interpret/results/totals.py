@@ -49,6 +49,11 @@ def groups_of(
     return [list(group) for _, group in groupby(kept, key=lambda place: keys[place])]
 
 
+def word_numbers(pieces: Sequence[ScoredPiece]) -> list[int]:
+    """The number of the word that each piece lies in."""
+    return _sections(pieces, (), "word", "en")
+
+
 def joined(
     pieces: Sequence[ScoredPiece], groups: Sequence[Sequence[int]], scores: Sequence[float]
 ) -> tuple[ScoredPiece, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from interpret.results.files import write_whole
+from interpret.results.files import Result, write_whole
 from interpret.results.matrix import ScoreMatrix
 from interpret.results.scores import Scores
 from interpret.views.html import section
@@ -50,12 +50,6 @@ def document(results: Sequence[Shown]) -> str:
     """
     if not results:
         raise ValueError("there is nothing to show: give at least one attribution")
-    script = asset("why.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; "
-        "form-action 'none'"
-    )
     several = len(results) > 1
     heading = "h2" if several else "h1"
     first_rows = [each if isinstance(each, Scores) else each[0] for each in results]
@@ -64,27 +58,35 @@ def document(results: Sequence[Shown]) -> str:
         section(named, heading, name) if isinstance(each, Scores) else matrix_section(each, heading, name)
         for each, named, name in zip(results, told_apart(first_rows), names, strict=True)
     ]
+    title = f"Why {results[0].title}"
+    title_of_all = Markup("<h1>Why the model said that</h1>" if several else "")
+    return framed(title, title_of_all + joined(sections), results)
+
+
+def framed(title: str, main: Markup, results: Sequence[Result]) -> str:
+    """Sections as a whole HTML document with every number of the results, under the policy that `document` says."""
+    script = asset("why.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
     return str(
         fill(
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta http-equiv="Content-Security-Policy" content="{policy}">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             "<title>{title}</title><style>{style}</style></head>\n"
-            '<body><main class="nexttoken-why">{heading}{sections}</main>\n'
+            '<body><main class="nexttoken-why">{main}</main>\n'
             '<script type="application/json" id="results">{data}</script>\n'
             "<script>{script}</script></body></html>\n",
-            policy=Markup(policy),
-            title=f"Why {results[0].title}",
-            style=Markup(PAGE_STYLE) + asset("why.css"),
-            heading=Markup("<h1>Why the model said that</h1>" if several else ""),
-            sections=joined(sections),
-            data=_data(results),
-            script=script,
+            policy=Markup(policy), title=title, style=Markup(PAGE_STYLE) + asset("why.css"), main=main,
+            data=_data(results), script=script,
         )
-    )
+    )  # fmt: skip
 
 
-def _data(results: Sequence[Shown]) -> Markup:
+def _data(results: Sequence[Result]) -> Markup:
     """The results as JSON that can't end the element it stands in: a list of what `to_dict` gives."""
     text = json.dumps([each.to_dict() for each in results], allow_nan=False)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from interpret.results.counterfactual import FlipFacts, ReductionFacts
 from interpret.results.matrix import ScoreMatrix
 from interpret.results.numbers import written
 from interpret.results.scores import Scores
+from interpret.views.edits import edits_terminal
 from interpret.views.invisible import escape_invisible
 from interpret.views.spreadsheet import field, lines_of, tsv
 from interpret.views.terminal import headline, matrix_table, running_text, table
@@ -37,6 +39,17 @@ def print_result(result: Scores | ScoreMatrix[Scores], printed: str) -> None:
             else:
                 console.print(headline(result), running_text(result, system), table(result, system), sep="\n\n")
         print_text(captured.get())
+
+
+def print_counterfactual(result: FlipFacts | ReductionFacts, printed: str) -> None:
+    """Print a flip or a reduction as "table" or "json"; where there are no colours, signs stand for them."""
+    if printed == "json":
+        print_text(result.to_json() + "\n")
+        return
+    console = Console()
+    with console.capture() as captured:
+        console.print(edits_terminal(result, not console.no_color and console.color_system is not None))
+    print_text(captured.get())
 
 
 def print_predictions(targets: Sequence[Target], printed: str) -> None:

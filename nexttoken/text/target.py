@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex
 
@@ -41,6 +41,11 @@ class Target:
     def continuation(self) -> tuple[Target, ...]:
         """The target and the tokens that follow it, in order; one token for a target of one."""
         return (self, *self.following)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Target:
+        """From the plain values of its fields, as `dataclasses.asdict` gives them."""
+        return cls(**{**plain, **{name: tuple(map(cls.from_dict, plain[name])) for name in ("foils", "following")}})
 
     @classmethod
     def of_continuation(cls, ids: Sequence[int], vocab: Vocabulary, logits: Float[Tensor, "place vocab"]) -> Target:

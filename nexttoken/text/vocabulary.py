@@ -43,6 +43,12 @@ class Vocabulary(ABC):
         """What a text begins with where it begins with nothing else: the start token, or else the end-of-text token."""
         return self.bos_id if self.bos_id is not None else self.eos_id
 
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """The tokens that stand for no text: what begins, ends, separates or pads it."""
+        own = (self.bos_id, self.eos_id, self.pad_id, self.unk_id)
+        return frozenset(token_id for token_id in own if token_id is not None)
+
     @abstractmethod
     def size(self, namespace: str = "bert") -> int:
         """The number of ids in the namespace."""
@@ -185,6 +191,13 @@ class TokenizerVocabulary(Vocabulary):
         """
         between: int | None = getattr(self.tokenizer, "added_tokens_encoder", {}).get(BETWEEN_TEXTS)
         return super().start_id if between is None else between
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """The tokens that stand for no text, those of chats and tools among them."""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        marked = {int(token_id) for token_id, token in added.items() if getattr(token, "special", False)}
+        return super().special_ids | marked | set(self.tokenizer.all_special_ids)
 
     def size(self, namespace: str = "bert") -> int:
         return self._size

@@ -21,6 +21,8 @@ from interpret import (
     attribute,
     attribute_continuation,
     attribute_many,
+    flip,
+    reduce_input,
 )
 from interpret.engine.gradients import gradients, values
 from interpret.engine.objective import Objective
@@ -452,3 +454,26 @@ def test_a_target_that_the_decoder_has_no_room_for(lm, monkeypatch):
     assert len(attribute(lm, PAIR, [12, 15], GradientTimesInput()).target.continuation) == 2
     with pytest.raises(ValueError, match=f"the target prefix has {read + 2} tokens"):
         attribute(lm, PAIR, [12, 15, 16], GradientTimesInput())
+
+
+@pytest.mark.parametrize("which", ["t5_lm", "bart_lm"])
+def test_counterfactuals_change_its_source_and_its_prefix(which, request):
+    lm = request.getfixturevalue(which)
+    source, prefix = "The keys to the cabinet", "we are"
+    before = lm.predict((source, prefix), 1)[0]
+    changed = flip(lm, (source, prefix), candidates=8)
+    assert changed.before.first.id == before.id
+    assert changed.found
+    sides = [source, prefix]
+    for edit in sorted(changed.edits, key=lambda edit: -edit.start):
+        side, start = (0, edit.start) if edit.start < len(source) else (1, edit.start - len(source))
+        assert sides[side][start:].startswith(edit.old)
+        sides[side] = sides[side][:start] + edit.new + sides[side][start + len(edit.old) :]
+    assert "".join(sides) == changed.prompt
+    assert lm.predict(tuple(sides), 1)[0].id == changed.after.first.id
+    assert changed.after.first.id != before.id
+    less = reduce_input(lm, (source, prefix))
+    assert less.after.rank == 1
+    assert "".join(span.text for span in sorted((*less.kept, *less.removed), key=lambda span: span.start)) == (
+        source + prefix
+    )

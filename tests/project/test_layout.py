@@ -39,12 +39,19 @@ ROOMS = {
     "views": ("results", "nexttoken"),
     "attribution": ("views", "results", "nexttoken"),
     "counterfactual": ("methods", *BELOW_METHODS),
-    "explain": ("attribution", "counterfactual", "methods", *BELOW_METHODS),
+    "explain": ("attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "command": ("explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "explorer": ("explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "cli": ("command", "explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
 }
-AT_THE_TOP = {"attribution": "attribution", "cli": "cli", "explain": "explain", "many": "explain", "build": "explain"}
+AT_THE_TOP = {
+    "attribution": "attribution",
+    "cli": "cli",
+    "explain": "explain",
+    "many": "explain",
+    "build": "explain",
+    "counterfactuals": "explain",
+}
 WRAPPED = {  # a library that has one room to itself
     "matplotlib": ("interpret/views/",),
     "transformers": ("nexttoken/huggingface/",),
@@ -53,7 +60,15 @@ WRAPPED = {  # a library that has one room to itself
     "markupsafe": ("interpret/views/",),
 }
 MOST_AT_THE_TOP, MOST_PARAMETERS, MOST_OF_AN_ENTRY, MOST_FIELDS = 8, 8, 14, 12
-ENTRIES = {"attribute", "attribute_candidates", "attribute_continuation", "attribute_many"}
+ENTRIES = {
+    "attribute",
+    "attribute_candidates",
+    "attribute_continuation",
+    "attribute_many",
+    "flip",
+    "reduce_input",
+    "replacements",
+}
 
 
 def name_of(path):

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
 from interpret.engine.memory.available import available_memory
@@ -117,7 +117,7 @@ class Memory:
         return count if self.batch_cap is None else max(1, min(count, self.batch_cap // length))
 
     def in_chunks(
-        self, function: Callable[[Tensor], Outcome], points: Float[Tensor, "point token dim"], size: int
+        self, function: Callable[[Tensor], Outcome], points: Shaped[Tensor, "point token *dim"], size: int
     ) -> Iterator[Outcome]:
         """The function on the points in order, `size` at once; where the device runs out, half as many from there on.
 

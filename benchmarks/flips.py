@@ -1,0 +1,166 @@
+"""How many prompts flip, and after how many passes: ours beside HotFlip and random words. `python -m benchmarks.flips`.
+
+On the evidence sets, four examples of each kind that count: which fewest words changed make the model prefer the foil?
+An attempt counts for each rival only if its ids are what the tokenizer makes of its text, as ours do.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from benchmarks.evidence.examples import examples
+from interpret.counterfactual.editing import Editing, quiet
+from interpret.counterfactual.flip import PLACES, Aim, Search
+from interpret.engine.gradients import gradients
+from interpret.engine.run import Run
+from interpret.methods.baselines import every_embedding
+from nexttoken import NextTokenLM
+
+A_KIND = 4
+CANDIDATES = 32
+BUDGET = PLACES * CANDIDATES  # forward passes of a rival that verifies
+COUNTS = Path(__file__).parent / "results" / "evidence_counts.json"
+RESULTS = Path(__file__).parent / "results" / "flips.jsonl"
+
+
+def questions(lm: NextTokenLM) -> Iterator[tuple[str, Search]]:
+    """The kinds and searches: each example's target, and the foil that is to be preferred."""
+    for kind, numbers in json.loads(COUNTS.read_text()).items():
+        every = list(examples(kind))
+        for number in numbers[:A_KIND]:
+            example = every[number]
+            prompt = lm.prompt(example.prompt)
+            target, foil = (lm.vocab.one_id(word) for word in (example.target, example.foil))
+            yield kind, Search(lm, prompt, Aim(target, None, (foil,)), Editing(lm, prompt), Run(), 0)
+
+
+def ours(search: Search) -> int | None:
+    """The number of words that our flip changes; None where it finds none."""
+    found, _ = search.found(3, 4, CANDIDATES)
+    return None if found is None else len(found.edits)
+
+
+def hotflip(search: Search) -> int | None:
+    """HotFlip as it is usually written: where the gradient is longest, the word of the largest first-order gain.
+
+    One word a step, up to three, each run; ids are changed as they are, and only then is the text looked at.
+    """
+    editing, edits = search.editing, {}
+    embeddings = every_embedding(search._objective(), hotflip)
+    for _ in range(min(3, len(editing.words))):
+        row, _ = raw(editing, edits)
+        changed = editing.as_prompt(row, search.prompt.text)
+        objective = Search(search.lm, changed, search.aim, editing, search.run, 0)._objective()
+        gradient = gradients(objective, objective.x[None])[1][0]
+        column = {place: number for number, place in enumerate(objective.places())}
+        free = [number for number, word in enumerate(editing.words) if number not in edits and len(word.places) == 1]
+        if not free:
+            return None
+        number = max(free, key=lambda each: float(gradient[column[editing.words[each].places[0]]].norm()))
+        gains = embeddings @ gradient[column[editing.words[number].places[0]]]
+        edits[number] = int(gains.argmin())
+        row, legal = raw(editing, edits)
+        if search.margins([row])[0] < 0:
+            return len(edits) if legal else None
+    return None
+
+
+def first_order(search: Search) -> int | None:
+    """Single words in the order of their first-order gain, wherever they stand, each run, until one will do."""
+    editing, objective = search.editing, search._objective()
+    gradient = gradients(objective, objective.x[None])[1][0]
+    embeddings = every_embedding(objective, first_order)
+    column = {place: number for number, place in enumerate(objective.places())}
+    gains = torch.stack(
+        [
+            embeddings @ gradient[column[word.places[0]]] - embeddings[editing.row[word.places[0]]]
+            @ gradient[column[word.places[0]]] for word in editing.words
+        ]
+    )  # fmt: skip
+    order = gains.flatten().argsort().tolist()
+    return one_word(search, ((place // gains.shape[1], place % gains.shape[1]) for place in order))
+
+
+def random_words(search: Search) -> int | None:
+    """Single words drawn at random, wherever they stand, each run, until one will do."""
+    chance, editing = torch.Generator().manual_seed(0), search.editing
+    size = search.lm.vocab.size()
+
+    def drawn() -> Iterator[tuple[int, int]]:
+        for _ in range(100 * BUDGET):
+            number = int(torch.randint(len(editing.words), (1,), generator=chance))
+            yield number, int(torch.randint(size, (1,), generator=chance))
+
+    return one_word(search, drawn())
+
+
+def one_word(search: Search, order: Iterator[tuple[int, int]]) -> int | None:
+    """The first pairs of a word and a token that make a prompt, as many as we may run, in rounds."""
+    some: list[dict[int, int]] = []
+    for number, token_id in order:
+        if search.editing.edited({number: token_id}) is not None:
+            some.append({number: token_id})
+        if len(some) == BUDGET:
+            break
+    return 1 if search.first_success(some)[1] else None
+
+
+def raw(editing: Editing, edits: dict[int, int]) -> tuple[list[int], bool]:
+    """The ids with some of them changed, and whether the tokenizer writes their text so."""
+    row = list(editing.row)
+    texts = [piece.text for piece in editing.prompt.pieces]
+    for number, token_id in edits.items():
+        (place,) = editing.words[number].places
+        row[place] = token_id
+        texts[next(at for at, piece in enumerate(editing.prompt.pieces) if place in piece.positions)] = editing.text_of(
+            token_id
+        )
+    return row, editing._rewritten(texts) == row and set(edits.values()) <= editing.usable
+
+
+RIVALS = {"ours": ours, "HotFlip": hotflip, "first order, each run": first_order, "random, each run": random_words}
+
+
+def main() -> None:
+    """Measure what is missing in the results, and print the table."""
+    lm = NextTokenLM.from_pretrained()
+    known = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = {(line["number"], line["rival"]) for line in known}
+    for number, (kind, search) in enumerate(questions(lm)):
+        for rival, algorithm in RIVALS.items():
+            if (number, rival) in done:
+                continue
+            search.run, search.seen = Run(), {}
+            search.generator.manual_seed(0)
+            begun = time.perf_counter()
+            with quiet():
+                edits = algorithm(search)
+            counts = search.run.counts
+            line = {
+                "number": number, "kind": kind, "tokens": len(search.prompt), "rival": rival, "edits": edits,
+                "forwards": counts.forwards, "gradients": counts.gradients,
+                "seconds": round(time.perf_counter() - begun, 1),
+            }  # fmt: skip
+            known.append(line)
+            with RESULTS.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+    print(f"{len({line['number'] for line in known})} prompts")
+    print("| | one word | up to two | up to three | median passes of a flip by one word | of all |")
+    print("|---|---|---|---|---|---|")
+    for rival in RIVALS:
+        own = [line for line in known if line["rival"] == rival]
+        shares = [sum((line["edits"] or 9) <= most for line in own) / len(own) for most in (1, 2, 3)]
+        passes = [line["forwards"] + line["gradients"] for line in own if line["edits"] == 1]
+        every = [line["forwards"] + line["gradients"] for line in own]
+        cells = [f"{share:.0%}" for share in shares] + [str(median(passes or [0])), str(median(every))]
+        print(f"| {rival} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

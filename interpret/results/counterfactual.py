@@ -1,0 +1,440 @@
+"""Claims about other prompts, as data: which words were changed or taken away, and what the model says then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+from interpret.results.files import Result
+from interpret.results.numbers import percent, written
+from nexttoken import Target
+
+Own = TypeVar("Own", bound="FlipFacts")
+OwnReduction = TypeVar("OwnReduction", bound="ReductionFacts")
+OwnReplacements = TypeVar("OwnReplacements", bound="ReplacementFacts")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One word of a prompt that gave way to another.
+
+    Attributes:
+        place: of its first token, in the prompt that was asked about.
+        start: of its first character there.
+        old: what stood there, with its leading space.
+        new: what stands there now; one token.
+        probability: how likely the model itself finds the new word there, after what stands before it in the changed
+            prompt; None where it says nothing of a place (an encoder's source; a text's first word without a start
+            token).
+    """
+
+    place: int
+    start: int
+    old: str
+    new: str
+    probability: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values: place, start, from, to, probability."""
+        return {
+            "place": self.place, "start": self.start, "from": self.old, "to": self.new, "probability": self.probability,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Edit:
+        """The inverse of `to_dict`."""
+        return cls(plain["place"], plain["start"], plain["from"], plain["to"], plain["probability"])
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What a model says after a prompt.
+
+    Attributes:
+        target: the next token that is asked about, with its foils.
+        first: the model's first choice.
+        margin: in nats, how far the choice is from the one that is looked for; negative once it is there. See `flip`.
+    """
+
+    target: Target
+    first: Target
+    margin: float
+
+
+@dataclass(frozen=True)
+class RandomEdits:
+    """As many words changed at random, the control of a flip.
+
+    Attributes:
+        edits: how many words were changed each time.
+        trials: how often; each cost a forward pass.
+        flipped: how many of them changed the model's choice in the same way.
+        lowest: the lowest margin among them, in nats; None where nothing could be drawn.
+    """
+
+    edits: int
+    trials: int
+    flipped: int
+    lowest: float | None
+
+    @property
+    def sentence(self) -> str:
+        """What they did, in words."""
+        if self.lowest is None:
+            return "no random change could be made"
+        count = f"{self.flipped} of {self.trials}"
+        return f"{count} random changes of {_words(self.edits)} do the same; the best of them reaches a margin of " + (
+            written(self.lowest, signed=True) + " nats"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FlipFacts(Result):
+    """The smallest change of words that was found after which the model's choice is another one.
+
+    Attributes:
+        found: whether there is one; every claim was checked by running the model on the new prompt.
+        edits: in the order of the text; none where nothing was found.
+        original: the prompt that was asked about, as the model reads it.
+        prompt: with the edits made; the original where nothing was found.
+        before: what the model says after the original.
+        after: what it says after the new prompt.
+        to: what its first choice should become; None for any other, or for a foil.
+        closest: where nothing was found, the edits that came closest; otherwise none.
+        random: as many words changed at random.
+        forwards: forward passes of one prompt that the search took, without those of the control.
+        messages: of a chat, the new prompt as messages with `role` and `content`; none for other prompts, and where
+            the template does not write them as they stand.
+        facts_of: the model, the settings and the versions.
+    """
+
+    found: bool
+    edits: tuple[Edit, ...]
+    original: str
+    prompt: str
+    before: Preference
+    after: Preference
+    to: Target | None
+    closest: tuple[Edit, ...]
+    random: RandomEdits
+    forwards: int
+    messages: tuple[dict[str, str], ...] = ()
+    facts_of: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What was asked, in words."""
+        target = self.before.target
+        if self.to is not None:
+            return f"what makes the model say {self.to.text!r} rather than {self.before.first.text!r}"
+        if target.foils:
+            foils = " or ".join(repr(foil.text) for foil in target.foils)
+            return f"what makes the model prefer {foils} to {target.text!r}"
+        return f"what makes the model say another word than {target.text!r}"
+
+    @property
+    def sentence(self) -> str:
+        """What was found, in words."""
+        before, after = self.before, self.after
+        if not self.found:
+            close = f"; the closest attempt changes {_listed(self.closest)}" if self.closest else ""
+            return (
+                f"Not found with {_words(self.facts_of.get('max_edits', 0))} changed: the model still says "
+                f"{before.first.text!r} (margin {written(before.margin)} nats){close}"
+            )
+        if not self.edits:
+            return f"Nothing to change: the model's first choice is {before.first.text!r} already"
+        said = f"{_chosen(before)} becomes {_chosen(after)}"
+        if before.target.foils:
+            best = max(after.target.foils, key=lambda foil: foil.probability)
+            said = f"the model prefers {best.text!r} (p = {written(best.probability)}) to {before.target.text!r} "
+            said += f"(p = {written(after.target.probability)})"
+        return f"{_words(len(self.edits))} changed, {_listed(self.edits)}: {said}"
+
+    @property
+    def facts(self) -> str:
+        """What it took, beside chance."""
+        model = self.facts_of.get("model", "")
+        return "; ".join(filter(None, [f"{self.forwards} forward passes", self.random.sentence, model]))
+
+    def provenance(self) -> dict[str, Any]:
+        """What was asked, of which model, with which settings and versions."""
+        return {
+            "prompt": self.original,
+            "target": self.before.target.text,
+            "foils": [foil.text for foil in self.before.target.foils],
+            "to": self.to and self.to.text,
+            **self.facts_of,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain Python values: `found`, `edits`, `prompt` and the names of the other attributes."""
+        return {
+            "found": self.found,
+            "edits": [each.to_dict() for each in self.edits],
+            "original": self.original,
+            "prompt": self.prompt,
+            "before": asdict(self.before),
+            "after": asdict(self.after),
+            "to": self.to and asdict(self.to),
+            "closest": [each.to_dict() for each in self.closest],
+            "random": asdict(self.random),
+            "forwards": self.forwards,
+            "messages": [dict(each) for each in self.messages],
+            "facts_of": dict(self.facts_of),
+            "sentence": self.sentence,
+        }
+
+    @classmethod
+    def from_dict(cls: type[Own], plain: Mapping[str, Any]) -> Own:
+        """The inverse of `to_dict`. Raises ValueError for something else."""
+        values = _known(plain, cls, "flip")
+        return cls(
+            **{
+                **values,
+                **{name: tuple(map(Edit.from_dict, values[name])) for name in ("edits", "closest")},
+                **{name: _preference(values[name]) for name in ("before", "after")},
+                "to": values["to"] and Target.from_dict(values["to"]),
+                "random": RandomEdits(**values["random"]),
+                "messages": tuple(values["messages"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of the prompt's characters.
+
+    Attributes:
+        start: of the first.
+        end: after the last.
+        text: what stands there.
+    """
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a reduction.
+
+    Attributes:
+        removed: the words taken away in it.
+        prompt: what was left, as the model reads it.
+        probability: of the target then.
+        rank: of the target then.
+    """
+
+    removed: str
+    prompt: str
+    probability: float
+    rank: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReductionFacts(Result):
+    """The shortest part of a prompt that was found for which the model still says the same.
+
+    Every single word that is left was tried and is needed; another choice of words may still be shorter.
+
+    Attributes:
+        kept: the stretches of the prompt that are left, without the template.
+        removed: those that were taken away.
+        original: the prompt that was asked about, as the model reads it.
+        prompt: what is left of it, tokenized anew.
+        before: the target after the original.
+        after: the target after what is left.
+        keep: what had to hold: "first", or the least share of the probability.
+        steps: how it got there.
+        forwards: forward passes of one prompt that it took.
+        messages: of a chat, what is left as messages with `role` and `content`, as for a flip.
+        facts_of: the model, the settings and the versions.
+    """
+
+    kept: tuple[Span, ...]
+    removed: tuple[Span, ...]
+    original: str
+    prompt: str
+    before: Target
+    after: Target
+    keep: str | float
+    steps: tuple[Step, ...]
+    forwards: int
+    messages: tuple[dict[str, str], ...] = ()
+    facts_of: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What was asked, in words."""
+        return f"how little of the prompt makes the model say {self.before.text!r}"
+
+    @property
+    def sentence(self) -> str:
+        """What was found, in words."""
+        left = sum(len(each.text.split()) for each in self.kept)
+        whole = left + sum(len(each.text.split()) for each in self.removed)
+        if not self.removed:
+            return f"Nothing can be taken away: without any one of its words the model no longer says {self._said}"
+        return (
+            f"{left} of {_words(whole)} left: the model still says {self._said}, p = "
+            f"{written(self.before.probability)} before and {written(self.after.probability)} after"
+        )
+
+    @property
+    def _said(self) -> str:
+        if self.keep == "first":
+            return f"{self.before.text!r} first"
+        return f"{self.before.text!r} with at least {percent(float(self.keep))} of its probability"
+
+    @property
+    def facts(self) -> str:
+        """What it took."""
+        spent = f"every word that is left is needed; {self.forwards} forward passes"
+        return "; ".join(filter(None, [spent, self.facts_of.get("model", "")]))
+
+    def provenance(self) -> dict[str, Any]:
+        """What was asked, of which model, with which settings and versions."""
+        return {"prompt": self.original, "target": self.before.text, "keep": self.keep, **self.facts_of}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain Python values: `prompt`, `kept`, `removed` and the names of the other attributes."""
+        return {
+            **{name: [asdict(each) for each in getattr(self, name)] for name in ("kept", "removed", "steps")},
+            **{name: asdict(getattr(self, name)) for name in ("before", "after")},
+            **{name: getattr(self, name) for name in ("original", "prompt", "keep", "forwards")},
+            "messages": [dict(each) for each in self.messages],
+            "facts_of": dict(self.facts_of),
+            "sentence": self.sentence,
+        }
+
+    @classmethod
+    def from_dict(cls: type[OwnReduction], plain: Mapping[str, Any]) -> OwnReduction:
+        """The inverse of `to_dict`. Raises ValueError for something else."""
+        values = _known(plain, cls, "reduction")
+        return cls(
+            **{
+                **values,
+                **{name: tuple(Span(**each) for each in values[name]) for name in ("kept", "removed")},
+                "steps": tuple(Step(**each) for each in values["steps"]),
+                **{name: Target.from_dict(values[name]) for name in ("before", "after")},
+                "messages": tuple(values["messages"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A word that might stand at a place, and what the model says with it there.
+
+    Attributes:
+        text: the word; one token.
+        id: its token id.
+        probability: how likely the model finds it there, given what stands before.
+        value: F with it in place.
+        drop: F(prompt) - F with it in place; positive where the word that stands there speaks for the target.
+        first: the model's first choice then.
+    """
+
+    text: str
+    id: int
+    probability: float
+    value: float
+    drop: float
+    first: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReplacementFacts(Result):
+    """What else might stand at a place, and what it would change.
+
+    Attributes:
+        old: what stands there.
+        place: of its first token in the prompt.
+        start: of its first character.
+        probability: how likely the model finds what stands there; None where it says nothing of the place.
+        rows: the most probable words first.
+        target: the next token that F is about, with its foils.
+        value: F at the prompt, in nats: log p(target), or its difference to that of the foils.
+        original: the prompt.
+        forwards: forward passes of one prompt that it took.
+        facts_of: the model and the versions.
+    """
+
+    old: str
+    place: int
+    start: int
+    probability: float | None
+    rows: tuple[Replacement, ...]
+    target: Target
+    value: float
+    original: str
+    forwards: int
+    facts_of: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Any:
+        return iter(self.rows)
+
+    def __getitem__(self, number: int) -> Replacement:
+        return self.rows[number]
+
+    @property
+    def title(self) -> str:
+        """What was asked, in words."""
+        return f"what else might stand in place of {self.old!r}, and what {self.target.text!r} would lose"
+
+    @property
+    def facts(self) -> str:
+        """What it took."""
+        return "; ".join(filter(None, [f"{self.forwards} forward passes", self.facts_of.get("model", "")]))
+
+    def provenance(self) -> dict[str, Any]:
+        """What was asked, of which model, with which versions."""
+        return {"prompt": self.original, "target": self.target.text, "place": self.place, **self.facts_of}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain Python values."""
+        names = ("old", "place", "start", "probability", "value", "original", "forwards")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "rows": [asdict(each) for each in self.rows],
+            "target": asdict(self.target),
+            "facts_of": dict(self.facts_of),
+        }
+
+    @classmethod
+    def from_dict(cls: type[OwnReplacements], plain: Mapping[str, Any]) -> OwnReplacements:
+        """The inverse of `to_dict`. Raises ValueError for something else."""
+        values = _known(plain, cls, "list of replacements")
+        rows = tuple(Replacement(**each) for each in values["rows"])
+        return cls(**{**values, "rows": rows, "target": Target.from_dict(values["target"])})
+
+
+def _known(plain: Mapping[str, Any], kind: Any, name: str) -> dict[str, Any]:
+    """The values of a class's fields. Raises ValueError where one is missing."""
+    names = list(kind.__dataclass_fields__)
+    missing = [each for each in names if each not in plain]
+    if missing:
+        raise ValueError(f"this is not a saved {name}: it has no {', '.join(missing)}")
+    return {each: plain[each] for each in names}
+
+
+def _preference(plain: Mapping[str, Any]) -> Preference:
+    return Preference(Target.from_dict(plain["target"]), Target.from_dict(plain["first"]), plain["margin"])
+
+
+def _words(count: int) -> str:
+    return f"{count} word{'' if count == 1 else 's'}"
+
+
+def _listed(edits: tuple[Edit, ...]) -> str:
+    return ", ".join(f"{each.old!r} to {each.new!r}" for each in edits)
+
+
+def _chosen(said: Preference) -> str:
+    return f"{said.first.text!r} (p = {written(said.first.probability)})"

@@ -1,0 +1,180 @@
+"""Changed prompts: struck and inserted words in running text, as HTML and in the terminal, and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from markupsafe import Markup
+from rich.console import Group
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from interpret.results.counterfactual import Edit, FlipFacts, ReductionFacts, ReplacementFacts
+from interpret.results.files import Result
+from interpret.results.numbers import written
+from interpret.views.html import fragment, head
+from interpret.views.invisible import escape_invisible
+from interpret.views.markup import fill, joined
+from interpret.views.page import framed
+
+Part = tuple[Literal["same", "old", "new"], str]  # of a text: left as it is, struck, or inserted
+STYLES = {"same": Style(), "old": Style(strike=True, color="red"), "new": Style(underline=True, bold=True)}
+ELEMENTS = {"same": "{text}", "old": "<del>{text}</del>", "new": "<ins>{text}</ins>"}
+SIGNS = {"same": ("", ""), "old": ("[-", "-]"), "new": ("{+", "+}")}  # where there is no colour: as wdiff writes
+
+
+def parts_of(result: FlipFacts | ReductionFacts) -> Iterator[Part]:
+    """The original prompt in parts, with the words that came in after those that went."""
+    changes: list[tuple[int, str, str]]
+    if isinstance(result, FlipFacts):
+        changes = [(edit.start, edit.old, edit.new) for edit in (result.edits if result.found else result.closest)]
+    else:
+        changes = [(span.start, span.text, "") for span in result.removed]
+    at = 0
+    for start, old, new in changes:
+        spaces = old[: len(old) - len(old.lstrip(" "))] if new else ""
+        yield "same", result.original[at:start] + spaces
+        yield "old", old[len(spaces) :]
+        yield "new", new.removeprefix(spaces)
+        at = start + len(old)
+    yield "same", result.original[at:]
+
+
+def flip_html(result: FlipFacts) -> str:
+    """The prompt with its edits, what the model says before and after, and how likely each new word is."""
+    return fragment(_flip_section(result))
+
+
+def reduction_html(result: ReductionFacts) -> str:
+    """The prompt with what was taken away, and the steps on the way."""
+    return fragment(_reduction_section(result))
+
+
+def replacements_html(result: ReplacementFacts) -> str:
+    """A table of what else might stand there."""
+    return fragment(_replacements_section(result))
+
+
+def document(result: Result) -> str:
+    """A whole HTML document that asks for nothing, with every number of the result."""
+    sections = {
+        FlipFacts: _flip_section, ReductionFacts: _reduction_section, ReplacementFacts: _replacements_section,
+    }  # fmt: skip
+    section = next(make for kind, make in sections.items() if isinstance(result, kind))
+    return framed(_sentence(result.title), section(result, "h1"), [result])  # type: ignore[operator]
+
+
+def edits_terminal(result: FlipFacts | ReductionFacts, colours: bool = True) -> Group:
+    """The same in the terminal; without colours, [-struck-] and {+inserted+}."""
+    text = Text()
+    for kind, part in parts_of(result):
+        before, after = SIGNS[kind] if part and not colours else ("", "")
+        text.append(f"{before}{_shown(part)}{after}", STYLES[kind])
+    lines: list[Text | Table] = [
+        Text(escape_invisible(_sentence(result.title)), "bold"),
+        Text(escape_invisible(result.sentence)),
+        Text(),
+        text,
+        Text(),
+        _terminal_table(*_table_of(result)),
+        Text(),
+        Text(escape_invisible(result.facts), "dim"),
+    ]
+    return Group(*lines)
+
+
+def replacements_terminal(result: ReplacementFacts) -> Group:
+    """A table in the terminal."""
+    return Group(
+        Text(escape_invisible(_sentence(result.title)), "bold"), Text(), _terminal_table(*_replacement_rows(result))
+    )
+
+
+def _flip_section(result: FlipFacts, heading: str = "p") -> Markup:
+    return _section(result, result.sentence, heading)
+
+
+def _reduction_section(result: ReductionFacts, heading: str = "p") -> Markup:
+    return _section(result, result.sentence, heading)
+
+
+def _section(result: FlipFacts | ReductionFacts, sentence: str, heading: str) -> Markup:
+    parts = joined([fill(ELEMENTS[kind], text=_shown(part)) for kind, part in parts_of(result) if part])
+    return fill(
+        "<section>{head}"
+        '<div class="text" dir="auto" lang="" translate="no" role="group" aria-label="The prompt with its changes">'
+        '{parts}</div><p class="legend"><span><del>struck</del>: taken out; <ins>underlined</ins>: put in</span></p>'
+        '<p class="check">{sentence}</p><details><summary>As a table</summary>{table}</details></section>',
+        head=head(_sentence(result.title), result.facts, heading), parts=parts, sentence=sentence,
+        table=_html_table(*_table_of(result)),
+    )  # fmt: skip
+
+
+def _replacements_section(result: ReplacementFacts, heading: str = "p") -> Markup:
+    return fill(
+        "<section>{head}{table}</section>",
+        head=head(_sentence(result.title), result.facts, heading), table=_html_table(*_replacement_rows(result)),
+    )  # fmt: skip
+
+
+def _table_of(result: FlipFacts | ReductionFacts) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows: the edits of a flip, the steps of a reduction."""
+    if isinstance(result, FlipFacts):
+        edits = result.edits if result.found else result.closest
+        return ["from", "to", "how likely it is there"], [_edit_row(edit) for edit in edits]
+    heads = ["taken away", "what is left", "p(target)", "rank"]
+    rows = [
+        [_name(step.removed), _name(step.prompt), written(step.probability), str(step.rank)] for step in result.steps
+    ]
+    return heads, rows
+
+
+def _edit_row(edit: Edit) -> list[str]:
+    likely = "unknown" if edit.probability is None else written(edit.probability)
+    return [_name(edit.old), _name(edit.new), likely]
+
+
+def _replacement_rows(result: ReplacementFacts) -> tuple[list[str], list[list[str]]]:
+    heads = ["word", "how likely it is there", "F with it, nats", "drop of F, nats", "first choice then"]
+    own = "unknown" if result.probability is None else written(result.probability)
+    rows = [[f"{_name(result.old)} (stands there)", own, written(result.value), "0", ""]]
+    for each in result.rows:
+        numbers = [written(each.probability), written(each.value), written(each.drop, signed=True)]
+        rows.append([_name(each.text), *numbers, _name(each.first)])
+    return heads, rows
+
+
+def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    return fill(
+        '<div class="scroll"><table class="scores"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>',
+        heads=joined([fill('<th scope="col">{name}</th>', name=name) for name in heads]),
+        rows=joined(
+            [
+                fill("<tr>{cells}</tr>", cells=joined([fill("<td>{text}</td>", text=cell) for cell in row]))
+                for row in rows
+            ]
+        ),
+    )  # fmt: skip
+
+
+def _terminal_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in heads:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _sentence(title: str) -> str:
+    return title[:1].upper() + title[1:]
+
+
+def _name(text: str) -> str:
+    return repr(escape_invisible(text))
+
+
+def _shown(text: str) -> str:
+    return escape_invisible(text).replace("↵", "↵\n")

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from interpret.explain import attribute
+from interpret.explorer.answering import work_out
 from interpret.explorer.background import Background, Cancelled
-from interpret.explorer.call import call
 from interpret.explorer.question import Answer, Question
-from interpret.question.targets import candidates_of
-from nexttoken import NextTokenLM, Prompt, Target
+from nexttoken import NextTokenLM
 from nexttoken.text.target import TokenLike
 
 A_SIGN = 0.1  # seconds between two signs of progress
@@ -103,6 +100,8 @@ class State:
             with self.lock:
                 still()
                 self.answer = replace(self.answer, **found)
+                if "asked" in found:
+                    self.settle(question, found["asked"], still)
             self.tell()
 
         def advance(count: int) -> None:
@@ -118,30 +117,16 @@ class State:
         with self.lock:
             self.answer = replace(self.answer, done=0)
         try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                prompt = self.lm.prompt(question.prompt)
-                likely = candidates_of(self.lm, prompt, self.top, None)
-                know(candidates=tuple(likely), most=question.method.cost(len(prompt)))
-                targets = likely[:1] if question.target is None else self.rated(prompt, [question.target])
-                foils = self.rated(prompt, question.foils)
-                candidates = {each.id: each for each in (*likely, *targets, *foils)}
-                asked = (targets[0].id, *(foil.id for foil in foils))
-                know(candidates=tuple(candidates.values()), asked=asked)
-                self.settle(question, asked, still)
-                target = replace(targets[0], foils=tuple(foils))
-                attribution = attribute(
-                    self.lm, prompt, target.id, question.method, contrast=[foil.id for foil in foils] or None,
-                    on_progress=advance,
-                )  # fmt: skip
-            code = call(self.lm, prompt, target, question.method)
+            answered = work_out(self.lm, question, self.top, know, advance)
         except Cancelled:
             raise
         except Exception as error:  # whatever it is, it is shown
             know(error=error)
             return
-        notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
-        know(attribution=attribution, code=code, warnings=notes, seconds=time.monotonic() - begun)
+        know(
+            attribution=answered.attribution, code=answered.code, warnings=answered.warnings,
+            seconds=time.monotonic() - begun,
+        )  # fmt: skip
 
     def settle(self, question: Question, asked: tuple[int, ...], still: Callable[[], None]) -> None:
         """From now on, the tokens of a question are those that were found for it."""
@@ -149,10 +134,6 @@ class State:
         with self.lock:
             still()
             self.question = replace(question, target=None if question.target is None else target, foils=tuple(foils))
-
-    def rated(self, prompt: Prompt, tokens: Sequence[TokenLike]) -> list[Target]:
-        """Tokens as the model rates them after the prompt. Raises ValueError for what is not one token there."""
-        return candidates_of(self.lm, prompt, tokens, None) if tokens else []
 
     def tell(self) -> None:
         """Tell those who listen that something has changed."""

@@ -243,11 +243,11 @@ def test_errors_are_said_in_words(begin, monkeypatch):
         assert words in repr(explorer)
         assert explorer.answer.attribution is None
         assert not explorer.answer.working
-    monkeypatch.setattr("interpret.explorer.state.attribute", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("interpret.explorer.answering.attribute", lambda *_, **__: 1 / 0)
     explorer.change(method=FAST)
     assert explorer.wait(PATIENCE)
     assert explorer.answer.status == "division by zero"
-    monkeypatch.setattr("interpret.explorer.state.attribute", lambda *_, **__: {}["<b>"])
+    monkeypatch.setattr("interpret.explorer.answering.attribute", lambda *_, **__: {}["<b>"])
     explorer.again()
     assert explorer.wait(PATIENCE)
     assert explorer.answer.status == "KeyError: '<b>'"

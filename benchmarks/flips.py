@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -16,15 +17,17 @@ import torch
 
 from benchmarks.evidence.examples import examples
 from interpret.counterfactual.editing import Editing, quiet
-from interpret.counterfactual.flip import PLACES, Aim, Search
+from interpret.counterfactual.flip import Aim, Edits, Search
 from interpret.engine.gradients import gradients
 from interpret.engine.run import Run
+from interpret.engine.texts import log_likelihoods
 from interpret.methods.baselines import every_embedding
 from nexttoken import NextTokenLM
 
 A_KIND = 4
 CANDIDATES = 32
-BUDGET = PLACES * CANDIDATES  # forward passes of a rival that verifies
+BUDGET = 256  # forward passes of a rival that verifies
+LOOKED_AT = 20_000  # pairs of a place and a word at most, most of which make no prompt
 COUNTS = Path(__file__).parent / "results" / "evidence_counts.json"
 RESULTS = Path(__file__).parent / "results" / "flips.jsonl"
 
@@ -40,13 +43,13 @@ def questions(lm: NextTokenLM) -> Iterator[tuple[str, Search]]:
             yield kind, Search(lm, prompt, Aim(target, None, (foil,)), Editing(lm, prompt), Run(), 0)
 
 
-def ours(search: Search) -> int | None:
-    """The number of words that our flip changes; None where it finds none."""
+def ours(search: Search) -> Edits | None:
+    """The words that our flip changes; None where it finds none."""
     found, _ = search.found(3, 4, CANDIDATES)
-    return None if found is None else len(found.edits)
+    return None if found is None else dict(found.edits)
 
 
-def hotflip(search: Search) -> int | None:
+def hotflip(search: Search) -> Edits | None:
     """HotFlip as it is usually written: where the gradient is longest, the word of the largest first-order gain.
 
     One word a step, up to three, each run; ids are changed as they are, and only then is the text looked at.
@@ -67,11 +70,11 @@ def hotflip(search: Search) -> int | None:
         edits[number] = int(gains.argmin())
         row, legal = raw(editing, edits)
         if search.margins([row])[0] < 0:
-            return len(edits) if legal else None
+            return edits if legal else None
     return None
 
 
-def first_order(search: Search) -> int | None:
+def first_order(search: Search) -> Edits | None:
     """Single words in the order of their first-order gain, wherever they stand, each run, until one will do."""
     editing, objective = search.editing, search._objective()
     gradient = gradients(objective, objective.x[None])[1][0]
@@ -87,28 +90,29 @@ def first_order(search: Search) -> int | None:
     return one_word(search, ((place // gains.shape[1], place % gains.shape[1]) for place in order))
 
 
-def random_words(search: Search) -> int | None:
+def random_words(search: Search) -> Edits | None:
     """Single words drawn at random, wherever they stand, each run, until one will do."""
     chance, editing = torch.Generator().manual_seed(0), search.editing
     size = search.lm.vocab.size()
 
     def drawn() -> Iterator[tuple[int, int]]:
-        for _ in range(100 * BUDGET):
+        while True:
             number = int(torch.randint(len(editing.words), (1,), generator=chance))
             yield number, int(torch.randint(size, (1,), generator=chance))
 
     return one_word(search, drawn())
 
 
-def one_word(search: Search, order: Iterator[tuple[int, int]]) -> int | None:
+def one_word(search: Search, order: Iterator[tuple[int, int]]) -> Edits | None:
     """The first pairs of a word and a token that make a prompt, as many as we may run, in rounds."""
     some: list[dict[int, int]] = []
-    for number, token_id in order:
+    for number, token_id in islice(order, LOOKED_AT):
         if search.editing.edited({number: token_id}) is not None:
             some.append({number: token_id})
         if len(some) == BUDGET:
             break
-    return 1 if search.first_success(some)[1] else None
+    found = search.first_success(some)[1]
+    return dict(found[0].edits) if found else None
 
 
 def raw(editing: Editing, edits: dict[int, int]) -> tuple[list[int], bool]:
@@ -116,6 +120,10 @@ def raw(editing: Editing, edits: dict[int, int]) -> tuple[list[int], bool]:
     row = list(editing.row)
     texts = [piece.text for piece in editing.prompt.pieces]
     for number, token_id in edits.items():
+        if len(editing.words[number].places) > 1:
+            made = editing.edited(edits)
+            assert made is not None
+            return made[0], True
         (place,) = editing.words[number].places
         row[place] = token_id
         texts[next(at for at, piece in enumerate(editing.prompt.pieces) if place in piece.positions)] = editing.text_of(
@@ -142,23 +150,33 @@ def main() -> None:
             with quiet():
                 edits = algorithm(search)
             counts = search.run.counts
+            spent, less = time.perf_counter() - begun, None
+            forwards = counts.forwards
+            if edits:
+                rows = [search.editing.row, raw(search.editing, edits)[0]]
+                whole, changed = log_likelihoods(lm, rows, search.prompt, Run()).tolist()
+                less = round((whole - changed) / len(edits), 2)
             line = {
-                "number": number, "kind": kind, "tokens": len(search.prompt), "rival": rival, "edits": edits,
-                "forwards": counts.forwards, "gradients": counts.gradients,
-                "seconds": round(time.perf_counter() - begun, 1),
+                "number": number, "kind": kind, "tokens": len(search.prompt), "rival": rival,
+                "edits": None if edits is None else len(edits), "forwards": forwards, "gradients": counts.gradients,
+                "seconds": round(spent, 1), "less_likely": less,
             }  # fmt: skip
             known.append(line)
             with RESULTS.open("a") as file:
                 file.write(json.dumps(line) + "\n")
     print(f"{len({line['number'] for line in known})} prompts")
-    print("| | one word | up to two | up to three | median passes of a flip by one word | of all |")
-    print("|---|---|---|---|---|---|")
+    heads = ["", "one word", "up to two", "up to three", "median passes of a flip by one word", "of all"]
+    heads += ["median nats by which a word makes the prompt less likely"]
+    print(f"| {' | '.join(heads)} |")
+    print("|---" * len(heads) + "|")
     for rival in RIVALS:
         own = [line for line in known if line["rival"] == rival]
         shares = [sum((line["edits"] or 9) <= most for line in own) / len(own) for most in (1, 2, 3)]
         passes = [line["forwards"] + line["gradients"] for line in own if line["edits"] == 1]
         every = [line["forwards"] + line["gradients"] for line in own]
-        cells = [f"{share:.0%}" for share in shares] + [str(median(passes or [0])), str(median(every))]
+        less = [line["less_likely"] for line in own if line["less_likely"] is not None]
+        cells = [f"{share:.0%}" for share in shares]
+        cells += [f"{median(passes or [0]):g}", f"{median(every):g}", f"{median(less or [0]):.1f}"]
         print(f"| {rival} | {' | '.join(cells)} |")
 
 

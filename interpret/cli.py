@@ -22,6 +22,7 @@ from interpret.command.options import (
     PromptArgument,
     Question,
     ReduceSettings,
+    Serving,
     Written,
     check_format,
 )
@@ -129,6 +130,17 @@ def reduce(asked: Asked, settings: ReduceSettings, loading: Loading, written: Wr
                 lm, prompt, asked.target, keep=keep, beam=settings.beam, on_progress=advance, **options
             )
         _write(found, written, console)
+
+
+@app.command()
+@grouped
+def serve(loading: Loading, serving: Serving) -> None:
+    """Open a page in the browser that does all of this for one model; it is served on this machine alone."""
+    with errors_in_one_line() as console:
+        from interpret.server.serve import listening, serve
+
+        listening(serving.host, serving.port).close()  # a port that is taken is said before the model is loaded
+        serve(_load(loading, console), serving.host, serving.port, serving.browser)
 
 
 @app.command()

@@ -225,6 +225,17 @@ class Written:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """Where the page is served."""
+
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000
+    host: Annotated[
+        str, typer.Option(help="The address; another than that of this machine needs the token that is printed.")
+    ] = "127.0.0.1"
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True
+
+
+@dataclass(frozen=True)
 class Output:
     """What is written, and where."""
 

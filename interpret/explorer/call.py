@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -14,18 +14,34 @@ from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.text.target import ids_after
 
 
-def call(lm: NextTokenLM, prompt: Prompt, target: Target, method: Method) -> str:
-    """Python that explains a target by a method as the explorer does; the model is called `lm`."""
-    names = ", ".join(sorted({"attribute", *_names_in(method)}, key=lambda name: (name[0].islower(), name)))
-    lines = [f"from interpret import {names}", "", "why = attribute(", "    lm,", f"    {quoted(prompt.text)},"]
-    lines.append(f"    target={_written(lm, prompt, target)},")
+def call(lm: NextTokenLM, prompt: Prompt, target: Target, method: Method, given: Any = None) -> str:
+    """Python that explains a target by a method as the explorer does; the model is called `lm`.
+
+    `given` is what the prompt was made from, where it is not its text.
+    """
+    arguments = [f"target={written_token(lm, prompt, target)}"]
     if target.foils:
-        lines.append(f"    contrast={_listed([_written(lm, prompt, foil) for foil in target.foils])},")
-    lines += [f"    method={expression(method)},", ")"]
-    return "\n".join(lines)
+        arguments.append(f"contrast={_listed([written_token(lm, prompt, foil) for foil in target.foils])}")
+    arguments.append(f"method={expression(method)}")
+    return call_of("why", "attribute", prompt.text if given is None else given, arguments, names_in(method))
 
 
-def _written(lm: NextTokenLM, prompt: Prompt, token: Target) -> str:
+def call_of(result: str, function: str, given: Any, arguments: Sequence[str], names: Iterable[str] = ()) -> str:
+    """Python that calls one of our functions on a prompt: imports and one call, with nothing left to guess.
+
+    Args:
+        result: what its result is called.
+        function: its name.
+        given: the prompt, a text or messages.
+        arguments: the others, as Python.
+        names: what else they need imported.
+    """
+    imported = ", ".join(sorted({function, *names}, key=lambda name: (name[0].islower(), name)))
+    lines = [f"from interpret import {imported}", "", f"{result} = {function}(", "    lm,", f"    {expression(given)},"]
+    return "\n".join([*lines, *(f"    {each}," for each in arguments), ")"])
+
+
+def written_token(lm: NextTokenLM, prompt: Prompt, token: Target) -> str:
     """A token as an argument: its text where that is this very token after the prompt, its id otherwise."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -47,14 +63,14 @@ def expression(value: Any) -> str:
     return f"{type(value).__name__}({', '.join(f'{name}={expression(own)}' for name, own in changed(value))})"
 
 
-def _names_in(value: Any) -> Iterator[str]:
+def names_in(value: Any) -> Iterator[str]:
     """The names to import for an expression."""
     if isinstance(value, Convention):
         yield "convention"
     elif is_dataclass(value) and not isinstance(value, type):
         yield type(value).__name__
         for _, own in changed(value):
-            yield from _names_in(own)
+            yield from names_in(own)
 
 
 def _listed(values: Sequence[str]) -> str:

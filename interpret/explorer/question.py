@@ -9,6 +9,7 @@ from interpret.explorer.background import Cancelled
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Method
 from nexttoken import Target
+from nexttoken.text.prompt import PromptLike
 from nexttoken.text.target import TokenLike
 
 
@@ -17,13 +18,13 @@ class Question:
     """What is asked: why this next token after this prompt, rather than those, by this method?
 
     Attributes:
-        prompt: the text.
+        prompt: the text; the page asks about chats as well, by their messages.
         target: the next token that is explained, as text or id; None for the model's first choice.
         foils: what it is contrasted with.
         method: how.
     """
 
-    prompt: str = ""
+    prompt: PromptLike = ""
     target: TokenLike | None = None
     foils: tuple[TokenLike, ...] = ()
     method: Method = field(default_factory=IntegratedGradients)
@@ -64,7 +65,7 @@ class Answer:
     def status(self) -> str:
         """How far it is, in words."""
         if self.error is not None:
-            return _in_words(self.error)
+            return in_words(self.error)
         if self.attribution is None:
             return "working" if self.most is None else f"{self.done} of at most {self.most} gradients"
         made = self.attribution
@@ -77,7 +78,7 @@ def _counted(count: int, name: str, plural: str = "s") -> str:
     return f"{count} {name}{'' if count == 1 else plural}"
 
 
-def _in_words(error: BaseException) -> str:
+def in_words(error: BaseException) -> str:
     """What an error says; its type as well, unless it is one that is meant to be read."""
     readable = isinstance(error, (ValueError, OSError, ArithmeticError, MemoryError, ImportError, Cancelled))
     return str(error) if readable and str(error) else f"{type(error).__name__}: {error}"

@@ -63,7 +63,7 @@ def document(result: Result) -> str:
         FlipFacts: _flip_section, ReductionFacts: _reduction_section, ReplacementFacts: _replacements_section,
     }  # fmt: skip
     section = next(make for kind, make in sections.items() if isinstance(result, kind))
-    return framed(_sentence(result.title), section(result, "h1"), [result])  # type: ignore[operator]
+    return framed(sentence_of(result.title), section(result, "h1"), [result])  # type: ignore[operator]
 
 
 def edits_terminal(result: FlipFacts | ReductionFacts, colours: bool = True) -> Group:
@@ -73,12 +73,12 @@ def edits_terminal(result: FlipFacts | ReductionFacts, colours: bool = True) -> 
         before, after = SIGNS[kind] if part and not colours else ("", "")
         text.append(f"{before}{_shown(part)}{after}", STYLES[kind])
     lines: list[Text | Table] = [
-        Text(escape_invisible(_sentence(result.title)), "bold"),
+        Text(escape_invisible(sentence_of(result.title)), "bold"),
         Text(escape_invisible(result.sentence)),
         Text(),
         text,
         Text(),
-        _terminal_table(*_table_of(result)),
+        _terminal_table(*table_of(result)),
         Text(),
         Text(escape_invisible(result.facts), "dim"),
     ]
@@ -88,7 +88,7 @@ def edits_terminal(result: FlipFacts | ReductionFacts, colours: bool = True) -> 
 def replacements_terminal(result: ReplacementFacts) -> Group:
     """A table in the terminal."""
     return Group(
-        Text(escape_invisible(_sentence(result.title)), "bold"), Text(), _terminal_table(*_replacement_rows(result))
+        Text(escape_invisible(sentence_of(result.title)), "bold"), Text(), _terminal_table(*_replacement_rows(result))
     )
 
 
@@ -107,19 +107,19 @@ def _section(result: FlipFacts | ReductionFacts, sentence: str, heading: str) ->
         '<div class="text" dir="auto" lang="" translate="no" role="group" aria-label="The prompt with its changes">'
         '{parts}</div><p class="legend"><span><del>struck</del>: taken out; <ins>underlined</ins>: put in</span></p>'
         '<p class="check">{sentence}</p><details><summary>As a table</summary>{table}</details></section>',
-        head=head(_sentence(result.title), result.facts, heading), parts=parts, sentence=sentence,
-        table=_html_table(*_table_of(result)),
+        head=head(sentence_of(result.title), result.facts, heading), parts=parts, sentence=sentence,
+        table=_html_table(*table_of(result)),
     )  # fmt: skip
 
 
 def _replacements_section(result: ReplacementFacts, heading: str = "p") -> Markup:
     return fill(
         "<section>{head}{table}</section>",
-        head=head(_sentence(result.title), result.facts, heading), table=_html_table(*_replacement_rows(result)),
+        head=head(sentence_of(result.title), result.facts, heading), table=_html_table(*_replacement_rows(result)),
     )  # fmt: skip
 
 
-def _table_of(result: FlipFacts | ReductionFacts) -> tuple[list[str], list[list[str]]]:
+def table_of(result: FlipFacts | ReductionFacts) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: the edits of a flip, the steps of a reduction."""
     if isinstance(result, FlipFacts):
         edits = result.edits if result.found else result.closest
@@ -168,7 +168,8 @@ def _terminal_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Tabl
     return table
 
 
-def _sentence(title: str) -> str:
+def sentence_of(title: str) -> str:
+    """A title as it stands alone, with a capital letter."""
     return title[:1].upper() + title[1:]
 
 

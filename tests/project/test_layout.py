@@ -42,7 +42,8 @@ ROOMS = {
     "explain": ("attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "command": ("explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "explorer": ("explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
-    "cli": ("command", "explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
+    "server": ("explorer", "explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
+    "cli": ("command", "server", "explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
 }
 AT_THE_TOP = {
     "attribution": "attribution",
@@ -58,6 +59,8 @@ WRAPPED = {  # a library that has one room to itself
     "tqdm": ("interpret/engine/progress.py",),
     "sentencex": ("interpret/results/",),
     "markupsafe": ("interpret/views/",),
+    "starlette": ("interpret/server/",),
+    "uvicorn": ("interpret/server/serve.py",),
 }
 MOST_AT_THE_TOP, MOST_PARAMETERS, MOST_OF_AN_ENTRY, MOST_FIELDS = 8, 8, 14, 12
 ENTRIES = {

@@ -1,0 +1,231 @@
+"""The page's answers: each kind of question worked out with the same functions that Python calls."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any
+
+from interpret.attribution import Attribution, AttributionMatrix
+from interpret.counterfactual.check import check_prompt
+from interpret.counterfactuals import Flip, Reduction, flip, reduce_input
+from interpret.engine.run import Run, interruptible
+from interpret.explain import attribute_continuation
+from interpret.explorer.answering import work_out
+from interpret.explorer.call import call_of, expression, names_in, quoted
+from interpret.explorer.question import Question
+from interpret.methods.conventions import CONVENTIONS
+from interpret.methods.listed import METHODS
+from interpret.methods.settings import default_instance, settings
+from interpret.question.targets import candidates_of
+from interpret.server.asked import MOST_NEW, Body
+from interpret.server.jobs import Event, Job
+from interpret.server.shown import shown_edits, shown_map, shown_targets
+from nexttoken import NextTokenLM
+
+Kept = Attribution | AttributionMatrix | Flip | Reduction
+MOST_KEPT = 64  # results that can still be downloaded
+MOST_TOKENS = 4096  # of a prompt
+A_SIGN = 0.1  # seconds between two signs of progress
+FILES = {
+    "png": "image/png", "pdf": "application/pdf", "svg": "image/svg+xml", "html": "text/html; charset=utf-8",
+    "json": "application/json", "csv": "text/csv; charset=utf-8",
+}  # fmt: skip
+
+
+class Answers:
+    """What can be asked of one model; every function runs in the worker's thread.
+
+    Attributes:
+        lm: the model; it comes back as it was.
+        kept: the latest results, by a name that cannot be guessed.
+    """
+
+    def __init__(self, lm: NextTokenLM):
+        self.lm = lm
+        self.kept: OrderedDict[str, Kept] = OrderedDict()
+        self.lock = Lock()
+
+    def about(self) -> dict[str, Any]:
+        """The model and the methods, for the page to be built from."""
+        chats = getattr(getattr(self.lm.vocab, "tokenizer", None), "chat_template", None) is not None
+        listed = [
+            {
+                "name": each.slug,
+                "help": each.help,
+                "settings": [
+                    {
+                        "name": own.name, "value": own.text, "choices": [label for label, _ in own.choices],
+                        "kind": own.kind.__name__ if own.kind else "choice", "optional": own.optional,
+                    }
+                    for own in settings(default_instance(each.load()))
+                ],
+            }
+            for each in METHODS
+        ]  # fmt: skip
+        others = [
+            {"name": f"{each.library}:{each.kind.replace(' ', '-')}", "help": f"as {each.library} does", "settings": []}
+            for each in CONVENTIONS
+        ]
+        most = min(MOST_TOKENS, self.lm.max_length or MOST_TOKENS)
+        return {"model": self.lm.name, "chats": chats, "methods": [*listed, *others], "max_tokens": most}
+
+    def predict(self, body: Body, job: Job) -> Event:
+        """The most probable next tokens."""
+        prompt = self._prompt(body)
+        job.still()
+        return {"candidates": shown_targets(self.lm.predict(prompt, body.number("top", 10, 1, 50))), **_size(prompt)}
+
+    def token(self, body: Body, job: Job) -> Event:
+        """A token that was written, as the model rates it after the prompt."""
+        prompt, token = self._prompt(body), body.token("token")
+        if token is None:
+            raise ValueError("write a token, with its leading space")
+        return {"candidates": shown_targets(tuple(candidates_of(self.lm, prompt, [token], None)))}
+
+    def explain(self, body: Body, job: Job) -> Event:
+        """The next tokens, then the map, then what the check of it found, each told as soon as it is known."""
+        size, method = _size(self._prompt(body)), body.method(self.lm)
+        question = Question(body.prompt, body.token("target"), body.foils, method)
+        signs, begun = _Signs(job), time.monotonic()
+
+        def know(**found: Any) -> None:
+            job.still()
+            if "candidates" in found:
+                told = {name: value for name, value in found.items() if name != "candidates"}
+                job.tell("candidates", candidates=shown_targets(found["candidates"]), **size, **told)
+
+        answered = work_out(self.lm, question, body.number("top", 10, 1, 50), know, signs.advance)
+        why = answered.attribution
+        told = {"code": answered.code, "warnings": list(answered.warnings), "cost": _cost(why, begun)}
+        wanted = body.flag("check", True)
+        job.tell("map", map=self._map(why, body), id=self.keep(why), checking=wanted, **told)
+        if wanted:
+            run, quantity = Run.of(on_progress=lambda count: job.still()), method.quantity
+            with interruptible():
+                try:
+                    found = check_prompt(self.lm, answered.prompt, why, quantity, run)
+                except ValueError as error:  # of a map that cannot be checked; it stands all the same
+                    return {"map": self._map(why, body), "id": self.keep(why), "unchecked": str(error), **told}
+            why = replace(why, faithfulness=found)
+        return {"map": self._map(why, body), "id": self.keep(why), **told}
+
+    def continuation(self, body: Body, job: Job) -> Event:
+        """Every token of a continuation, each with its own map."""
+        prompt, method, signs = self._prompt(body), body.method(self.lm), _Signs(job)
+        text, count = body.text("continuation"), body.number("count", 10, 1, MOST_NEW)
+        matrix = attribute_continuation(
+            self.lm, prompt, text or None, method, max_new_tokens=count, on_progress=signs.advance
+        )
+        arguments = [f"continuation={quoted(text)}" if text else f"max_new_tokens={count}"]
+        arguments.append(f"method={expression(method)}")
+        return {
+            "id": self.keep(matrix),
+            "tokens": shown_targets(tuple(each.target for each in matrix if each.target is not None)),
+            "code": call_of("why", "attribute_continuation", body.prompt, arguments, names_in(method)),
+        }
+
+    def flip(self, body: Body, job: Job) -> Event:
+        """The smallest change of words."""
+        prompt, target, to, foils = self._prompt(body), body.token("target"), body.token("to"), body.foils
+        most = body.number("max_edits", 3, 1, 5)
+        foils = () if to is not None else foils
+        signs = _Signs(job)
+        found = flip(
+            self.lm, prompt, target, to=to, contrast=list(foils) or None, max_edits=most,
+            ignore=body.text("ignore") or None, on_progress=signs.advance,
+        )  # fmt: skip
+        given = {"target": target, "to": to, "contrast": list(foils) or None, "ignore": body.text("ignore") or None}
+        return self._edits(found, "flip", body, [*_given(given), f"max_edits={most}"])
+
+    def reduce(self, body: Body, job: Job) -> Event:
+        """The shortest part of the prompt."""
+        prompt, target, share = self._prompt(body), body.token("target"), body.number("share", 0, 0, 100)
+        keep = share / 100 if share else "first"
+        found = reduce_input(self.lm, prompt, target, keep=keep, on_progress=_Signs(job).advance)
+        return self._edits(found, "reduce_input", body, [*_given({"target": target}), f"keep={keep!r}"])
+
+    # What was answered
+
+    def keep(self, result: Kept) -> str:
+        """A name under which a result can be asked for again; the oldest are forgotten."""
+        name = secrets.token_urlsafe(12)
+        with self.lock:
+            self.kept[name] = result
+            while len(self.kept) > MOST_KEPT:
+                self.kept.popitem(last=False)
+        return name
+
+    def result(self, name: str, row: int | None) -> Kept:
+        """A result that was kept, or a row of it. Raises KeyError where there is none."""
+        with self.lock:
+            found = self.kept[name]
+        if row is None:
+            return found
+        if not isinstance(found, AttributionMatrix) or not 0 <= row < len(found):
+            raise KeyError(name)
+        return found[row]
+
+    def map_of(self, name: str, row: int | None, by: str) -> dict[str, Any]:
+        """A map again, added up otherwise. Raises KeyError, or ValueError for what has no such totals."""
+        found = self.result(name, row)
+        if not isinstance(found, Attribution):
+            raise KeyError(name)
+        return shown_map(_by(found, by))
+
+    def file(self, name: str, row: int | None, by: str, ending: str) -> bytes:
+        """A result as a file. Raises KeyError, or ValueError for an ending that it does not have."""
+        found = self.result(name, row)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / f"why.{ending}"
+            return (_by(found, by) if isinstance(found, Attribution) else found).save(path).read_bytes()
+
+    def _prompt(self, body: Body) -> Any:
+        prompt = self.lm.prompt(body.prompt)
+        if len(prompt) > MOST_TOKENS:
+            raise ValueError(f"the prompt has {len(prompt)} tokens; the page takes at most {MOST_TOKENS}")
+        return prompt
+
+    def _map(self, why: Attribution, body: Body) -> dict[str, Any]:
+        return shown_map(_by(why, body.text("by") or "piece"))
+
+    def _edits(self, found: Flip | Reduction, function: str, body: Body, arguments: list[str]) -> Event:
+        code = call_of(function.split("_")[0], function, body.prompt, arguments)
+        return {"id": self.keep(found), "code": code, **shown_edits(found)}
+
+
+class _Signs:
+    """Tells of progress, at most ten times a second, and of nothing once the job is cancelled."""
+
+    def __init__(self, job: Job):
+        self.job, self.done, self.last = job, 0, 0.0
+
+    def advance(self, count: int) -> None:
+        self.job.still()
+        self.done += count
+        if time.monotonic() - self.last > A_SIGN:
+            self.last = time.monotonic()
+            self.job.tell("progress", done=self.done)
+
+
+def _by(why: Attribution, by: str) -> Attribution:
+    return why if by == "piece" else why.totals(by)
+
+
+def _given(values: dict[str, Any]) -> list[str]:
+    return [f"{name}={expression(value)}" for name, value in values.items() if value is not None]
+
+
+def _size(prompt: Any) -> dict[str, int]:
+    return {"tokens": len(prompt)}
+
+
+def _cost(why: Attribution, begun: float) -> str:
+    counts = (("gradient", "s", why.gradients_spent), ("forward pass", "es", why.forwards_spent))
+    spent = [f"{count} {name}{'' if count == 1 else plural}" for name, plural, count in counts]
+    return ", ".join([*spent, f"{time.monotonic() - begun:.1f} s"])

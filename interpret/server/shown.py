@@ -1,0 +1,85 @@
+"""What the page shows of a result, as plain values: a browser gets texts, numbers and colours, and never markup."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from interpret.results.counterfactual import FlipFacts, ReductionFacts
+from interpret.results.numbers import written
+from interpret.results.scores import Scores
+from interpret.views.cells import NOTES, Cell, cells_of, signs
+from interpret.views.colour import NIGHT, Colour, ink, pale_ink, to_hex
+from interpret.views.edits import parts_of, sentence_of, table_of
+from interpret.views.invisible import escape_invisible
+from interpret.views.markup import LOOKS, STOPS
+from interpret.views.scale import Scale
+from nexttoken import Target
+
+
+def shown_map(result: Scores) -> dict[str, Any]:
+    """A map: each piece with its colours by day and by night, the legend, and what the check of it found."""
+    scale = Scale.of(result)
+    marks = [scale.low + (scale.limit - scale.low) * step / (2 * STOPS) for step in range(2 * STOPS + 1)]
+    found = result.faithfulness
+    return {
+        "title": escape_invisible(result.title),
+        "facts": escape_invisible(result.facts),
+        "by": result.by,
+        "unit": scale.numbers.after(scale.unit),
+        "signed": scale.signed,
+        "pieces": [_piece(cell) for cell in cells_of(result, scale)],
+        "legend": {
+            "low": scale.ticks[0][1],
+            "high": scale.ticks[-1][1],
+            "stops": [[to_hex(scale.colour(mark)), to_hex(scale.colour(mark, NIGHT))] for mark in marks],
+            "notes": [result.quantity, *_notes(result, scale)],
+        },
+        "check": found and {"verdict": found.verdict, "sentence": found.sentence, "details": found.details},
+    }
+
+
+def shown_targets(targets: tuple[Target, ...]) -> list[dict[str, Any]]:
+    """Next tokens with their probabilities, for buttons."""
+    return [
+        {
+            "id": each.id, "text": each.text, "name": escape_invisible(each.text, edge_spaces=True),
+            "probability": each.probability, "written": written(each.probability), "rank": each.rank,
+        }
+        for each in targets
+    ]  # fmt: skip
+
+
+def shown_edits(result: FlipFacts | ReductionFacts) -> dict[str, Any]:
+    """A flip or a reduction: its running text in parts, its sentence and its table."""
+    heads, rows = table_of(result)
+    return {
+        "title": escape_invisible(sentence_of(result.title)),
+        "sentence": escape_invisible(result.sentence),
+        "facts": escape_invisible(result.facts),
+        "found": not isinstance(result, FlipFacts) or result.found,
+        "parts": [[kind, escape_invisible(part).replace("↵", "↵\n")] for kind, part in parts_of(result) if part],
+        "heads": heads,
+        "rows": rows,
+        "prompt": result.prompt,
+        "messages": list(result.messages),
+    }
+
+
+def _piece(cell: Cell) -> dict[str, Any]:
+    shade = pale_ink if cell.piece.template else ink
+    day, night = cell.colour(), cell.colour(NIGHT)
+    return {
+        "name": cell.name, "number": cell.number, "says": cell.says, "mark": cell.mark, "role": cell.role,
+        "note": cell.note, "share": cell.share, "size": abs(cell.piece.score), "day": to_hex(day),
+        "night": to_hex(night), "ink": [_ink(shade, day), _ink(shade, night)], "template": cell.piece.template,
+    }  # fmt: skip
+
+
+def _ink(shade: Any, background: Colour) -> str:
+    return to_hex(shade(background))
+
+
+def _notes(result: Scores, scale: Scale) -> list[str]:
+    shown = [*(("for", "against", "") if scale.signed else ()), *signs([result])]
+    looks = {**{sign: look.striptags() for sign, look in LOOKS.items()}, "held": "hatched"}
+    return [f"{looks[sign]}: {NOTES[sign]}" for sign in shown]

@@ -176,7 +176,7 @@ class Answers:
         found = self.result(name, row)
         if not isinstance(found, Attribution):
             raise KeyError(name)
-        return shown_map(_by(found, by))
+        return shown_map(found, by)
 
     def file(self, name: str, row: int | None, by: str, ending: str) -> bytes:
         """A result as a file. Raises KeyError, or ValueError for an ending that it does not have."""
@@ -192,7 +192,7 @@ class Answers:
         return prompt
 
     def _map(self, why: Attribution, body: Body) -> dict[str, Any]:
-        return shown_map(_by(why, body.text("by") or "piece"))
+        return shown_map(why, body.text("by") or "piece")
 
     def _edits(self, found: Flip | Reduction, function: str, body: Body, arguments: list[str]) -> Event:
         code = call_of(function.split("_")[0], function, body.prompt, arguments)

@@ -16,11 +16,15 @@ from interpret.views.scale import Scale
 from nexttoken import Target
 
 
-def shown_map(result: Scores) -> dict[str, Any]:
-    """A map: each piece with its colours by day and by night, the legend, and what the check of it found."""
+def shown_map(whole: Scores, by: str = "piece") -> dict[str, Any]:
+    """A map: each piece with its colours by day and by night, the legend, and what the check of it found.
+
+    With `by`, its scores are added up; the check is that of the pieces. Raises ValueError for what has no such totals.
+    """
+    result = whole if by == "piece" else whole.totals(by)
     scale = Scale.of(result)
     marks = [scale.low + (scale.limit - scale.low) * step / (2 * STOPS) for step in range(2 * STOPS + 1)]
-    found = result.faithfulness
+    found = whole.faithfulness
     return {
         "title": escape_invisible(result.title),
         "facts": escape_invisible(result.facts),

@@ -493,6 +493,8 @@ $("two").addEventListener("submit", async (event) => {
 
 const begin = async () => {
   state = restored();
+  write(); // before anybody types
+  open(state.tab);
   try {
     about = await get("/api/about");
   } catch (error) {
@@ -502,7 +504,10 @@ const begin = async () => {
   }
   $("model").textContent = `asks ${about.model}`;
   $("mode").hidden = !about.chats;
-  if (!about.chats) state.mode = "text";
+  if (!about.chats && chat()) {
+    state.mode = "text";
+    write();
+  }
   const usable = EXAMPLES.filter(([, example]) => example.prompt || about.chats);
   $("examples").replaceChildren(make("option", { value: "", textContent: "choose one" }),
     ...usable.map(([name], place) => make("option", { value: place, textContent: name })));
@@ -514,8 +519,6 @@ const begin = async () => {
     write();
     forget();
   });
-  write();
-  open(state.tab);
   drawCards();
   run();
 };

@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 import textwrap
+import threading
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -247,6 +248,40 @@ def photograph(document, path):
         browser.close()
 
 
+def photograph_server(lm, path):
+    """What Chromium shows of the page that `nexttoken serve` opens: the default beside integrated gradients."""
+    from PIL import Image
+    from playwright.sync_api import sync_playwright
+
+    from interpret.server.app import application
+    from interpret.server.jobs import Worker
+    from interpret.server.serve import address_of, listening, own_hosts, server_of
+
+    listener, worker = listening("127.0.0.1", 0), Worker()
+    port = listener.getsockname()[1]
+    server = server_of(application(lm, worker, own_hosts("127.0.0.1", port)))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        window = browser.new_page(viewport={"width": 1080, "height": 1000})
+        window.goto(address_of("127.0.0.1", port, None))
+        window.locator(".check").wait_for(timeout=60_000)
+        window.get_by_label("contrast with it").check()
+        window.locator("#candidates button", has_text="John").click()
+        window.locator("h3", has_text="rather than").wait_for(timeout=60_000)
+        window.get_by_role("button", name="Compare with another method").click()
+        for place in (1, 2):
+            window.locator(f"article:nth-child({place}) .check").wait_for(timeout=60_000)
+        window.mouse.move(5, 5)
+        window.screenshot(path=path, clip={"x": 0, "y": 0, "width": 1080, "height": 1400}, full_page=True)
+        browser.close()
+    Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
+    server.should_exit = True
+    thread.join()
+    worker.close()
+
+
 def main():
     """Draw all pictures and write the page. Without Chromium, the photograph of the page stays as it is."""
     lm = NextTokenLM.from_pretrained()
@@ -260,6 +295,8 @@ def main():
         else:
             print("chromium is not installed, so this is the old picture:")
         print(path.name, path.stat().st_size)
+    if CHROMIUM:
+        photograph_server(lm, IMAGES / "page.png")
     PAGE.write_text(whole())
 
 

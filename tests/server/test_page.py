@@ -128,6 +128,7 @@ def test_another_token_is_written_or_refused_in_words(page):
 def test_methods_stand_side_by_side_with_their_settings(page):
     page.get_by_role("button", name="Compare with another method").click()
     expect(page.locator("#maps article")).to_have_count(2)
+    checked(page)  # the first goes on with its check while the second begins
     page.locator("#maps select").nth(1).select_option("idgi")
     page.get_by_label("steps").fill("6")
     page.get_by_label("steps").press("Enter")

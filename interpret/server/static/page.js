@@ -250,19 +250,31 @@ class Card {
   }
 }
 
+// The others go on with what they are at.
 const remove = (card) => {
   card.answer.cancel();
+  card.article.remove();
   state.methods.splice(card.place, 1);
+  cards.splice(card.place, 1);
+  cards.forEach((each, place) => { each.place = place; });
+  $("add-method").disabled = false;
   remember();
-  drawCards();
-  cards.forEach((each) => each.run());
+  scale();
+};
+
+const add = () => {
+  const card = new Card(cards.length);
+  cards.push(card);
+  $("maps").append(card.article);
+  $("add-method").disabled = cards.length >= 4;
+  return card;
 };
 
 const drawCards = () => {
   cards.forEach((card) => card.answer.cancel());
-  cards = state.methods.map((_, place) => new Card(place));
-  $("maps").replaceChildren(...cards.map((card) => card.article));
-  $("add-method").disabled = state.methods.length >= 4;
+  cards = [];
+  $("maps").replaceChildren();
+  state.methods.forEach(add);
 };
 
 // The slider counts the pieces of the largest map.
@@ -409,9 +421,7 @@ $("explain").addEventListener("click", () => cards.forEach((card) => card.run())
 $("add-method").addEventListener("click", () => {
   state.methods.push({ name: about.methods[0].name, settings: {} });
   remember();
-  const found = cards.map((card) => card.found);
-  drawCards();
-  cards.forEach((card, place) => (found[place] ? card.draw(found[place]) : card.run()));
+  add().run();
 });
 
 const tabs = [...document.querySelectorAll("[role=tab]")];

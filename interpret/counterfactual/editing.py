@@ -242,10 +242,9 @@ def _alike(word: Word, text: str) -> bool:
 
 
 def _kind(text: str) -> str:
-    """Whether a text is of letters, of digits, of marks or of spaces."""
-    if any(map(str.isalpha, text)):
-        return "letters"
-    return "digits" if any(map(str.isdigit, text)) else "marks" if text.strip() else "spaces"
+    """Whether a text begins with a letter, a digit or a mark, or is all spaces."""
+    first = text.strip()[:1]
+    return "letters" if first.isalpha() else "digits" if first.isdigit() else "marks" if first else "spaces"
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from interpret import (
     CONVENTIONS,
     GIM,
     IDGI,
+    Flip,
     GradientTimesInput,
     PlausibleAlternatives,
     SmoothGrad,
@@ -26,6 +27,8 @@ from interpret import (
     check,
     cli,
     convention,
+    flip,
+    reduce_input,
 )
 from interpret.cli import app
 from interpret.command.options import Computation
@@ -398,3 +401,73 @@ def test_a_warning_stands_above_the_bar(folder, monkeypatch, capsys):
     assert "beware" in lines[0].rpartition("\r")[2]
     assert "gradients" not in lines[0].rpartition("\r")[2]
     assert "gradients" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ((), {}),
+        (("--to", " dog"), {"to": " dog"}),
+        (("--contrast", " dog", "--max-edits", 1), {"contrast": [" dog"], "max_edits": 1}),
+    ],
+)
+def test_flip_is_that_of_python(folder, tmp_path, words, options):
+    lm = NextTokenLM.from_pretrained(folder)
+    expected = flip(lm, "The keys to the", candidates=8, **options)
+    files = [tmp_path / "flip.json", tmp_path / "flip.html"]
+    result = run(
+        "flip", "The keys to the", "--candidates", 8, *words, "--model", folder, "--json", files[0], "--save", files[1]
+    )
+    plain = json.loads(files[0].read_text())
+    assert {"found", "edits", "prompt"} <= plain.keys()
+    assert Flip.load(files[0]).edits == expected.edits
+    assert plain["prompt"] == expected.prompt
+    assert "{+" in result.stdout or not expected.edits
+    assert "saved" in result.stderr
+    again = run("flip", "The keys to the", "--candidates", 8, *words, "--model", folder, "--format", "json")
+    assert json.loads(again.stdout)["prompt"] == expected.prompt
+
+
+@pytest.mark.parametrize("keep", ["first", "0.5"])
+def test_reduce_is_that_of_python(folder, tmp_path, keep):
+    lm = NextTokenLM.from_pretrained(folder)
+    expected = reduce_input(lm, "The keys to the cabinet", keep=keep if keep == "first" else float(keep))
+    file = tmp_path / "reduction.json"
+    result = run("reduce", "-", "--keep", keep, "--model", folder, "--json", file, stdin="The keys to the cabinet\n")
+    plain = json.loads(file.read_text())
+    assert plain["prompt"] == expected.prompt
+    assert "".join(each["text"] for each in plain["kept"]) == "".join(span.text for span in expected.kept)
+    assert "taken away" in result.stdout
+
+
+def test_a_counterfactual_of_a_chat(folder, tmp_path):
+    file = tmp_path / "flip.json"
+    chat = json.dumps([{"role": "system", "content": "be short"}, {"role": "user", "content": "the cats"}])
+    run("flip", chat, "--chat", "--candidates", 4, "--model", folder, "--json", file)
+    plain = json.loads(file.read_text())
+    assert [each["role"] for each in plain["messages"]] == ["system", "user"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("flip", "The", "--json", "x.html"), "the ending must be .json"),
+        (("flip", "The", "--save", "x.png"), "the ending must be one of .json, .html"),
+        (("flip", "The", "--format", "tsv"), "there is no format 'tsv'"),
+        (("flip", "The keys", "--to", " dog", "--contrast", " cats"), "to and contrast ask for different things"),
+        (("reduce", "The keys", "--keep", "some"), "give first, or a share"),
+        (("reduce", "The keys", "--keep", "2"), "keep is 2.0"),
+        (("reduce", "The keys", "--target", " dog"), "the model's first choice is"),
+        (("serve", "--host", "192.0.2.1", "--port", "0"), "cannot serve on 192.0.2.1"),
+    ],
+)
+def test_mistakes_about_counterfactuals_are_one_line(folder, words, message):
+    result = run(*words, "--model", folder, status=1)
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_page_without_its_packages_says_what_to_install(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = run("serve", "--no-browser", "--port", 0, "--model", folder, status=1)
+    assert "pip install 'nexttoken-interpret[page]'" in result.stderr

@@ -1,7 +1,7 @@
 """A flip is the fewest words that change the model's choice: by brute force, on paper, and for every kind of prompt."""
 
 import json
-from itertools import combinations, product
+from itertools import combinations
 
 import pytest
 import torch
@@ -46,10 +46,10 @@ def small():
 def test_as_many_edits_as_it_takes_on_paper(seed, prompt):
     """With additive weights: those that weigh most give way to what weighs least, until the sum is below zero."""
     weights = some_weights(seed)
+    if sum(weights[SYMBOLS.index(letter)] for letter in prompt) <= 0:  # then the foil is preferred already
+        weights = [-weight for weight in weights]
     lm = weighing(weights)
     own = sorted((weights[SYMBOLS.index(letter)] for letter in prompt), reverse=True)
-    if sum(own) <= 0:
-        pytest.skip("the foil is preferred already")
     gains = [value - min(weights[:-1]) for value in own]
     fewest = next((count for count in range(1, 4) if sum(own) - sum(gains[:count]) < 0), None)
     found = flip(lm, prompt, "p", contrast="a", candidates=len(SYMBOLS), max_edits=3)
@@ -275,22 +275,3 @@ def test_replacements_are_what_the_model_itself_would_say_there(small):
 def test_a_place_must_be_a_word(small, place, said):
     with pytest.raises(ValueError, match=said):
         replacements(small, "The keys to the", place)
-
-
-def test_all_single_flips_of_a_small_model_by_brute_force():
-    """Where one edit is enough it takes one, and where none is, none of one is claimed."""
-    for seed in range(6):
-        weights = some_weights(100 + seed)
-        lm, prompt = weighing(weights), "abcd"
-
-        def value(text, weights=weights):
-            return sum(weights[SYMBOLS.index(letter)] for letter in text)
-
-        if value(prompt) <= 0:
-            continue
-        single = any(
-            value(prompt[:place] + letter + prompt[place + 1 :]) < 0
-            for place, letter in product(range(4), SYMBOLS[:-1])
-        )
-        found = flip(lm, prompt, "p", contrast="a", candidates=len(SYMBOLS), max_edits=1)
-        assert found.found == single

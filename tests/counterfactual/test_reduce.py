@@ -17,14 +17,14 @@ def small():
 
 @pytest.mark.parametrize("seed", range(10))
 def test_it_is_the_shortest_by_brute_force(seed):
-    weights = some_weights(seed)
-    lm, words = weighing(weights), ["a", "c", "h", "n", "b", "k"]
+    weights, words = some_weights(seed), ["a", "c", "h", "n", "b", "k"]
+    if sum(weights[SYMBOLS.index(letter)] for letter in words) <= 0:  # then another is the first choice
+        weights = [-weight for weight in weights]
+    lm = weighing(weights)
 
     def value(some):
         return sum(weights[SYMBOLS.index(letter)] for letter in some)
 
-    if value(words) <= 0:
-        pytest.skip("another is the first choice")
     shortest = min(len(some) for count in range(1, 7) for some in combinations(words, count) if value(some) >= 0)
     found = reduce_input(lm, " ".join(words), "p")
     assert len(found.prompt.split()) == shortest

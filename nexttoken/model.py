@@ -22,6 +22,10 @@ Tokens = Mapping[str, Tensor]
 """What a tokenizer returns: `input_ids` (batch, token) and, where rows are padded, `attention_mask`."""
 
 
+REREAD = 16  # tokens of a text that grows, after which its prefix is cached anew
+ROUNDING = 1e-4  # of the largest logit, where the same is computed in another way
+
+
 class PrefixCache:
     """What a network computed of a prefix and needs for the tokens after it; read only by the model that made it."""
 
@@ -366,7 +370,8 @@ class NextTokenLM(nn.Module):
     def generate(self, prompt: PromptLike, max_new_tokens: int) -> tuple[int, ...]:
         """The greedy continuation of a prompt: the most probable token each time, without the one that ends the text.
 
-        Costs one forward pass a token. Stops at any of `end_ids`, and at the longest text the model takes. Raises
+        Costs one forward pass a token; where the model has a prefix cache that gives its own logits after this text,
+        only of the tokens since it was made. Stops at any of `end_ids`, and at the longest text the model takes. Raises
         ValueError for no tokens, and what `prompt` raises.
         """
         if max_new_tokens < 1:
@@ -375,9 +380,9 @@ class NextTokenLM(nn.Module):
         limit, ids, ends = self.max_new_tokens(prompt), list[int](), self.end_ids
         length = max_new_tokens if limit is None else min(max_new_tokens, limit)
         with torch.no_grad(), self.frozen():
+            reading = _Reading(self)
             while len(ids) < length:
-                tokens = self.tokens(prompt, ids)
-                chosen = int(self.next_tokens(self.embed(tokens), tokens["input_ids"])[1].argmax())
+                chosen = reading.first_choice(self.tokens(prompt, ids)["input_ids"], length - len(ids))
                 if chosen in ends:
                     break
                 ids.append(chosen)
@@ -438,6 +443,51 @@ class NextTokenLM(nn.Module):
         if reset:
             self._loss_sum, self._loss_count = 0.0, 0
         return {"perplexity": float(mean.exp())}
+
+
+class _Reading:
+    """Reads a text that grows, and keeps what a model's prefix cache holds of its beginning."""
+
+    def __init__(self, lm: NextTokenLM):
+        self.lm, self.may_cache = lm, True
+        self.cached: tuple[int, PrefixCache | None] = (0, None)
+
+    def first_choice(self, input_ids: Int[Tensor, "1 token"], left: int) -> int:
+        """The most probable token after a text, which begins as the one before did; `left` are still to come.
+
+        Where two tokens are as good as equal, the model reads the whole text.
+        """
+        embeddings, length = self.lm.embed({"input_ids": input_ids}), input_ids.shape[1]
+        if self.may_cache and left > 1 and length - self.cached[0] > REREAD:
+            self._cache(embeddings, input_ids)
+        begin, cache = self.cached
+        logits = self._logits(embeddings, input_ids, begin, cache)
+        if cache is not None:
+            first, second = logits.topk(min(2, len(logits))).values[[0, -1]]
+            if bool(first - second <= ROUNDING * logits.abs().max()):
+                logits = self._logits(embeddings, input_ids)
+        return int(logits.argmax())
+
+    def _cache(self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]) -> None:
+        """Cache all of a text but its last token, if the model's own logits then follow."""
+        begin = input_ids.shape[1] - 1
+        cache = self.lm.prefix_cache(embeddings[:, :begin], input_ids[:, :begin])
+        first_time = self.cached[1] is None
+        if cache is not None and first_time:
+            expected = self._logits(embeddings, input_ids)
+            found = self._logits(embeddings, input_ids, begin, cache)
+            if bool((found - expected).abs().max() > ROUNDING * expected.abs().max()):
+                cache = None
+        self.may_cache, self.cached = cache is not None, (begin, cache) if cache is not None else (0, None)
+
+    def _logits(
+        self,
+        embeddings: Float[Tensor, "1 token dim"],
+        input_ids: Int[Tensor, "1 token"],
+        begin: int = 0,
+        cache: PrefixCache | None = None,
+    ) -> Float[Tensor, " vocab"]:
+        return self.lm.next_tokens(embeddings[:, begin:], input_ids[:, begin:], prefix_cache=cache)[1][0, 0]
 
 
 class _Part(nn.Module):

@@ -43,6 +43,8 @@ def log_likelihoods(lm: NextTokenLM, rows: Sequence[Sequence[int]], like: Prompt
     """How likely a causal model finds each row: the sum of log p of each token but the first. A forward pass a row."""
 
     def of_batch(ids: Int[Tensor, "row token"]) -> Tensor:
+        if ids.shape[1] == 1:  # there is nothing that follows anything
+            return torch.zeros(len(ids), 1, device=ids.device)
         logits = lm.next_tokens(lm.embed({"input_ids": ids}), ids, range(ids.shape[1] - 1))[1]
         shares = upcast(logits).log_softmax(-1).gather(-1, ids[:, 1:, None])
         return shares.sum((1, 2))[:, None]

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 import torch
 
-from interpret import Flip, Replacements, flip, replacements
+from interpret import Flip, Replacements, flip, reduce_input, replacements
 from interpret.counterfactual.editing import Editing
 from nexttoken import NextTokenLM, SymbolVocabulary
 from tests.conftest import gpt2, trained_tokenizer
@@ -254,6 +254,12 @@ def test_replacements_are_exact(small, place):
     assert shares == sorted(shares, reverse=True)
     assert found.html().count("<tr>") == len(found) + 2
     assert Replacements.from_json(found.to_json()).to_dict() == found.to_dict()
+
+
+def test_a_prompt_of_one_token(small):
+    found = flip(small, "The", candidates=8)
+    assert found.found == (small.predict(found.prompt, 1)[0].id != found.before.first.id)
+    assert reduce_input(small, "The").prompt == "The"
 
 
 def test_replacements_are_what_the_model_itself_would_say_there(small):

@@ -320,6 +320,7 @@ def test_everybody_can_use_it(page, scheme, width):
             expect(panel.locator("h3").first).to_be_visible()
         for summary in panel.locator("summary").all():
             summary.click()
+        expect(page.locator(".stale")).to_have_count(0)  # what is being made anew is pale meanwhile
         found = Axe().run(page).response["violations"]
         assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == [], tab
         wide = page.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")

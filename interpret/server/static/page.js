@@ -238,12 +238,16 @@ class Card {
     this.found = found;
     scale();
     this.answer.show(drawMap(found, strongest));
+    if (found.map.by !== state.by) this.again();
   }
 
+  // The same scores, added up otherwise; what has been found meanwhile is not overwritten.
   async again() {
-    if (!this.found) return;
+    const found = this.found;
+    if (!found) return;
     try {
-      this.draw({ ...this.found, map: await get(`/api/result/${this.found.id}?by=${state.by}`) });
+      const map = await get(`/api/result/${found.id}?by=${state.by}`);
+      if (this.found === found) this.draw({ ...found, map });
     } catch (error) {
       this.answer.refuse(error.message);
     }
@@ -300,8 +304,14 @@ const changed = (delay = TYPING) => {
   timer = setTimeout(run, delay);
 };
 
+let asked = ""; // the question that the maps answer, however their scores are added up
+const unique = () => {
+  const { by, ...rest } = question();
+  return JSON.stringify(rest);
+};
 const run = () => {
   if (state.tab === "two") return;
+  if (state.tab === "why") asked = unique();
   const empty = chat() ? !state.messages.some((each) => each.content) : state.prompt === "";
   if (empty) {
     candidates = [];
@@ -426,7 +436,11 @@ $("add-method").addEventListener("click", () => {
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
 tabs.forEach((tab, place) => {
-  tab.addEventListener("click", () => { open(tab.id.slice(4)); changed(0); });
+  tab.addEventListener("click", () => {
+    open(tab.id.slice(4));
+    remember();
+    if (state.tab === "why" && asked !== unique()) changed(0);
+  });
   tab.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;

@@ -203,9 +203,9 @@
     const sections = [...root.querySelectorAll("section")];
     for (const section of sections) {
       offerCopy(section);
-      const matrix = section.querySelector("table.matrix");
+      const matrix = section.querySelector("table.matrix"), text = section.querySelector(".text:has(.piece)");
       if (matrix) exploreMatrix(section, matrix);
-      else exploreText(section.querySelector(".text"), panelBefore(section.querySelector(".text"), HINT));
+      else if (text) exploreText(text, panelBefore(text, HINT)); // changed prompts have no scores to be looked at
     }
     if (sections.length > 1) offerChoice(root, sections);
   }

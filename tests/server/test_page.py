@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from interpret import Attribution, attribute, flip
+from interpret import Attribution, attribute, flip, reduce_input, replacements
 from nexttoken import NextTokenLM
 from tests import chromium
 from tests.conftest import gpt2, trained_tokenizer
@@ -363,3 +363,19 @@ def test_a_server_that_ends_is_said(browser, lm):
     page.locator("#prompt").fill("The cats")
     expect(page.get_by_role("alert").first).to_contain_text("the server does not answer")
     page.close()
+
+
+def test_counterfactuals_as_files_are_whole_pages(browser, lm, tmp_path):
+    """Opened from the folder: no script fails, nothing asks for what is not there, axe finds nothing."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    for result in (flip(lm, PROMPT), reduce_input(lm, PROMPT), replacements(lm, PROMPT, "to", 4)):
+        page, problems = browser.new_page(), []
+        page.on("pageerror", lambda error: problems.append(str(error)))  # noqa: B023
+        page.goto(result.save(tmp_path / f"{type(result).__name__}.html").as_uri())
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        expect(page.get_by_role("button", name="Copy as text")).to_be_visible()
+        assert page.get_by_text("Point at a piece").count() == 0
+        assert [each["id"] for each in Axe().run(page).response["violations"]] == []
+        assert problems == []
+        page.close()

@@ -42,6 +42,7 @@ ROOMS = {
     "explain": ("attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "command": ("explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "explorer": ("explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
+    "corpus": ("explain", "attribution", "methods", *BELOW_METHODS),
     "server": ("explorer", "explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "cli": ("command", "server", "explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
 }
@@ -59,6 +60,7 @@ WRAPPED = {  # a library that has one room to itself
     "tqdm": ("interpret/engine/progress.py",),
     "sentencex": ("interpret/results/",),
     "markupsafe": ("interpret/views/",),
+    "pyarrow": ("interpret/corpus/",),
     "starlette": ("interpret/server/",),
     "uvicorn": ("interpret/server/serve.py",),
 }

@@ -1,0 +1,67 @@
+"""The output of a corpus as Parquet: one schema, whatever the rows, and results read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from interpret.attribution import Attribution
+from interpret.corpus.schema import VERSION, attribution_of
+from interpret.results.files import write_whole
+
+
+def arrow(name: str) -> Any:
+    """A module of pyarrow. Raises ImportError, saying what to install, where it is missing."""
+    try:
+        import pyarrow
+        import pyarrow.ipc
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError(
+            "a corpus needs the package pyarrow; pip install 'nexttoken-interpret[corpus]' installs it"
+        ) from error
+    return pyarrow if not name else getattr(pyarrow, name)
+
+
+def output_schema() -> Any:
+    """The columns of the output with their types, and the version of the schema in its metadata."""
+    types = arrow("")
+    text, number, whole, truth = types.string(), types.float64(), types.int64(), types.bool_()
+    kinds = {
+        "id": text, "prompt": text, "pieces": types.list_(text), "scores": types.list_(number), "target": text,
+        "target_id": whole, "probability": number, "rank": whole, "foils": types.list_(text), "unit": text,
+        "method": text, "gap": number, "verdict": text, "check": text, "gradients": whole, "forwards": whole,
+        "seconds": number, "error": text, "labels": types.list_(text), "token_ids": types.list_(types.list_(whole)),
+        "standard_error": types.list_(number), "numerical_error": types.list_(number), "held": types.list_(truth),
+        "template": types.list_(truth), "facts": text,
+    }  # fmt: skip
+    return types.schema(list(kinds.items()), metadata={"nexttoken.corpus": str(VERSION)})
+
+
+def write_columns(columns: Mapping[str, Sequence[Any]], path: str | Path) -> Path:
+    """Write what `explain_columns` returned as a Parquet file, whole or not at all."""
+    table = arrow("").table({name: list(values) for name, values in columns.items()}, schema=output_schema())
+    parquet = arrow("parquet")
+    return write_whole(Path(path).expanduser(), lambda part: parquet.write_table(table, part, compression="zstd"))
+
+
+def read_corpus(folder: str | Path) -> Iterator[tuple[str, Attribution | str]]:
+    """The rows of an output, one after the other: their ids, each with its Attribution or with the error it had.
+
+    Raises ValueError for a folder without Parquet files, or files that are no output of a corpus.
+    """
+    parquet = arrow("parquet")
+    for path in parquet_files(Path(folder).expanduser()):
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(256):
+                for row in batch.to_pylist():
+                    yield row["id"], row["error"] if row.get("error") is not None else attribution_of(row)
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """The Parquet files of a folder in the order of their names. Raises ValueError where there are none."""
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise ValueError(f"the folder {str(folder)!r} has no Parquet files, and is no saved data set")
+    return files

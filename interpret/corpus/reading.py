@@ -1,0 +1,117 @@
+"""Data sets as they come: JSONL, CSV, Parquet or a folder of `datasets`, as rows with an id; a bad row stays one."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from interpret.corpus.files import arrow, parquet_files
+from interpret.corpus.schema import INPUT
+
+Rows = Iterator[dict[str, Any]]
+FAULT = "fault"  # of a row that could not be read, in the place of what it asks
+AT_ONCE = 1024  # rows of a Parquet file
+READERS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+
+
+def read_rows(path: str | Path) -> Rows:
+    """The rows of a data set in order, each with an `id`, which is the row's number where it has none.
+
+    Lines that are no row come with their `fault`. Nothing but one row at a time is held in memory.
+
+    Args:
+        path: a file that ends in .jsonl, .ndjson, .csv, .tsv or .parquet, or a folder: of Parquet files, or as
+            `datasets.Dataset.save_to_disk` writes it.
+
+    Raises:
+        ValueError: another ending, columns without a prompt or messages, or an id that comes twice.
+        OSError: a file that is not there or cannot be read.
+        ImportError: pyarrow is missing, for what needs it.
+    """
+    path = Path(path).expanduser()
+    seen: set[bytes] = set()
+    for number, row in enumerate(_rows(path)):
+        given = row.get("id")
+        row_id = str(number) if given is None or given == "" else str(given)
+        digest = hashlib.blake2b(row_id.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+        if digest in seen:
+            raise ValueError(f"the id {row_id!r} comes twice, the second time in row {number}; ids must be unique")
+        seen.add(digest)
+        yield {**{name: row.get(name) for name in (*INPUT, FAULT)}, "id": row_id}
+
+
+def check_columns(path: str | Path) -> None:
+    """Raise what `read_rows` does for a data set that cannot be read, from its first row."""
+    for row in read_rows(path):
+        if row["prompt"] is None and row["messages"] is None and row[FAULT] is None:
+            raise ValueError(
+                f"{str(path)!r} has no column 'prompt' or 'messages' in its first row; a corpus has the columns "
+                f"{', '.join(INPUT)}, of which one of the two is needed"
+            )
+        return
+    raise ValueError(f"{str(path)!r} has no rows")
+
+
+def _rows(path: Path) -> Rows:
+    ending = path.suffix.lower()
+    if path.is_dir():
+        return _folder(path)
+    if ending in (".jsonl", ".ndjson", ".json"):
+        return _json_lines(path)
+    if ending in (".csv", ".tsv"):
+        return _table(path, "," if ending == ".csv" else "\t")
+    if ending == ".parquet":
+        return _parquet(path)
+    raise ValueError(f"cannot read {str(path)!r}: the ending must be one of {', '.join(READERS)}, or it is a folder")
+
+
+def _json_lines(path: Path) -> Rows:
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8"))
+            except (ValueError, RecursionError) as error:
+                yield {FAULT: f"line {number} is not JSON: {error}"}
+                continue
+            yield row if isinstance(row, dict) else {FAULT: f"line {number} is no JSON object"}
+
+
+def _table(path: Path, separator: str) -> Rows:
+    with path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
+        reader = csv.DictReader(file, delimiter=separator, restkey=FAULT)
+        try:
+            for row in reader:
+                too_many = row.pop(FAULT, None)  # type: ignore[call-overload]
+                if too_many is not None:
+                    row = {"id": row.get("id"), FAULT: f"line {reader.line_num} has more fields than there are columns"}
+                yield {name: value if value != "" else None for name, value in row.items()}
+        except csv.Error as error:
+            raise ValueError(f"cannot read {str(path)!r}, line {reader.line_num}: {error}") from None
+
+
+def _parquet(path: Path) -> Rows:
+    parquet = arrow("parquet")
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(AT_ONCE):
+            yield from batch.to_pylist()
+
+
+def _folder(path: Path) -> Rows:
+    """The Parquet files of a folder in the order of their names, or the Arrow files of a saved data set in its own."""
+    state = path / "state.json"
+    if state.exists():
+        ipc = arrow("ipc")
+        for each in json.loads(state.read_text(encoding="utf-8"))["_data_files"]:
+            with (path / each["filename"]).open("rb") as file:
+                for batch in ipc.open_stream(file):
+                    yield from batch.to_pylist()
+        return
+    for each in parquet_files(path):
+        yield from _parquet(each)

@@ -55,11 +55,11 @@ def hotflip(search: Search) -> Edits | None:
     One word a step, up to three, each run; ids are changed as they are, and only then is the text looked at.
     """
     editing, edits = search.editing, {}
-    embeddings = every_embedding(search._objective(), hotflip)
+    embeddings = every_embedding(search.objective(), hotflip)
     for _ in range(min(3, len(editing.words))):
         row, _ = raw(editing, edits)
         changed = editing.as_prompt(row, search.prompt.text)
-        objective = Search(search.lm, changed, search.aim, editing, search.run, 0)._objective()
+        objective = Search(search.lm, changed, search.aim, editing, search.run, 0).objective()
         gradient = gradients(objective, objective.x[None])[1][0]
         column = {place: number for number, place in enumerate(objective.places())}
         free = [number for number, word in enumerate(editing.words) if number not in edits and len(word.places) == 1]
@@ -76,7 +76,7 @@ def hotflip(search: Search) -> Edits | None:
 
 def first_order(search: Search) -> Edits | None:
     """Single words in the order of their first-order gain, wherever they stand, each run, until one will do."""
-    editing, objective = search.editing, search._objective()
+    editing, objective = search.editing, search.objective()
     gradient = gradients(objective, objective.x[None])[1][0]
     embeddings = every_embedding(objective, first_order)
     column = {place: number for number, place in enumerate(objective.places())}
@@ -123,13 +123,13 @@ def raw(editing: Editing, edits: dict[int, int]) -> tuple[list[int], bool]:
         if len(editing.words[number].places) > 1:
             made = editing.edited(edits)
             assert made is not None
-            return made[0], True
+            return made.row, True
         (place,) = editing.words[number].places
         row[place] = token_id
         texts[next(at for at, piece in enumerate(editing.prompt.pieces) if place in piece.positions)] = editing.text_of(
             token_id
         )
-    return row, editing._rewritten(texts) == row and set(edits.values()) <= editing.usable
+    return row, editing.rewritten(texts) == row and set(edits.values()) <= editing.usable
 
 
 RIVALS = {"ours": ours, "HotFlip": hotflip, "first order, each run": first_order, "random, each run": random_words}

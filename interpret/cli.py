@@ -77,9 +77,7 @@ def explain(question: Question, computation: Computation, loading: Loading, outp
         from interpret.engine.progress import progress
         from interpret.views.printed import print_result
 
-        text = _read(question.prompt)
-        start = True if question.start == "auto" else question.start
-        prompt = lm.prompt(_chat(text) if question.chat else text, start)
+        prompt = _prompt(lm, question)
         total = question.targets and question.targets * method.cost(len(prompt))
         with progress(total, "gradients", delay=SLOW) as advance:
             options = _options(question, computation, advance)
@@ -156,9 +154,13 @@ def methods() -> None:
 def _asked(asked: Asked, loading: Loading, console: Console) -> tuple[NextTokenLM, Prompt, dict[str, Any]]:
     """The model, the prompt that it is asked about, and what every counterfactual takes."""
     lm = _load(loading, console)
+    return lm, _prompt(lm, asked), {"memory_budget": _bytes(asked.memory_budget)}
+
+
+def _prompt(lm: NextTokenLM, asked: Question | Asked) -> Prompt:
+    """The prompt that is given, as a chat and behind a start token if these were asked for."""
     text = _read(asked.prompt)
-    prompt = lm.prompt(_chat(text) if asked.chat else text, True if asked.start == "auto" else asked.start)
-    return lm, prompt, {"memory_budget": _bytes(asked.memory_budget)}
+    return lm.prompt(_chat(text) if asked.chat else text, True if asked.start == "auto" else asked.start)
 
 
 def _write(found: Flip | Reduction, written: Written, console: Console) -> None:

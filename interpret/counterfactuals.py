@@ -35,9 +35,9 @@ class Flip(FlipFacts):
 
     def html(self) -> str:
         """The prompt with struck and inserted words, and a table: a fragment of HTML that asks for nothing."""
-        from interpret.views.edits import flip_html
+        from interpret.views.edits import edits_html
 
-        return flip_html(self)
+        return edits_html(self)
 
     def save(self, path: str | Path) -> Path:
         """Write it whole or not at all, as .json or .html. Raises ValueError for another ending, or OSError."""
@@ -58,9 +58,9 @@ class Reduction(ReductionFacts):
 
     def html(self) -> str:
         """The prompt with what was taken away struck, and the steps: a fragment of HTML that asks for nothing."""
-        from interpret.views.edits import reduction_html
+        from interpret.views.edits import edits_html
 
-        return reduction_html(self)
+        return edits_html(self)
 
     def save(self, path: str | Path) -> Path:
         """Write it whole or not at all, as .json or .html. Raises ValueError for another ending, or OSError."""
@@ -120,6 +120,10 @@ def flip(
     Every candidate is verified by a forward pass; more than one edit is searched with a beam over the margin. A changed
     prompt counts only if its ids are what the tokenizer makes of its text; the template and a start token stay. What is
     found is minimised: no edit can be taken back. That no smaller change exists is not claimed.
+
+    The margin says in nats how far a prompt is from what is asked: log p(target) less that of the likeliest other
+    token; with `to`, log p of the likeliest other token less that of `to`; with foils, log p(target) less that of the
+    likeliest of them. Below 0 it is there.
 
     The plain algorithm with the gradient alone is HotFlip (Ebrahimi et al. 2018, arXiv:1712.06751); see docs/flips.md
     for how the two compare.
@@ -203,16 +207,18 @@ def reduce_input(
         raise ValueError(f"keep is {keep!r}; it must be 'first', or a share of the probability, above 0 and at most 1")
     run = Run.of(memory_budget=memory_budget, on_progress=on_progress)
     encoded = lm.prompt(prompt, start)
-    asked = _rated(lm, encoded, target)
+    logits = next_logits(lm, encoded, [len(encoded) - 1])[0]
+    asked = Target.of(target, encoded, lm.vocab, logits)
+    least = None if isinstance(keep, str) else float(logits.log_softmax(-1)[asked.id]) + log(keep)
     if keep == "first" and asked.rank > 1:
-        first = _rated(lm, encoded, None)
+        first = Target.of(None, encoded, lm.vocab, logits)
         raise ValueError(
             f"the model's first choice is {first.text!r}, so {asked.text!r} cannot stay it; leave out the target, or "
             "give keep=0.5 to keep half of its probability"
         )
     editing = Editing(lm, encoded)
     with quiet(), interruptible():
-        search = Reducing(lm, encoded, asked.id, _least(lm, encoded, asked, keep), editing, run)
+        search = Reducing(lm, encoded, asked.id, least, editing, run)
         facts = reduction_facts(search, search.shortest(beam), keep)
     return Reduction(**{**_fields(facts), "facts_of": {"model": lm.name, "beam": beam, "versions": versions()}})
 
@@ -271,18 +277,6 @@ def _aim(lm: NextTokenLM, prompt: Prompt, target: TokenLike | None, to: TokenLik
     return Aim(asked.id, wanted, tuple(foil.id for foil in asked.foils))
 
 
-def _rated(lm: NextTokenLM, prompt: Prompt, target: TokenLike | None) -> Target:
-    return Target.of(target, prompt, lm.vocab, next_logits(lm, prompt, [len(prompt) - 1])[0])
-
-
-def _least(lm: NextTokenLM, prompt: Prompt, target: Target, keep: str | float) -> float | None:
-    """The least log-probability of the target; None where its rank is what counts."""
-    if isinstance(keep, str):
-        return None
-    logits = next_logits(lm, prompt, [len(prompt) - 1])[0].log_softmax(-1)
-    return float(logits[target.id]) + log(keep)
-
-
 def _check_count(name: str, value: int) -> None:
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} is {value!r}; it must be a whole number, at least 1")
@@ -292,7 +286,7 @@ def _fields(facts: Result) -> dict[str, Any]:
     return {name: getattr(facts, name) for name in facts.__dataclass_fields__}  # type: ignore[attr-defined]
 
 
-def _save(result: Result, path: str | Path) -> Path:
+def _save(result: Flip | Reduction | Replacements, path: str | Path) -> Path:
     path = Path(path).expanduser()
     ending = path.suffix.lower()
     if ending not in ENDINGS:

@@ -10,9 +10,11 @@ from interpret.attribution import Attribution
 from interpret.corpus.schema import VERSION, attribution_of
 from interpret.results.files import write_whole
 
+AT_ONCE = 1024  # rows of a Parquet file that are held at once
 
-def arrow(name: str) -> Any:
-    """A module of pyarrow. Raises ImportError, saying what to install, where it is missing."""
+
+def arrow() -> Any:
+    """pyarrow, with its `ipc` and `parquet`. Raises ImportError, saying what to install, where it is missing."""
     try:
         import pyarrow
         import pyarrow.ipc
@@ -21,12 +23,12 @@ def arrow(name: str) -> Any:
         raise ImportError(
             "a corpus needs the package pyarrow; pip install 'nexttoken-interpret[corpus]' installs it"
         ) from error
-    return pyarrow if not name else getattr(pyarrow, name)
+    return pyarrow
 
 
 def output_schema() -> Any:
     """The columns of the output with their types, and the version of the schema in its metadata."""
-    types = arrow("")
+    types = arrow()
     text, number, whole, truth = types.string(), types.float64(), types.int64(), types.bool_()
     kinds = {
         "id": text, "prompt": text, "pieces": types.list_(text), "scores": types.list_(number), "target": text,
@@ -41,8 +43,8 @@ def output_schema() -> Any:
 
 def write_columns(columns: Mapping[str, Sequence[Any]], path: str | Path) -> Path:
     """Write what `explain_columns` returned as a Parquet file, whole or not at all."""
-    table = arrow("").table({name: list(values) for name, values in columns.items()}, schema=output_schema())
-    parquet = arrow("parquet")
+    table = arrow().table({name: list(values) for name, values in columns.items()}, schema=output_schema())
+    parquet = arrow().parquet
     return write_whole(Path(path).expanduser(), lambda part: parquet.write_table(table, part, compression="zstd"))
 
 
@@ -51,10 +53,10 @@ def read_corpus(folder: str | Path) -> Iterator[tuple[str, Attribution | str]]:
 
     Raises ValueError for a folder without Parquet files, or files that are no output of a corpus.
     """
-    parquet = arrow("parquet")
+    parquet = arrow().parquet
     for path in parquet_files(Path(folder).expanduser()):
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(256):
+            for batch in file.iter_batches(AT_ONCE):
                 for row in batch.to_pylist():
                     yield row["id"], row["error"] if row.get("error") is not None else attribution_of(row)
 

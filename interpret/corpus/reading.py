@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from interpret.corpus.files import arrow, parquet_files
-from interpret.corpus.schema import INPUT
+from interpret.corpus.files import AT_ONCE, arrow, parquet_files
+from interpret.corpus.schema import FAULT, INPUT
 
 Rows = Iterator[dict[str, Any]]
-FAULT = "fault"  # of a row that could not be read, in the place of what it asks
-AT_ONCE = 1024  # rows of a Parquet file
 READERS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
@@ -28,7 +26,7 @@ def read_rows(path: str | Path) -> Rows:
             `datasets.Dataset.save_to_disk` writes it.
 
     Raises:
-        ValueError: another ending, columns without a prompt or messages, or an id that comes twice.
+        ValueError: another ending, or an id that comes twice.
         OSError: a file that is not there or cannot be read.
         ImportError: pyarrow is missing, for what needs it.
     """
@@ -42,18 +40,6 @@ def read_rows(path: str | Path) -> Rows:
             raise ValueError(f"the id {row_id!r} comes twice, the second time in row {number}; ids must be unique")
         seen.add(digest)
         yield {**{name: row.get(name) for name in (*INPUT, FAULT)}, "id": row_id}
-
-
-def check_columns(path: str | Path) -> None:
-    """Raise what `read_rows` does for a data set that cannot be read, from its first row."""
-    for row in read_rows(path):
-        if row["prompt"] is None and row["messages"] is None and row[FAULT] is None:
-            raise ValueError(
-                f"{str(path)!r} has no column 'prompt' or 'messages' in its first row; a corpus has the columns "
-                f"{', '.join(INPUT)}, of which one of the two is needed"
-            )
-        return
-    raise ValueError(f"{str(path)!r} has no rows")
 
 
 def _rows(path: Path) -> Rows:
@@ -97,7 +83,7 @@ def _table(path: Path, separator: str) -> Rows:
 
 
 def _parquet(path: Path) -> Rows:
-    parquet = arrow("parquet")
+    parquet = arrow().parquet
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(AT_ONCE):
             yield from batch.to_pylist()
@@ -107,7 +93,7 @@ def _folder(path: Path) -> Rows:
     """The Parquet files of a folder in the order of their names, or the Arrow files of a saved data set in its own."""
     state = path / "state.json"
     if state.exists():
-        ipc = arrow("ipc")
+        ipc = arrow().ipc
         for each in json.loads(state.read_text(encoding="utf-8"))["_data_files"]:
             with (path / each["filename"]).open("rb") as file:
                 for batch in ipc.open_stream(file):

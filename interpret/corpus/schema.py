@@ -10,6 +10,7 @@ from interpret.attribution import Attribution
 from interpret.results.scores import COLUMNS
 
 VERSION = 1  # of the output; it changes when a column changes its meaning
+FAULT = "fault"  # of a row that could not be read, in the place of what it asks
 INPUT = ("id", "prompt", "messages", "target", "contrast", "region", "continuation")
 # Columns of the output that stand in it to be read by other programs; the lists have an entry for each piece.
 PLAIN = (

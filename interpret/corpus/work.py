@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interpret.attribution import Attribution
-from interpret.corpus.schema import OUTPUT, columns_of, failed
+from interpret.corpus.schema import FAULT, OUTPUT, columns_of, failed
 from interpret.engine.run import Precision
 from interpret.many import Failure, attribute_many
 from interpret.methods.method import Method
@@ -58,7 +58,12 @@ class Row:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Row:
-        """From the columns of a row; what is missing or empty is not asked. Raises ValueError for no prompt."""
+        """From the columns of a row; what is missing or empty is not asked.
+
+        Raises ValueError for a row that could not be read, or has no prompt.
+        """
+        if _given(row.get(FAULT)) is not None:
+            raise ValueError(str(row[FAULT]))
         given = {name: _given(row.get(name)) for name in ("prompt", "messages", "target", "contrast", "region")}
         messages = given.pop("messages")
         if messages is not None:
@@ -74,12 +79,13 @@ def explain_columns(lm: NextTokenLM, columns: Columns, settings: Settings | None
     """Explain the rows of a table: columns in, columns out, in the same order. Any engine can call it.
 
     Rows of like length run together, where a method needs one gradient. A row that cannot be explained is a row with
-    its `error`; nothing else is lost. See docs/corpora.md for the columns.
+    its `error`; nothing else is lost. See docs/corpora.md for the columns. A row costs at most `method.cost(tokens)`
+    gradients, and 64 forward passes where it is checked.
 
     Args:
         lm: the model; it comes back as it was.
-        columns: `id` and `prompt` or `messages`, and where wanted `target`, `contrast`, `region`, `continuation`; a
-            list (or an array) for each, of the same length.
+        columns: `id` and `prompt` or `messages`, and where wanted `target`, `contrast`, `region`, `continuation`,
+            and `fault` as `read_rows` gives it; a list (or an array) for each, of the same length.
         settings: how.
 
     Returns:

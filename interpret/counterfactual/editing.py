@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
+from typing import NamedTuple
 
 from interpret.question.region import Region, positions_in
 from interpret.results.pieces import ScoredPiece, message_numbers
@@ -39,6 +40,14 @@ class Word:
         return self.start + len(self.text)
 
 
+class Edited(NamedTuple):
+    """A changed prompt: its ids, as `lm.tokens` gives them, its text, and what stands in place of each changed word."""
+
+    row: list[int]
+    text: str
+    words: dict[int, str]
+
+
 class Editing:
     """The words of a prompt that may be changed, and the prompts that come of it.
 
@@ -65,7 +74,7 @@ class Editing:
         kept = set() if ignore is None else set(positions_in(ignore, prompt))
         self.row = lm.tokens(prompt)["input_ids"][0].tolist()
         with quiet():
-            self.by_text = self._rewritten([piece.text for piece in prompt.pieces]) == self.row
+            self.by_text = self.rewritten([piece.text for piece in prompt.pieces]) == self.row
         self.words = self._words(kept, numbers=False)
         self.whole = self._words(kept, numbers=True)
         self._texts: dict[int, str] = {}
@@ -116,25 +125,25 @@ class Editing:
             self._texts[token_id] = self.lm.vocab.token_text(token_id)
         return self._texts[token_id]
 
-    def edited(self, edits: Mapping[int, int]) -> tuple[list[int], str] | None:
-        """The prompt with some words, by number, replaced by one token each: its ids and its text.
+    def edited(self, edits: Mapping[int, int]) -> Edited | None:
+        """The prompt with some words, by number, replaced by one token each.
 
         None where it is no prompt: the tokenizer would write its text with other ids, or a token is no text. A word
         gives way to a word, a number to a number and a mark to a mark, with a space before it if there was one.
         """
         if not edits.keys() <= set(range(len(self.words))) or not set(edits.values()) <= self.usable:
             return None
-        texts = {number: self.text_of(token_id) for number, token_id in edits.items()}
+        texts = {number: self._standing(number, token_id) for number, token_id in edits.items()}
         if self.by_text and not all(_alike(self.words[number], text) for number, text in texts.items()):
             return None
         row = self._row_of({self.words[number].places: [token_id] for number, token_id in edits.items()})
-        for first in [False, True] if 0 in texts and texts[0].startswith(" ") else [False]:
-            if first:  # some tokenizers write the space of the first word of a text without its being there
-                texts[0] = texts[0].removeprefix(" ")
-            whole = self._whole({self.words[number]: text for number, text in texts.items()})
-            if not self.by_text or self._rewritten(whole) == row:
-                return row, "".join(whole)
-        return None
+        whole = self._whole({self.words[number]: text for number, text in texts.items()})
+        return Edited(row, "".join(whole), texts) if not self.by_text or self.rewritten(whole) == row else None
+
+    def _standing(self, number: int, token_id: int) -> str:
+        """The text of a token in place of a word: some tokenizers add a space before a text that begins without one."""
+        word, text = self.words[number], self.text_of(token_id)
+        return text.removeprefix(" ") if word.start == 0 and not word.text.startswith(" ") else text
 
     def without(self, words: Sequence[Word]) -> tuple[list[int], str] | None:
         """The prompt without some words, tokenized anew: its ids and its text. None where nothing would be left."""
@@ -144,7 +153,7 @@ class Editing:
             return (row, "".join(gone)) if row else None
         texts = self._whole(dict.fromkeys(words, ""))
         self._close_up(texts, words)
-        row_or_none = self._rewritten(texts)
+        row_or_none = self.rewritten(texts)
         return None if row_or_none is None else (row_or_none, "".join(texts))
 
     def _close_up(self, texts: list[str], gone: Sequence[Word]) -> None:
@@ -182,7 +191,7 @@ class Editing:
             texts.append(first.get(place, "" if place in gone else piece.text))
         return texts
 
-    def _rewritten(self, texts: Sequence[str]) -> list[int] | None:
+    def rewritten(self, texts: Sequence[str]) -> list[int] | None:
         """The ids that the tokenizer makes of the texts of the pieces; None where it can't."""
         prompt = self.prompt
         try:
@@ -238,7 +247,7 @@ def _alike(word: Word, text: str) -> bool:
     """Whether a text is of the kind of a word, with no part of a character in it."""
     if FRAGMENT in text or not text.isprintable() or _kind(text) != _kind(word.text):
         return False
-    return text.startswith(" ") == word.text.startswith(" ") or (word.start == 0 and text.startswith(" "))
+    return text.startswith(" ") == word.text.startswith(" ")
 
 
 def _kind(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -19,7 +19,7 @@ from interpret.methods.alternatives import PlausibleAlternatives
 from interpret.methods.default import default_method
 from interpret.methods.gim import GIM
 from interpret.methods.gradient_times_input import GradientTimesInput
-from interpret.question.logits import next_logits
+from interpret.question.logits import lead, next_logits
 from interpret.question.quantity import Quantity
 from interpret.results.counterfactual import Edit, FlipFacts, Preference, RandomEdits
 from nexttoken import NextTokenLM, Prompt, Target
@@ -50,9 +50,7 @@ class Aim:
         if self.foils:
             return logits[:, self.target] - logits[:, list(self.foils)].amax(-1)
         own = self.target if self.to is None else self.to
-        mask = torch.zeros_like(logits).index_fill(1, torch.tensor([own], device=logits.device), -torch.inf)
-        others = (logits + mask).amax(-1)
-        return logits[:, own] - others if self.to is None else others - logits[:, own]
+        return lead(logits, own) if self.to is None else -lead(logits, own)
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,10 @@ class Search:
 
     def margins(self, rows: Sequence[Sequence[int]]) -> list[float]:
         """The margin after each row. A forward pass each."""
-        read: Callable[[Tensor], Tensor] = lambda logits: self.aim.margin(logits)[:, None]  # noqa: E731
+
+        def read(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row 1"]:
+            return self.aim.margin(logits)[:, None]
+
         return read_next_tokens(self.lm, rows, read, self.prompt, self.run).flatten().tolist()
 
     def tried(self, some: Sequence[Edits]) -> list[Attempt]:
@@ -100,7 +101,7 @@ class Search:
                 continue
             made = self.editing.edited(edits)
             if made is not None:
-                rows.append(made[0])
+                rows.append(made.row)
                 asked.append(key)
         for key, margin in zip(asked, self.margins(rows) if rows else [], strict=True):
             self.seen[key] = margin
@@ -123,7 +124,7 @@ class Search:
         if whole < 0:
             return Attempt((), whole), None
         order = self._by_score()
-        offered = proposals(self._objective(), self.editing, order, candidates, self.generator)
+        offered = proposals(self.objective(), self.editing, order, candidates, self.generator)
         singles = sorted(
             ((rank, at, number, token_id)
              for at, number in enumerate(order) for rank, token_id in enumerate(offered[number])),
@@ -170,7 +171,7 @@ class Search:
         """Whether the new prompt, run alone as anybody would run it, does what the batch said."""
         made = self.editing.edited(dict(attempt.edits))
         assert made is not None
-        return self.margins([made[0]])[0] < 0
+        return self.margins([made.row])[0] < 0
 
     def control(self, edits: int) -> RandomEdits:
         """As many words changed at random."""
@@ -183,7 +184,7 @@ class Search:
         method = default_method(self.lm)
         if not isinstance(method, GIM):
             method = GradientTimesInput(PlausibleAlternatives(weight=0.5))
-        objective = self._objective()
+        objective = self.objective()
         evidence = method(objective, objective.x)
         column = {place: number for number, place in enumerate(objective.places())}
         scores = evidence.attributions.sum(-1)
@@ -191,7 +192,7 @@ class Search:
         own = [float(sum(scores[column[place]] for place in word.places)) for word in words]
         return sorted(range(len(words)), key=lambda number: (-own[number], number))[:PLACES]
 
-    def _objective(self) -> Objective:
+    def objective(self) -> Objective:
         margin = Quantity("margin", "nats", lambda logits, target: self.aim.margin(logits))
         return Objective.of(self.lm, self.prompt, Target("", self.aim.target, 0.0, 1), margin, run=self.run)
 
@@ -203,7 +204,7 @@ class Search:
         for each in attempts:
             made = self.editing.edited(dict(each.edits))
             assert made is not None
-            rows.append(made[0])
+            rows.append(made.row)
         likely = log_likelihoods(self.lm, rows, self.prompt, self.run).tolist()
         order = sorted(range(len(attempts)), key=lambda number: (-likely[number], attempts[number].edits))
         return [attempts[number] for number in order]
@@ -217,7 +218,7 @@ def flip_facts(search: Search, found: Attempt | None, closest: Attempt | None, m
     lm, prompt, editing, aim = search.lm, search.prompt, search.editing, search.aim
     spent = search.run.counts.forwards
     made = None if found is None else editing.edited(dict(found.edits))
-    row, text = made if made is not None else (editing.row, prompt.text)
+    row, text = (made.row, made.text) if made is not None else (editing.row, prompt.text)
     changed = editing.as_prompt(row, text)
     before, after = _said(lm, prompt, aim), _said(lm, changed, aim)
     random = search.control(len(found.edits) if found is not None and found.edits else most)
@@ -241,20 +242,16 @@ def _edits(search: Search, attempt: Attempt) -> tuple[Edit, ...]:
     editing = search.editing
     made = editing.edited(dict(attempt.edits))
     assert made is not None
-    changed, shift, places = editing.as_prompt(*made), 0, []
+    changed, shift, places = editing.as_prompt(made.row, made.text), 0, []
     for number, _ in attempt.edits:
         word = editing.words[number]
         places.append(word.places[0] - shift)
         shift += len(word.places) - 1
     objective = Objective.of(search.lm, changed, Target("", 0, 0.0, 1), run=search.run)
     known = probabilities(objective, {(place, changed.ids[place]) for place in places})
-    edits = []
-    for (number, token_id), place in zip(attempt.edits, places, strict=True):
-        word, text = editing.words[number], editing.text_of(token_id)
-        if word.start == 0 and not word.text.startswith(" "):
-            text = text.removeprefix(" ") if made[1].startswith(text.removeprefix(" ")) else text
-        edits.append(Edit(word.places[0], word.start, word.text, text, known.get((place, token_id))))
-    return tuple(edits)
+    found = zip(attempt.edits, places, strict=True)
+    words = [(editing.words[number], made.words[number], known.get((place, each))) for (number, each), place in found]
+    return tuple(Edit(word.places[0], word.start, word.text, new, likely) for word, new, likely in words)
 
 
 def _said(lm: NextTokenLM, prompt: Prompt, aim: Aim) -> Preference:

@@ -112,7 +112,7 @@ def random_edits(
         edits = {number: token_id for number in numbers if (token_id := drawn(number)) is not None}
         made = editing.edited(edits) if len(edits) == count else None
         if made is not None:
-            found.append((edits, made[0]))
+            found.append((edits, made.row))
         if len(found) == trials:
             break
     return found

@@ -14,7 +14,7 @@ from torch import Tensor
 from interpret.counterfactual.editing import Editing, Word
 from interpret.engine.run import Run
 from interpret.engine.texts import read_next_tokens
-from interpret.question.logits import next_logits
+from interpret.question.logits import lead, next_logits
 from interpret.results.counterfactual import ReductionFacts, Span, Step
 from nexttoken import NextTokenLM, Prompt, Target
 
@@ -76,9 +76,8 @@ class Reducing:
 
     def _read(self, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row 3"]:
         own = logits[:, self.target]
-        mask = torch.zeros_like(logits).index_fill(1, torch.tensor([self.target], device=logits.device), -torch.inf)
         logarithm = own - logits.logsumexp(-1)
-        score = own - (logits + mask).amax(-1) if self.least is None else logarithm - self.least
+        score = lead(logits, self.target) if self.least is None else logarithm - self.least
         return torch.stack([score, logarithm, (logits > own[:, None]).sum(-1).to(score)], -1)
 
     def shortest(self, beam: int) -> Left:

@@ -77,7 +77,7 @@ def replacement_facts(
     prompt, number = editing.prompt, _word_at(editing, place)
     word = editing.words[number]
     objective = Objective.of(lm, prompt, target, run=run)
-    own, kept = own_words(objective, [word], TRIED * count)[word.places[0]], list[tuple[int, float]]()
+    own, kept = own_words(objective, [word], TRIED * count)[word.places[0]], list[tuple[int, str, float]]()
     rows = [list(editing.row)]
     if not own:
         raise ValueError(
@@ -88,8 +88,8 @@ def replacement_facts(
     for token_id, share in own:
         made = None if [token_id] == [present] * len(word.places) else editing.edited({number: token_id})
         if made is not None and len(kept) < count:
-            kept.append((token_id, share))
-            rows.append(made[0])
+            kept.append((token_id, made.words[number], share))
+            rows.append(made.row)
 
     def read(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row 2"]:
         return torch.stack([LOG_PROBABILITY.function(logits, target), logits.argmax(-1).to(logits)], -1)
@@ -101,8 +101,8 @@ def replacement_facts(
         start=word.start,
         probability=probabilities(objective, {(word.places[0], present)})[word.places[0], present],
         rows=tuple(
-            Replacement(editing.text_of(token_id), token_id, share, value, whole - value, editing.text_of(int(first)))
-            for (token_id, share), (value, first) in zip(kept, found, strict=True)
+            Replacement(text, token_id, share, value, whole - value, editing.text_of(int(first)))
+            for (token_id, text, share), (value, first) in zip(kept, found, strict=True)
         ),
         target=target,
         value=whole,

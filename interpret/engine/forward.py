@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interpret.question.logits import SAME, upcast
+from interpret.question.logits import upcast
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.model import PrefixCache
+from nexttoken.model import ROUNDING, PrefixCache
 
 FEWEST_CACHED = 8  # fewer tokens before the first that moves are not worth the forward passes
 
@@ -109,7 +109,7 @@ class Forward:
             _, found = self.lm.next_tokens(
                 self.embeddings[:, first:], self.input_ids[:, first:], prefix_cache=prefix_cache
             )
-        same = bool((found - expected).abs().max() <= SAME * expected.abs().max())
+        same = bool((found - expected).abs().max() <= ROUNDING * expected.abs().max())
         return (first, prefix_cache) if same else (0, None)
 
 

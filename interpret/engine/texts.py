@@ -8,12 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interpret.engine.memory.policy import TOKENS_A_BATCH
+from interpret.engine.memory.policy import LOGITS_AT_ONCE, TOKENS_A_BATCH
 from interpret.engine.run import Run
 from interpret.question.logits import upcast
 from nexttoken import NextTokenLM, Prompt
 
-LOGITS_AT_ONCE = 2**26  # numbers
 Read = Callable[[Tensor], Tensor]  # logits (row, vocab) to what is wanted of them (row, number)
 
 
@@ -50,7 +49,10 @@ def log_likelihoods(lm: NextTokenLM, rows: Sequence[Sequence[int]], like: Prompt
         return shares.sum((1, 2))[:, None]
 
     fitting, vocabulary = run.memory.fitting(lm, like), lm.vocab.size()
-    at_once = lambda length: max(1, min(fitting, LOGITS_AT_ONCE // (length * vocabulary)))  # noqa: E731
+
+    def at_once(length: int) -> int:
+        return max(1, min(fitting, LOGITS_AT_ONCE // (length * vocabulary)))
+
     return _in_batches(lm, rows, of_batch, at_once, run).flatten()
 
 

@@ -69,9 +69,14 @@ class Answer:
         if self.attribution is None:
             return "working" if self.most is None else f"{self.done} of at most {self.most} gradients"
         made = self.attribution
-        spent = f"{_counted(made.gradients_spent, 'gradient')}, {_counted(made.forwards_spent, 'forward pass', 'es')}"
-        spent += f", {self.seconds:.1f} s"
-        return "; ".join(filter(None, [made.gap_text or "no completeness gap: it makes no such promise", spent]))
+        gap = made.gap_text or "no completeness gap: it makes no such promise"
+        return f"{gap}; {cost_in_words(made, self.seconds)}"
+
+
+def cost_in_words(made: Attribution, seconds: float) -> str:
+    """What a map took: gradients, forward passes and seconds."""
+    gradients = _counted(made.gradients_spent, "gradient")
+    return f"{gradients}, {_counted(made.forwards_spent, 'forward pass', 'es')}, {seconds:.1f} s"
 
 
 def _counted(count: int, name: str, plural: str = "s") -> str:

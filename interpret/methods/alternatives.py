@@ -10,12 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interpret.engine.gradients import values
+from interpret.engine.memory.policy import LOGITS_AT_ONCE
 from interpret.engine.objective import Objective
 from interpret.methods.baselines import Baseline, every_embedding, model_of
 from interpret.methods.method import Evidence, Method
 from interpret.question.logits import upcast
-
-LOGITS_AT_ONCE = 2**26  # numbers; more places than fit take another forward pass
 
 
 @dataclass(frozen=True, eq=False)

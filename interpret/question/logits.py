@@ -10,8 +10,6 @@ from torch import Tensor
 
 from nexttoken import NextTokenLM, Prompt
 
-SAME = 1e-4  # of the largest logit: rounding, where the same is computed in another way
-
 
 def next_logits(
     lm: NextTokenLM, prompt: Prompt, places: Sequence[int], following: Sequence[int] = ()
@@ -26,3 +24,9 @@ def next_logits(
 def upcast(numbers: Tensor) -> Tensor:
     """The numbers in float32, or in float64 if that is what they are in."""
     return numbers if numbers.dtype == torch.float64 else numbers.float()
+
+
+def lead(logits: Float[Tensor, "row vocab"], token_id: int) -> Float[Tensor, " row"]:
+    """By how many nats a token is ahead of the likeliest other one; negative where that is the first choice."""
+    mask = torch.zeros_like(logits).index_fill(1, torch.tensor([token_id], device=logits.device), -torch.inf)
+    return logits[:, token_id] - (logits + mask).amax(-1)

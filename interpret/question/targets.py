@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.question.logits import SAME, next_logits
+from interpret.question.logits import next_logits
 from nexttoken import NextTokenLM, Prompt, Target
+from nexttoken.model import ROUNDING
 from nexttoken.text.target import TokenLike, continuation_ids, one_token
 
 
@@ -35,7 +36,7 @@ def ids_of_continuation(
     if len(ids) > 1 and not lm.causal:
         last = [len(prompt) - 1]
         followed, alone = next_logits(lm, prompt, last, ids[:-1]), next_logits(lm, prompt, last)
-        if bool((followed - alone).abs().max() > SAME * alone.abs().max()):
+        if bool((followed - alone).abs().max() > ROUNDING * alone.abs().max()):
             raise ValueError(
                 f"{lm.name} is not causal: what it predicts at a token depends on those that follow, or on how many "
                 "there are; explain one next token at a time"

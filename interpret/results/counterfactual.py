@@ -354,7 +354,8 @@ class ReplacementFacts(Result):
         old: what stands there.
         place: of its first token in the prompt.
         start: of its first character.
-        probability: how likely the model finds what stands there; None where it says nothing of the place.
+        probability: how likely the model finds the first token of what stands there; None where it says nothing of the
+            place.
         rows: the most probable words first.
         target: the next token that F is about, with its foils.
         value: F at the prompt, in nats: log p(target), or its difference to that of the foils.

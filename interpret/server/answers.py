@@ -18,7 +18,8 @@ from interpret.engine.run import Run, interruptible
 from interpret.explain import attribute_continuation
 from interpret.explorer.answering import work_out
 from interpret.explorer.call import call_of, expression, names_in, quoted
-from interpret.explorer.question import Question
+from interpret.explorer.question import Question, cost_in_words
+from interpret.explorer.state import A_SIGN
 from interpret.methods.conventions import CONVENTIONS
 from interpret.methods.listed import METHODS
 from interpret.methods.settings import default_instance, settings
@@ -29,9 +30,9 @@ from interpret.server.shown import shown_edits, shown_map, shown_targets
 from nexttoken import NextTokenLM
 
 Kept = Attribution | AttributionMatrix | Flip | Reduction
+TOP = 10, 1, 50  # next tokens to list: by default, at least and at most
 MOST_KEPT = 64  # results that can still be downloaded
 MOST_TOKENS = 4096  # of a prompt
-A_SIGN = 0.1  # seconds between two signs of progress
 FILES = {
     "png": "image/png", "pdf": "application/pdf", "svg": "image/svg+xml", "html": "text/html; charset=utf-8",
     "json": "application/json", "csv": "text/csv; charset=utf-8",
@@ -79,7 +80,7 @@ class Answers:
         """The most probable next tokens."""
         prompt = self._prompt(body)
         job.still()
-        return {"candidates": shown_targets(self.lm.predict(prompt, body.number("top", 10, 1, 50))), **_size(prompt)}
+        return {"candidates": shown_targets(self.lm.predict(prompt, body.number("top", *TOP))), **_size(prompt)}
 
     def token(self, body: Body, job: Job) -> Event:
         """A token that was written, as the model rates it after the prompt."""
@@ -100,9 +101,10 @@ class Answers:
                 told = {name: value for name, value in found.items() if name != "candidates"}
                 job.tell("candidates", candidates=shown_targets(found["candidates"]), **size, **told)
 
-        answered = work_out(self.lm, question, body.number("top", 10, 1, 50), know, signs.advance)
+        answered = work_out(self.lm, question, body.number("top", *TOP), know, signs.advance)
         why = answered.attribution
-        told = {"code": answered.code, "warnings": list(answered.warnings), "cost": _cost(why, begun)}
+        cost = cost_in_words(why, time.monotonic() - begun)
+        told = {"code": answered.code, "warnings": list(answered.warnings), "cost": cost}
         wanted = body.flag("check", True)
         job.tell("map", map=self._map(why, body), id=self.keep(why), checking=wanted, **told)
         if wanted:
@@ -223,9 +225,3 @@ def _given(values: dict[str, Any]) -> list[str]:
 
 def _size(prompt: Any) -> dict[str, int]:
     return {"tokens": len(prompt)}
-
-
-def _cost(why: Attribution, begun: float) -> str:
-    counts = (("gradient", "s", why.gradients_spent), ("forward pass", "es", why.forwards_spent))
-    spent = [f"{count} {name}{'' if count == 1 else plural}" for name, plural, count in counts]
-    return ", ".join([*spent, f"{time.monotonic() - begun:.1f} s"])

@@ -12,8 +12,6 @@ from typing import Any
 from interpret.server.jobs import Worker
 from nexttoken import NextTokenLM
 
-WAITING = 16  # questions that may wait
-
 
 def serve(lm: NextTokenLM, host: str = "127.0.0.1", port: int = 8000, browser: bool = True) -> None:
     """Serve the page of a model until it is interrupted.
@@ -43,7 +41,7 @@ def serve(lm: NextTokenLM, host: str = "127.0.0.1", port: int = 8000, browser: b
         port = listener.getsockname()[1]
         token = None if is_loopback(host) else secrets.token_urlsafe(24)
         address = address_of(host, port, token)
-        worker = Worker(WAITING)
+        worker = Worker()
         server = server_of(application(lm, worker, None if token else own_hosts(host, port), token))
         print(address, flush=True)
         if browser:

@@ -7,7 +7,7 @@ from typing import Any
 from interpret.results.counterfactual import FlipFacts, ReductionFacts
 from interpret.results.numbers import written
 from interpret.results.scores import Scores
-from interpret.views.cells import NOTES, Cell, cells_of, signs
+from interpret.views.cells import NOTES, Cell, cells_of, legend_keys
 from interpret.views.colour import NIGHT, Colour, ink, pale_ink, to_hex
 from interpret.views.edits import parts_of, sentence_of, table_of
 from interpret.views.invisible import escape_invisible
@@ -23,7 +23,7 @@ def shown_map(whole: Scores, by: str = "piece") -> dict[str, Any]:
     """
     result = whole if by == "piece" else whole.totals(by)
     scale = Scale.of(result)
-    marks = [scale.low + (scale.limit - scale.low) * step / (2 * STOPS) for step in range(2 * STOPS + 1)]
+    marks = scale.steps(2 * STOPS)
     found = whole.faithfulness
     return {
         "title": escape_invisible(result.title),
@@ -84,6 +84,5 @@ def _ink(shade: Any, background: Colour) -> str:
 
 
 def _notes(result: Scores, scale: Scale) -> list[str]:
-    shown = [*(("for", "against", "") if scale.signed else ()), *signs([result])]
-    looks = {**{sign: look.striptags() for sign, look in LOOKS.items()}, "held": "hatched"}
-    return [f"{looks[sign]}: {NOTES[sign]}" for sign in shown]
+    looks = {**{key: look.striptags() for key, look in LOOKS.items()}, "held": "hatched"}
+    return [f"{looks[key]}: {NOTES[key]}" for key in legend_keys(scale, [result])]

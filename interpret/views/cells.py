@@ -112,6 +112,11 @@ def meaning(unit: str, results: Sequence[Scores]) -> str:
     return f"{unit}, {quantities}" + (" (positive raises it)" if results[0].signed else "")
 
 
+def legend_keys(scale: Scale, results: Sequence[Scores]) -> list[str]:
+    """The keys of NOTES for all that a legend explains."""
+    return [*(("for", "against", "") if scale.signed else ()), *signs(results)]
+
+
 def signs(results: Sequence[Scores]) -> Iterator[str]:
     """The keys of NOTES for what results have beside scores: pieces that were held, or written by the template."""
     if any(any(each.held) for each in results):

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from interpret.results.counterfactual import Edit, FlipFacts, ReductionFacts, ReplacementFacts
-from interpret.results.files import Result
 from interpret.results.numbers import written
 from interpret.views.html import fragment, head
 from interpret.views.invisible import escape_invisible
@@ -42,14 +41,9 @@ def parts_of(result: FlipFacts | ReductionFacts) -> Iterator[Part]:
     yield "same", result.original[at:]
 
 
-def flip_html(result: FlipFacts) -> str:
-    """The prompt with its edits, what the model says before and after, and how likely each new word is."""
-    return fragment(_flip_section(result))
-
-
-def reduction_html(result: ReductionFacts) -> str:
-    """The prompt with what was taken away, and the steps on the way."""
-    return fragment(_reduction_section(result))
+def edits_html(result: FlipFacts | ReductionFacts) -> str:
+    """The prompt with struck and inserted words, what the model says, and the edits or steps as a table."""
+    return fragment(_edits_section(result))
 
 
 def replacements_html(result: ReplacementFacts) -> str:
@@ -57,13 +51,13 @@ def replacements_html(result: ReplacementFacts) -> str:
     return fragment(_replacements_section(result))
 
 
-def document(result: Result) -> str:
+def document(result: FlipFacts | ReductionFacts | ReplacementFacts) -> str:
     """A whole HTML document that asks for nothing, with every number of the result."""
-    sections = {
-        FlipFacts: _flip_section, ReductionFacts: _reduction_section, ReplacementFacts: _replacements_section,
-    }  # fmt: skip
-    section = next(make for kind, make in sections.items() if isinstance(result, kind))
-    return framed(sentence_of(result.title), section(result, "h1"), [result])  # type: ignore[operator]
+    if isinstance(result, ReplacementFacts):
+        section = _replacements_section(result, "h1")
+    else:
+        section = _edits_section(result, "h1")
+    return framed(sentence_of(result.title), section, [result])
 
 
 def edits_terminal(result: FlipFacts | ReductionFacts, colours: bool = True) -> Group:
@@ -92,22 +86,14 @@ def replacements_terminal(result: ReplacementFacts) -> Group:
     )
 
 
-def _flip_section(result: FlipFacts, heading: str = "p") -> Markup:
-    return _section(result, result.sentence, heading)
-
-
-def _reduction_section(result: ReductionFacts, heading: str = "p") -> Markup:
-    return _section(result, result.sentence, heading)
-
-
-def _section(result: FlipFacts | ReductionFacts, sentence: str, heading: str) -> Markup:
+def _edits_section(result: FlipFacts | ReductionFacts, heading: str = "p") -> Markup:
     parts = joined([fill(ELEMENTS[kind], text=_shown(part)) for kind, part in parts_of(result) if part])
     return fill(
         "<section>{head}"
         '<div class="text" dir="auto" lang="" translate="no" role="group" aria-label="The prompt with its changes">'
         '{parts}</div><p class="legend"><span><del>struck</del>: taken out; <ins>underlined</ins>: put in</span></p>'
         '<p class="check">{sentence}</p><details><summary>As a table</summary>{table}</details></section>',
-        head=head(sentence_of(result.title), result.facts, heading), parts=parts, sentence=sentence,
+        head=head(sentence_of(result.title), result.facts, heading), parts=parts, sentence=result.sentence,
         table=_html_table(*table_of(result)),
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from markupsafe import Markup
 
 from interpret.results.scores import Scores
-from interpret.views.cells import NOTES, Cell, signs
+from interpret.views.cells import NOTES, Cell, legend_keys
 from interpret.views.colour import NIGHT, WHITE, Colour, held_colour, ink, pale_ink, to_hex
 from interpret.views.invisible import escape_invisible
 from interpret.views.scale import Scale
@@ -62,7 +62,7 @@ def style_of(cell: Cell) -> Markup:
 
 def legend(scale: Scale, results: Sequence[Scores]) -> Markup:
     """What the colours and lines mean: the colour bar with its unit, and marks that need no colour."""
-    marks = [scale.low + (scale.limit - scale.low) * step / (2 * STOPS) for step in range(2 * STOPS + 1)]
+    marks = scale.steps(2 * STOPS)
     days, nights = [scale.colour(mark) for mark in marks], [scale.colour(mark, NIGHT) for mark in marks]
     stops = ",".join(map(to_hex, days))
     both = ",".join(_both(day, night) for day, night in zip(days, nights, strict=True))
@@ -74,9 +74,8 @@ def legend(scale: Scale, results: Sequence[Scores]) -> Markup:
         '<span class="held" style="{style}">hatched</span>', style=shades(held_colour(WHITE), held_colour(NIGHT))
     )
     looks = {**LOOKS, "held": held}
-    shown = [*(("for", "against", "") if scale.signed else ()), *signs(results)]
     notes = [fill("{quantity}", quantity=results[0].quantity)]
-    notes += [fill("{look}: {note}", look=looks[sign], note=NOTES[sign]) for sign in shown]
+    notes += [fill("{look}: {note}", look=looks[key], note=NOTES[key]) for key in legend_keys(scale, results)]
     return fill(
         '<p class="legend"><span class="scale">{low} {bar} {high} {unit}</span> {notes}</p>',
         low=scale.ticks[0][1], bar=bar, high=scale.ticks[-1][1], unit=scale.numbers.after(scale.unit),

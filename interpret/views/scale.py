@@ -64,6 +64,10 @@ class Scale:
         places = [0.0] if self.limit == 0 else [self.low, 0.0, self.limit] if self.signed else [0.0, self.limit]
         return tuple((place, self.numbers(place) if place else ZERO) for place in places)
 
+    def steps(self, count: int) -> list[float]:
+        """Scores from the lower end to the upper one, for a colour bar with so many steps."""
+        return [self.low + (self.limit - self.low) * step / count for step in range(count + 1)]
+
     def colour(self, score: float, page: Colour = WHITE, held: bool = False) -> Colour:
         """The colour of a score on a page, or of a piece that was held."""
         return held_colour(page) if held else colour(score, self.limit, self.signed, page)

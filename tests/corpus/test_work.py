@@ -6,7 +6,7 @@ import pytest
 
 from interpret import Attribution, GradientTimesInput, IntegratedGradients, attribute
 from interpret.corpus.files import read_corpus, write_columns
-from interpret.corpus.reading import check_columns, read_rows
+from interpret.corpus.reading import read_rows
 from interpret.corpus.schema import OUTPUT, attribution_of
 from interpret.corpus.work import Settings, explain_columns
 from nexttoken import NextTokenLM
@@ -107,29 +107,23 @@ def test_files_of_every_kind_are_read(tmp_path):
     for name in ("x.jsonl", "x.csv", "x.parquet", "folder", "saved"):
         found = list(read_rows(tmp_path / name))
         assert [(row["id"], row["prompt"]) for row in found] == [(row["id"], row["prompt"]) for row in rows], name
-        check_columns(tmp_path / name)
 
 
-def test_a_broken_line_is_a_row_with_its_fault(tmp_path):
+def test_a_broken_line_is_a_row_with_its_fault(lm, tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_bytes(b'{"prompt": "a"}\n{"prompt": \n[1]\n\xff\xfe\n{"prompt": "b"}\n')
     rows = list(read_rows(path))
     assert [row["id"] for row in rows] == ["0", "1", "2", "3", "4"]
     assert [row["fault"] is not None for row in rows] == [False, True, True, True, False]
     assert "line 2 is not JSON" in rows[1]["fault"]
+    found = explain_columns(lm, {name: [row[name] for row in rows] for name in rows[0]})
+    assert found["error"] == [row["fault"] for row in rows]
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "said"),
-    [
-        ("x.txt", "a", "the ending must be one of"), ("x.jsonl", "", "has no rows"),
-        ("x.csv", "id,text\na,b\n", "has no column 'prompt'"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_read_is_said(tmp_path, name, text, said):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=said):
-        check_columns(tmp_path / name)
+def test_what_cannot_be_read_is_said(tmp_path):
+    (tmp_path / "x.txt").write_text("a")
+    with pytest.raises(ValueError, match="the ending must be one of"):
+        list(read_rows(tmp_path / "x.txt"))
 
 
 def test_ids_that_come_twice_are_refused(tmp_path):

@@ -68,6 +68,7 @@ def test_as_many_edits_as_it_takes_on_paper(seed, prompt):
 
 def test_no_edit_of_a_flip_can_be_taken_back(small):
     found = flip(small, "The keys to the cabinet are on", max_edits=3, to=" dog", candidates=8)
+    assert len(found.edits) > 1
     ids = {edit.start: edit for edit in found.edits}
     for kept in (some for count in range(len(ids)) for some in combinations(ids, count)):
         text = found.original
@@ -154,7 +155,8 @@ def test_the_model_comes_back_as_it_was_after_a_cancellation(small):
 def test_progress_counts_every_forward_pass(small):
     counted = []
     found = flip(small, "The keys to the cabinet", candidates=4, on_progress=counted.append)
-    assert sum(counted) >= found.forwards - 8  # but for the few that look words up
+    spent = found.forwards + found.random.trials
+    assert abs(spent - sum(counted)) <= 4  # passes that look words up are not told, and the two gradients are
 
 
 def test_what_is_ignored_stays(small):
@@ -182,8 +184,8 @@ def test_a_start_token_stays_in_front(small):
     bare = NextTokenLM.from_pretrained(gpt2(), trained_tokenizer())
     found = flip(bare, "keys to the", candidates=8, start="</s>")
     assert found.before.first.id == bare.predict(bare.prompt("keys to the", "</s>"), 1)[0].id
-    if found.found:
-        assert bare.predict(bare.prompt(found.prompt, "</s>"), 1)[0].id == found.after.first.id
+    assert found.found
+    assert bare.predict(bare.prompt(found.prompt, "</s>"), 1)[0].id == found.after.first.id
 
 
 def test_ids_without_a_tokenizer_are_changed_as_ids():

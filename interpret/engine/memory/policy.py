@@ -32,6 +32,7 @@ OUT_OF_MEMORY = (  # how devices say so
     "bad_alloc",
     "could not create a primitive",  # oneDNN, in bfloat16
 )
+LOGITS_AT_ONCE = 2**26  # numbers; more places than fit take another forward pass
 GIGA = 1e9
 
 Outcome = TypeVar("Outcome")

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interpret.command.errors import errors_in_one_line
-from interpret.command.groups import grouped
+from interpret.command.groups import DefaultCommand, grouped
 from interpret.command.options import (
     Asked,
     Computation,
+    CorpusComputation,
+    CorpusFiles,
     FlipSettings,
     FormatOption,
     Loading,
@@ -23,6 +25,7 @@ from interpret.command.options import (
     Question,
     ReduceSettings,
     Serving,
+    Workers,
     Written,
     check_format,
 )
@@ -41,6 +44,11 @@ app = typer.Typer(
     help="Ask a causal language model what comes next, and why.", no_args_is_help=True, pretty_exceptions_enable=False,
     add_completion=False, rich_markup_mode=None,
 )  # fmt: skip
+corpus_app = typer.Typer(
+    help="Explain every row of a data set: nexttoken corpus IN OUT. See nexttoken corpus explain --help.",
+    cls=DefaultCommand, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+app.add_typer(corpus_app, name="corpus")
 
 
 @app.command()
@@ -139,6 +147,26 @@ def serve(loading: Loading, serving: Serving) -> None:
 
         listening(serving.host, serving.port).close()  # a port that is taken is said before the model is loaded
         serve(_load(loading, console), serving.host, serving.port, serving.browser)
+
+
+@corpus_app.command("explain")
+@grouped
+def explain_corpus(files: CorpusFiles, computation: CorpusComputation, loading: Loading, workers: Workers) -> None:
+    """Explain every row of a data set, on all cores or a cluster.
+
+    A run that was stopped, by whatever, goes on where it was when the same command is given again.
+    """
+    with errors_in_one_line() as console:
+        method = computation.build_method()
+        from interpret.corpus import explain as explain_rows
+
+        done = explain_rows(
+            files.source, files.out, loading.named, method, check=computation.check,
+            precision=computation.precision,  # type: ignore[arg-type]
+            memory_budget=_bytes(computation.memory_budget), workers=workers.workers, address=workers.address,
+            device=loading.device,
+        )  # fmt: skip
+        console.print(f"{done}", highlight=False, markup=False)
 
 
 @app.command()

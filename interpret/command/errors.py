@@ -39,6 +39,6 @@ def errors_in_one_line() -> Iterator[Console]:
         except EXPECTED as error:
             say("error", error)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            say("error", "interrupted; nothing was written")
+        except KeyboardInterrupt as interruption:
+            say("error", str(interruption) or "interrupted; nothing was written")
             raise typer.Exit(130) from None

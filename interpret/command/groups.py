@@ -9,6 +9,18 @@ from functools import wraps
 from inspect import Parameter
 from typing import Any, get_type_hints
 
+from typer.core import TyperGroup
+
+
+class DefaultCommand(TyperGroup):
+    """Commands of which the first is meant where none is named, so that `corpus IN OUT` stands for its `explain`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments, behind the first command's name unless they begin with a command or ask for help."""
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = [next(iter(self.commands)), *args]
+        return super().parse_args(ctx, args)
+
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """A command that takes its options in dataclasses, as typer wants to see it: with one parameter for each option.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "tsv")
 ENDINGS = (".json", ".html", ".csv", ".tsv", ".png", ".pdf", ".svg")
+
+LOADED = {"dtype": "float32", "revision": None}  # how a model is loaded of which only the name is given
 
 PromptArgument = Annotated[
     str, typer.Argument(help="The text that the next token follows; - reads it from standard input.")
@@ -58,6 +62,14 @@ class Loading:
         from nexttoken import NextTokenLM
 
         return NextTokenLM.from_pretrained(self.model, dtype=self.dtype, device=self.device, revision=self.revision)
+
+    @property
+    def named(self) -> str | Callable[[], NextTokenLM] | None:
+        """The model by its name, or what loads it where more than its name and its device is asked for."""
+        from nexttoken import from_pretrained
+
+        others = {name: getattr(self, name) for name in ("dtype", "revision") if getattr(self, name) != LOADED[name]}
+        return partial(from_pretrained, self.model, **others) if others else self.model
 
 
 @dataclass(frozen=True)
@@ -162,6 +174,43 @@ class Computation:
             return method_by_name("gim", {"baseline": "alternatives", "baseline.weight": "0.5", **given})
         except ValueError as error:
             raise ValueError(f"{error}; settings of another method need its name, --method NAME") from None
+
+
+@dataclass(frozen=True)
+class CorpusComputation(Computation):
+    """How each row of a corpus is computed."""
+
+    check: Annotated[
+        bool,
+        typer.Option(help="Check each map against the model, which costs up to 64 forward passes more for each row."),
+    ] = False
+
+
+@dataclass(frozen=True)
+class CorpusFiles:
+    """Where the rows of a corpus come from, and where the answers go."""
+
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN",
+            help="The rows: a .jsonl, .csv, .tsv or .parquet file, a folder of Parquet files or a saved data set, with "
+            "the columns id, prompt or messages, target, contrast, region, continuation.",
+        ),
+    ]
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that the answers are written to, as Parquet.")]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What a corpus is run on."""
+
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many; by default one for each GPU, or one for every four cores.")
+    ] = None
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster, such as auto or 10.0.0.1:6379; by default this machine alone.")
+    ] = None
 
 
 @dataclass(frozen=True)

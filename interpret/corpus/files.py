@@ -41,24 +41,59 @@ def output_schema() -> Any:
     return types.schema(list(kinds.items()), metadata={"nexttoken.corpus": str(VERSION)})
 
 
+def as_table(columns: Mapping[str, Sequence[Any]]) -> Any:
+    """The columns of an output as a pyarrow.Table; characters that are none (lone surrogates) as their escapes."""
+    types, schema = arrow(), output_schema()
+    plain = {name: list(values) for name, values in columns.items()}
+    try:
+        return types.table(plain, schema=schema)
+    except UnicodeEncodeError:
+        return types.table(_encodable(plain), schema=schema)
+
+
+def _encodable(values: Any) -> Any:
+    if isinstance(values, str):
+        return values.encode("utf-8", "backslashreplace").decode()
+    if isinstance(values, dict):
+        return {name: _encodable(each) for name, each in values.items()}
+    return [_encodable(each) for each in values] if isinstance(values, list) else values
+
+
 def write_columns(columns: Mapping[str, Sequence[Any]], path: str | Path) -> Path:
     """Write what `explain_columns` returned as a Parquet file, whole or not at all."""
-    table = arrow().table({name: list(values) for name, values in columns.items()}, schema=output_schema())
-    parquet = arrow().parquet
+    table, parquet = as_table(columns), arrow().parquet
     return write_whole(Path(path).expanduser(), lambda part: parquet.write_table(table, part, compression="zstd"))
 
 
 def read_corpus(folder: str | Path) -> Iterator[tuple[str, Attribution | str]]:
     """The rows of an output, one after the other: their ids, each with its Attribution or with the error it had.
 
-    Raises ValueError for a folder without Parquet files, or files that are no output of a corpus.
+    Raises ValueError for a folder without Parquet files, files that are no output of a corpus, and a file that was cut
+    short because the run that wrote it was.
     """
-    parquet = arrow().parquet
+    for row in output_rows(folder):
+        yield row["id"], row["error"] if row.get("error") is not None else attribution_of(row)
+
+
+def output_rows(folder: str | Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of an output one after the other as they stand in its files, all their columns or some of them.
+
+    Raises as `read_corpus`.
+    """
+    types, parquet = arrow(), arrow().parquet
     for path in parquet_files(Path(folder).expanduser()):
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(AT_ONCE):
-                for row in batch.to_pylist():
-                    yield row["id"], row["error"] if row.get("error") is not None else attribution_of(row)
+        try:
+            file = parquet.ParquetFile(path)
+        except types.ArrowInvalid:
+            raise ValueError(
+                f"{str(path)!r} was cut short, as its run was; start the run again, which finishes it"
+            ) from None
+        with file:
+            missing = [name for name in columns or ("id", "error") if name not in file.schema_arrow.names]
+            if missing:
+                raise ValueError(f"{str(path)!r} is no output of a corpus: it has no column {missing[0]}")
+            for batch in file.iter_batches(AT_ONCE, columns=list(columns) if columns else None):
+                yield from batch.to_pylist()
 
 
 def parquet_files(folder: Path) -> list[Path]:

@@ -9,7 +9,9 @@ Advance = Callable[[int], object]
 
 
 @contextmanager
-def progress(total: int | None, unit: str, *, shown: bool = True, delay: float = 0.0) -> Iterator[Advance]:
+def progress(
+    total: int | None, unit: str, *, shown: bool = True, delay: float = 0.0, done: int = 0
+) -> Iterator[Advance]:
     """A bar for `total` pieces of work, which the function given advances by as many as were just done.
 
     Without a terminal or a notebook there is nobody to see it, and nothing is written.
@@ -19,11 +21,14 @@ def progress(total: int | None, unit: str, *, shown: bool = True, delay: float =
         unit: what is counted, such as "gradients".
         shown: False for no bar at all.
         delay: seconds that the work takes before there is a bar.
+        done: how many were done before; they count for how far it is, and not for the rate.
     """
     from tqdm.auto import tqdm
 
     # None: no bar on what is not a terminal. A bar drawn at every call, at most ten times a second, is never late.
-    bar = tqdm(total=total, desc=unit, leave=False, delay=delay, miniters=1, disable=None if shown else True)
+    bar = tqdm(
+        total=total, desc=unit, initial=done, leave=False, delay=delay, miniters=1, disable=None if shown else True
+    )
     try:
         yield bar.update
     finally:

@@ -55,6 +55,7 @@ def test_python_in_the_pages_runs(page, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", with_code(PAGES, SHELL))
 def test_commands_in_the_pages_run(page, tmp_path, monkeypatch):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     for block in blocks(page, SHELL):
         for command in COMMAND.findall(block):

@@ -44,7 +44,17 @@ ROOMS = {
     "explorer": ("explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "corpus": ("explain", "attribution", "methods", *BELOW_METHODS),
     "server": ("explorer", "explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
-    "cli": ("command", "server", "explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
+    "cli": (
+        "command",
+        "corpus",
+        "server",
+        "explain",
+        "attribution",
+        "counterfactual",
+        "views",
+        "methods",
+        *BELOW_METHODS,
+    ),
 }
 AT_THE_TOP = {
     "attribution": "attribution",
@@ -61,6 +71,8 @@ WRAPPED = {  # a library that has one room to itself
     "sentencex": ("interpret/results/",),
     "markupsafe": ("interpret/views/",),
     "pyarrow": ("interpret/corpus/",),
+    "ray": ("interpret/corpus/ray_data.py",),
+    "filelock": ("interpret/corpus/state.py",),
     "starlette": ("interpret/server/",),
     "uvicorn": ("interpret/server/serve.py",),
 }
@@ -70,6 +82,7 @@ ENTRIES = {
     "attribute_candidates",
     "attribute_continuation",
     "attribute_many",
+    "explain",
     "flip",
     "reduce_input",
     "replacements",

@@ -1,0 +1,215 @@
+"""A corpus explained on one machine or a cluster: nothing lost, nothing twice, and begun again where it stopped."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from interpret.corpus.files import output_rows
+from interpret.corpus.ray_data import KNOWN, run
+from interpret.corpus.staging import Staged, source_state, stage
+from interpret.corpus.state import ERROR, RunFolder
+from interpret.corpus.work import Settings
+from interpret.corpus.worker import Load, Work, loader, named
+from interpret.engine.progress import progress as progress_bar
+from interpret.engine.run import Precision
+from interpret.methods.method import Method
+
+LOOKED_EVERY = 1.0  # seconds between two looks at how much is finished
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was interrupted; what is finished is kept, and the message says how to go on."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A corpus that has been explained.
+
+    Attributes:
+        folder: of the Parquet files.
+        rows: how many there are.
+        errors: those of them that could not be explained; their column `error` says why.
+        seconds: that this run took.
+    """
+
+    folder: Path
+    rows: int
+    errors: int
+    seconds: float
+
+    def __str__(self) -> str:
+        failed = f", {self.errors:,} of them with an error" if self.errors else ""
+        return f"{self.rows:,} rows in {self.folder}{failed}"
+
+
+def explain(
+    source: str | Path,
+    out: str | Path,
+    model: str | Load | None = None,
+    method: Method | None = None,
+    *,
+    check: bool = False,
+    precision: Precision | None = None,
+    memory_budget: int | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+    device: str | None = None,
+    progress: bool = True,
+) -> Finished:
+    """Explain every row of a data set, on all cores of this machine or on a cluster, into a folder of Parquet files.
+
+    Ray Data runs it (the extra `[corpus]`): inside this process without any set-up, or on a cluster. Each worker loads
+    the model once; prompts of like length run together. A row that cannot be explained is a row with its `error`.
+
+    A run that was stopped, by whatever, goes on where it was when it is started again with the same arguments: at the
+    end each id is there exactly once, with the scores that an undisturbed run gives. What it needs for that lies in a
+    folder beside the output, `OUT.run`. There stands too what it is a run of, and another model, method or input is
+    refused.
+
+    A row costs at most `method.cost(tokens)` gradients, and 64 forward passes where it is checked. Memory does not grow
+    with the rows, but for about 100 bytes for each id, while the input is read and when a run goes on.
+
+    Args:
+        source: the data set, as `read_rows` takes it.
+        out: the folder, made if it is not there; on a cluster one that every node sees by this path.
+        model: a Hugging Face id, a folder or a GGUF file; None for the bundled one; or a function without parameters
+            that returns a model, which each worker calls.
+        method: how; by default what `default_method` says of the model.
+        check: whether each map is checked against the model.
+        precision: as for `attribute`.
+        memory_budget: bytes for each worker, above the model's weights; by default the workers of a machine share
+            half of what is free.
+        workers: how many; by default one for each GPU, or one for every four cores.
+        address: of a Ray cluster, such as "auto" or "10.0.0.1:6379"; by default this machine alone.
+        device: where each worker's model runs; by default the GPU where the engine gives it one.
+        progress: show a progress bar in a terminal or a notebook.
+
+    Returns:
+        How many rows there are, and how many of them are errors.
+
+    Raises:
+        ValueError: an id comes twice, the folder holds something else or rows of another run, or a row's kind is
+            unknown.
+        OSError: the input cannot be read, the model cannot be loaded, the disk is full, workers die
+            (ChildProcessError), or another run is writing the folder (BlockingIOError).
+        ImportError: ray or pyarrow is missing.
+        Interrupted: a KeyboardInterrupt that says how much is kept.
+    """
+    begun = time.perf_counter()
+    folder = RunFolder(Path(out).expanduser().absolute())
+    settings = Settings(method, check, precision, memory_budget)
+    load = loader(model, device)
+    state = source_state(Path(source).expanduser())
+    _check_free(folder)
+    with folder.locked():
+        folder.compare("run", _asked(model, settings))
+        staged = _staged(folder, source, state)
+        folder.write("run", {**_asked(model, settings), **asdict(staged), "source": state})
+        total = staged.rows
+        if sum(folder.committed().values()) < total:
+            options = {"workers": workers, "address": address}
+            _finish(folder, Work(load, settings, folder.out), total, options, progress)
+        folder.settle(total)
+        folder.forget_input()
+        errors = sum(row["error"] is not None for row in output_rows(folder.out, ["error"]))
+    return Finished(folder.out, total, errors, time.perf_counter() - begun)
+
+
+def _check_free(folder: RunFolder) -> None:
+    """Raise OSError or ValueError unless the output may be written there."""
+    out = folder.out
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{str(out)!r} is a file; the output of a corpus is a folder")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"cannot make {str(out)!r}: there is no folder {str(out.parent)!r}")
+    if folder.read("run") is None and out.exists() and any(out.iterdir()):
+        raise ValueError(f"the folder {str(out)!r} is not empty, and holds no run; choose another one")
+    out.mkdir(exist_ok=True)
+
+
+def _asked(model: str | Load | None, settings: Settings) -> dict[str, Any]:
+    """What a run is of, as far as it is known before a model is loaded."""
+    return {
+        "model": _described(model), "method": "the default" if settings.method is None else named(settings.method),
+        "check": settings.check, "precision": settings.precision,
+    }  # fmt: skip
+
+
+def _described(model: Any) -> str:
+    if model is None:
+        return "the bundled one"
+    if isinstance(model, partial):
+        given = [*map(str, model.args), *(f"{name}={value}" for name, value in sorted(model.keywords.items()))]
+        return f"{_described(model.func)}({', '.join(given)})"
+    if callable(model):
+        return f"{getattr(model, '__module__', '')}.{getattr(model, '__qualname__', type(model).__qualname__)}"
+    return str(model)
+
+
+def _staged(folder: RunFolder, source: str | Path, state: list[list[Any]]) -> Staged:
+    """The input, read and made ready, unless it lies ready or all is done. Raises ValueError if it is another one."""
+    kept = folder.read("run")
+    if kept is not None and kept["source"] == state:
+        found = Staged(kept["rows"], kept["digest"])
+        if folder.input.exists() or sum(folder.committed().values()) == found.rows:
+            return found
+    new = folder.path / "input.new"
+    found = stage(source, new)
+    if kept is not None:
+        try:
+            folder.compare("run", asdict(found))
+        except ValueError:
+            shutil.rmtree(new)
+            raise
+    shutil.rmtree(folder.input, ignore_errors=True)
+    new.rename(folder.input)
+    return found
+
+
+def _finish(folder: RunFolder, work: Work, total: int, options: dict[str, Any], shown: bool) -> None:
+    """Explain what is left, and say how far it came where it does not come to the end."""
+    shutil.rmtree(folder.attempts, ignore_errors=True)  # of an earlier run, which was stopped and did not fail
+    folder.attempts.mkdir()
+    folder.forget(ERROR)
+    try:
+        with _watched(folder, total, shown):
+            run(folder, work, **options)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {_how_far(folder, total)}") from None
+    except KNOWN as error:
+        raise type(error)(f"{' '.join(str(error).split())}; {_how_far(folder, total)}") from None
+
+
+def _how_far(folder: RunFolder, total: int) -> str:
+    done = sum(folder.committed().values())
+    return f"{done} of {total} rows are kept, and the same call or command goes on from there"
+
+
+@contextmanager
+def _watched(folder: RunFolder, total: int, shown: bool) -> Iterator[None]:
+    """Within this context, a bar shows how many rows are finished, the rate and the time left."""
+    done, over = sum(folder.committed().values()), threading.Event()
+    with progress_bar(total, "rows", shown=shown, done=done) as advance:
+
+        def watch() -> None:
+            counted = done
+            while not over.wait(LOOKED_EVERY):
+                now = sum(folder.committed().values())
+                advance(now - counted)
+                counted = now
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()

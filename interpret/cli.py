@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from interpret.command.options import (
     Computation,
     CorpusComputation,
     CorpusFiles,
+    Counting,
     FlipSettings,
     FormatOption,
     Loading,
@@ -24,6 +26,7 @@ from interpret.command.options import (
     PromptArgument,
     Question,
     ReduceSettings,
+    ReportOutput,
     Serving,
     Workers,
     Written,
@@ -167,6 +170,33 @@ def explain_corpus(files: CorpusFiles, computation: CorpusComputation, loading: 
             device=loading.device,
         )  # fmt: skip
         console.print(f"{done}", highlight=False, markup=False)
+
+
+@corpus_app.command("report")
+@grouped
+def report_corpus(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of answers.")],
+    counting: Counting,
+    output: ReportOutput,
+) -> None:
+    """Say which words speak for a target over all prompts, and how surely."""
+    with errors_in_one_line() as console:
+        output.check()
+        _to_print(output.printed)
+        if counting.by not in ("word", "piece"):
+            raise ValueError(f"--by {counting.by!r}: give word or piece")
+        from interpret.corpus import report
+        from interpret.views.printed import print_report
+
+        found = report(
+            out, by=counting.by,  # type: ignore[arg-type]
+            min_rows=counting.min_rows, top=counting.top, targets=counting.targets,
+        )  # fmt: skip
+        for path in output.paths:
+            found.save(path)
+        print_report(found, output.printed)
+        for path in output.paths:
+            console.print(f"saved {path}", highlight=False, markup=False)
 
 
 @app.command()

@@ -202,6 +202,38 @@ class CorpusFiles:
 
 
 @dataclass(frozen=True)
+class Counting:
+    """What a report counts, and how much of it is kept."""
+
+    by: Annotated[str, typer.Option(help="What is counted: word, or piece as the tokenizer makes them.")] = "word"
+    min_rows: Annotated[int, typer.Option(min=2, help="In how many prompts a word must come.")] = 5
+    top: Annotated[int, typer.Option(min=1, help="How many words are kept of each target.")] = 20
+    targets: Annotated[int, typer.Option(min=1, help="How many targets are shown, those of most prompts.")] = 10
+
+
+@dataclass(frozen=True)
+class ReportOutput:
+    """What is written of a report, and where."""
+
+    save: Annotated[
+        list[Path] | None,
+        typer.Option(help="Save the page as .html, the figure as .png, .pdf or .svg; may be repeated."),
+    ] = None
+    json: Annotated[Path | None, typer.Option(help="Save all numbers as JSON.")] = None
+    printed: Annotated[str, typer.Option("--format", help="What to print: table or json.")] = "table"
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every file that is to be saved."""
+        return _paths(self.save, self.json)
+
+    def check(self) -> None:
+        """Raise OSError or ValueError, before anything is computed, unless all of it can be written."""
+        check_format(self.printed, ("table", "json"))
+        _check_paths(self.paths, self.json, (".html", ".json", ".png", ".pdf", ".svg"))
+
+
+@dataclass(frozen=True)
 class Workers:
     """What a corpus is run on."""
 

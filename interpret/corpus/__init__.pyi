@@ -4,5 +4,7 @@ from .job import Finished as Finished
 from .job import Interrupted as Interrupted
 from .job import explain as explain
 from .reading import read_rows as read_rows
+from .summary import Report as Report
+from .summary import report as report
 from .work import Settings as Settings
 from .work import explain_columns as explain_columns

@@ -96,6 +96,14 @@ def output_rows(folder: str | Path, columns: Sequence[str] | None = None) -> Ite
                 yield from batch.to_pylist()
 
 
+def rows_of_file(path: Path) -> int:
+    """How many rows a Parquet file has; none where it was cut short."""
+    try:
+        return arrow().parquet.read_metadata(path).num_rows
+    except arrow().ArrowInvalid:
+        return 0
+
+
 def parquet_files(folder: Path) -> list[Path]:
     """The Parquet files of a folder in the order of their names. Raises ValueError where there are none."""
     files = sorted(folder.glob("*.parquet"))

@@ -72,7 +72,7 @@ def bars(attribution: Scores, top: int = MOST, width: float | None = None, ax: A
     for row, cell in enumerate(cells):
         if cell.piece.held:
             continue
-        axes.barh(row, cell.piece.score, THICK, color=_bar_colour(page, cell.piece.score, scale.signed), linewidth=0)
+        axes.barh(row, cell.piece.score, THICK, color=bar_colour(page, cell.piece.score, scale.signed), linewidth=0)
         if source:
             look: Any = {"color": page.ink, "capsize": CAP * page.unit, "capthick": WHISKER, "elinewidth": WHISKER}
             axes.errorbar(cell.piece.score, row, xerr=_error(cell), fmt="none", **look)
@@ -144,7 +144,7 @@ def _label_lines(cell: Cell, room: float, size: float) -> list[str]:
     return [shortened(line, room, size) for line in lines]
 
 
-def _bar_colour(page: Page, score: float, signed: bool) -> Colour:
+def bar_colour(page: Page, score: float, signed: bool) -> Colour:
     """One colour for each direction, strong enough to be seen on short bars."""
     light, dark = (
         (STRENGTH, STRENGTH_DARK) if not signed else (FOR, FOR_DARK) if score >= 0 else (AGAINST, AGAINST_DARK)

@@ -8,8 +8,8 @@ from matplotlib.axis import Axis
 from matplotlib.font_manager import FontProperties
 from matplotlib.transforms import ScaledTranslation
 
+from interpret.results.files import Result
 from interpret.results.numbers import NumberFormat, written
-from interpret.results.scores import Scores
 from interpret.views.canvas import MARGIN, POINTS_PER_INCH, WIDTH, Page, check_one, root, size_of
 from interpret.views.caption import NOTE_LINE, NOTE_SIZE, TITLE_LINE, TITLE_SIZE, Heading
 from interpret.views.figure import ResultFigure
@@ -21,7 +21,7 @@ TICKS, AXIS_LINE = 18.0, 1.25  # below the plot: room for ticks in points; lines
 
 
 class Chart:
-    """The axes of a plot under the heading of an attribution.
+    """The axes of a plot under the heading of a result.
 
     Attributes:
         page: its colours.
@@ -31,10 +31,13 @@ class Chart:
     """
 
     def __init__(
-        self, attribution: Scores, note: str, label: str, height: float, left: float,
-        width: float | None, ax: Axes | None,
+        self, result: Result, note: str, label: str, height: float, left: float,
+        width: float | None, ax: Axes | None, title: str = "",
     ):  # fmt: skip
-        """Make room for a plot `height` points high, with `left` points for the labels on its left."""
+        """Make room for a plot `height` points high, with `left` points for the labels on its left.
+
+        It stands under the title that is given, or else that of the result.
+        """
         check_one(width, ax)
         self.page = Page.of(ax)
         unit, label_size = self.page.unit, points(rcParams["axes.labelsize"])
@@ -52,12 +55,12 @@ class Chart:
                 )
         words = wrapped(label, self.width, label_size)
         self.heading = Heading(
-            attribution.title, ", ".join(filter(None, [attribution.facts, note])), (self.width + left) / unit
+            title or result.title, ", ".join(filter(None, [result.facts, note])), (self.width + left) / unit
         )
         if ax is None:
             below = TICKS * unit + AXIS_LINE * label_size * len(words)
             tall = height + self.heading.height * unit + below + 2 * margin
-            figure = ResultFigure([attribution], figsize=(full / POINTS_PER_INCH, tall / POINTS_PER_INCH))
+            figure = ResultFigure([result], figsize=(full / POINTS_PER_INCH, tall / POINTS_PER_INCH))
             rectangle = ((margin + left) / full, (margin + below) / tall, self.width / full, height / tall)
             self.axes = figure.add_axes(rectangle)
         self.axes.set_xlabel("\n".join(words))

@@ -72,7 +72,7 @@ def edits_terminal(result: FlipFacts | ReductionFacts, colours: bool = True) -> 
         Text(),
         text,
         Text(),
-        _terminal_table(*table_of(result)),
+        terminal_table(*table_of(result)),
         Text(),
         Text(escape_invisible(result.facts), "dim"),
     ]
@@ -82,7 +82,7 @@ def edits_terminal(result: FlipFacts | ReductionFacts, colours: bool = True) -> 
 def replacements_terminal(result: ReplacementFacts) -> Group:
     """A table in the terminal."""
     return Group(
-        Text(escape_invisible(sentence_of(result.title)), "bold"), Text(), _terminal_table(*_replacement_rows(result))
+        Text(escape_invisible(sentence_of(result.title)), "bold"), Text(), terminal_table(*_replacement_rows(result))
     )
 
 
@@ -94,14 +94,14 @@ def _edits_section(result: FlipFacts | ReductionFacts, heading: str = "p") -> Ma
         '{parts}</div><p class="legend"><span><del>struck</del>: taken out; <ins>underlined</ins>: put in</span></p>'
         '<p class="check">{sentence}</p><details><summary>As a table</summary>{table}</details></section>',
         head=head(sentence_of(result.title), result.facts, heading), parts=parts, sentence=result.sentence,
-        table=_html_table(*table_of(result)),
+        table=html_table(*table_of(result)),
     )  # fmt: skip
 
 
 def _replacements_section(result: ReplacementFacts, heading: str = "p") -> Markup:
     return fill(
         "<section>{head}{table}</section>",
-        head=head(sentence_of(result.title), result.facts, heading), table=_html_table(*_replacement_rows(result)),
+        head=head(sentence_of(result.title), result.facts, heading), table=html_table(*_replacement_rows(result)),
     )  # fmt: skip
 
 
@@ -132,7 +132,8 @@ def _replacement_rows(result: ReplacementFacts) -> tuple[list[str], list[list[st
     return heads, rows
 
 
-def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+def html_table(heads: Sequence[str], rows: Sequence[Sequence[str | Markup]]) -> Markup:
+    """A table as HTML; text from outside is escaped."""
     return fill(
         '<div class="scroll"><table class="scores"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>',
         heads=joined([fill('<th scope="col">{name}</th>', name=name) for name in heads]),
@@ -145,7 +146,8 @@ def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
     )  # fmt: skip
 
 
-def _terminal_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def terminal_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table in the terminal."""
     table = Table(box=None, pad_edge=False)
     for name in heads:
         table.add_column(name)

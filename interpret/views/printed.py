@@ -14,9 +14,11 @@ from rich.text import Text
 from interpret.results.counterfactual import FlipFacts, ReductionFacts
 from interpret.results.matrix import ScoreMatrix
 from interpret.results.numbers import written
+from interpret.results.report import ReportFacts
 from interpret.results.scores import Scores
 from interpret.views.edits import edits_terminal
 from interpret.views.invisible import escape_invisible
+from interpret.views.report import report_terminal
 from interpret.views.spreadsheet import field, lines_of, tsv
 from interpret.views.terminal import headline, matrix_table, running_text, table
 from nexttoken import Target
@@ -49,6 +51,17 @@ def print_counterfactual(result: FlipFacts | ReductionFacts, printed: str) -> No
     console = Console()
     with console.capture() as captured:
         console.print(edits_terminal(result, not console.no_color and console.color_system is not None))
+    print_text(captured.get())
+
+
+def print_report(report: ReportFacts, printed: str) -> None:
+    """Print what a corpus says as "table" or "json"."""
+    if printed == "json":
+        print_text(report.to_json() + "\n")
+        return
+    console = Console()
+    with console.capture() as captured:
+        console.print(report_terminal(report))
     print_text(captured.get())
 
 

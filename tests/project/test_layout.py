@@ -42,7 +42,7 @@ ROOMS = {
     "explain": ("attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "command": ("explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "explorer": ("explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
-    "corpus": ("explain", "attribution", "methods", *BELOW_METHODS),
+    "corpus": ("explain", "attribution", "views", "methods", *BELOW_METHODS),
     "server": ("explorer", "explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "cli": (
         "command",

@@ -1,0 +1,198 @@
+"""What a corpus says: which words speak for a target over many prompts, how surely, and where the maps are doubtful."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from interpret.results.files import Result
+from interpret.results.numbers import percent
+
+OwnReport = TypeVar("OwnReport", bound="ReportFacts")
+SURE = 0.05  # the share of false finds that is expected among the words that are called sure
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt in which a word's score is among the strongest.
+
+    Attributes:
+        id: of the row.
+        score: of the word in it, added up where it comes several times.
+        before: what stands before it, shortened.
+        text: as it is written there.
+        after: what follows.
+    """
+
+    id: str
+    score: float
+    before: str
+    text: str
+    after: str
+
+
+@dataclass(frozen=True)
+class WordEffect:
+    """What a word does to a target over all prompts that it comes in.
+
+    Attributes:
+        text: the word, in small letters and without the spaces around it.
+        role: of the messages that it comes in; None for all of them, and for prompts that are no chats.
+        rows: in how many prompts it comes.
+        mean: its score in them on average; positive where it speaks for the target.
+        standard_error: of that mean.
+        q: the false discovery rate at which the mean differs from 0 (Benjamini and Hochberg, over every word that was
+            looked at, of all targets and roles): among the words with at most this q, this share is expected to be a
+            find by chance.
+        examples: the strongest.
+    """
+
+    text: str
+    role: str | None
+    rows: int
+    mean: float
+    standard_error: float
+    q: float
+    examples: tuple[Example, ...]
+
+    @property
+    def sure(self) -> bool:
+        """Whether its q is at most 0.05."""
+        return self.q <= SURE
+
+
+@dataclass(frozen=True)
+class TargetWords:
+    """The words that speak for or against one target, the strongest first.
+
+    They are in the order of the effect that they have at least: the distance of the mean from 0, less two standard
+    errors.
+
+    Attributes:
+        target: the text that was explained.
+        foils: rather than which.
+        rows: how many prompts it was explained in.
+        words: over all of each prompt.
+        by_role: the same for each role of a chat.
+    """
+
+    target: str
+    foils: tuple[str, ...]
+    rows: int
+    words: tuple[WordEffect, ...]
+    by_role: tuple[WordEffect, ...]
+
+    @property
+    def name(self) -> str:
+        """The target and its foils, in words."""
+        foils = " or ".join(map(repr, self.foils))
+        return f"{self.target!r} rather than {foils}" if foils else repr(self.target)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A row whose map failed its check.
+
+    Attributes:
+        id: of the row.
+        sentence: what the check found.
+    """
+
+    id: str
+    sentence: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReportFacts(Result):
+    """What the rows of a corpus say together.
+
+    Attributes:
+        source: the folder.
+        rows: how many there are.
+        errors: why rows could not be explained, with how many of them; the commonest first.
+        targets: those that most prompts were explained for.
+        others: prompts of further targets, which are not shown.
+        looked_at: words of all targets and roles whose mean was tested, for which the q are corrected.
+        left_out: words that came too rarely to say anything of them.
+        verdicts: how many maps passed their check, failed it, or were left undecided; none where none was checked.
+        doubts: some of those that failed.
+        gaps: of path methods, the number of rows whose certified gap is at most each share, and those above the last.
+        facts_of: the method, the model, the unit of the scores, and what it all cost.
+    """
+
+    source: str
+    rows: int
+    errors: dict[str, int]
+    targets: tuple[TargetWords, ...]
+    others: int
+    looked_at: int
+    left_out: int
+    verdicts: dict[str, int]
+    doubts: tuple[Doubt, ...]
+    gaps: tuple[tuple[float | None, int], ...]
+    facts_of: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """What it is about, in words."""
+        return f"what {self.rows - sum(self.errors.values()):,} prompts say together"
+
+    @property
+    def facts(self) -> str:
+        """How it was computed, in words."""
+        of = self.facts_of
+        spent = f"{of['gradients']:,} gradients, {of['forwards']:,} forward passes"
+        return ", ".join(filter(None, [of["method"], of["model"], f"scores in {of['unit']}", spent]))
+
+    @property
+    def sentence(self) -> str:
+        """How many words were looked at, and what failed, in words."""
+        words = f"{self.looked_at:,} words were looked at, for which q is corrected"
+        if self.left_out:
+            words += f"; {self.left_out:,} come in fewer than {self.facts_of['min_rows']} prompts and were not"
+        failed = sum(self.errors.values())
+        errors = f"{failed:,} of {self.rows:,} rows could not be explained" if failed else ""
+        return ". ".join(filter(None, [words, errors, self.checked])) + "."
+
+    @property
+    def checked(self) -> str:
+        """What the checks found, in words; empty where nothing was checked."""
+        total = sum(self.verdicts.values())
+        if not total:
+            return ""
+        failed = self.verdicts.get("fails", 0)
+        return f"{failed:,} of {total:,} maps that were checked fail their check ({percent(failed / total)})"
+
+    def provenance(self) -> dict[str, Any]:
+        """Of which rows it is, and how they were explained."""
+        return {"source": self.source, "rows": self.rows, **self.facts_of}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain Python values, under the names of the attributes."""
+        plain = asdict(self)
+        return {**plain, "gaps": [list(each) for each in self.gaps], "sentence": self.sentence}
+
+    @classmethod
+    def from_dict(cls: type[OwnReport], plain: Mapping[str, Any]) -> OwnReport:
+        """The inverse of `to_dict`. Raises ValueError for something else."""
+        values = {name: plain[name] for name in cls.__dataclass_fields__ if name in plain}
+        if len(values) < len(cls.__dataclass_fields__):
+            raise ValueError("this is no report of a corpus")
+        return cls(
+            **{
+                **values,
+                "targets": tuple(_target(each) for each in values["targets"]),
+                "doubts": tuple(Doubt(**each) for each in values["doubts"]),
+                "gaps": tuple((most, count) for most, count in values["gaps"]),
+            }
+        )
+
+
+def _target(plain: Mapping[str, Any]) -> TargetWords:
+    words = {name: tuple(_word(each) for each in plain[name]) for name in ("words", "by_role")}
+    return TargetWords(**{**plain, "foils": tuple(plain["foils"]), **words})
+
+
+def _word(plain: Mapping[str, Any]) -> WordEffect:
+    return WordEffect(**{**plain, "examples": tuple(Example(**each) for each in plain["examples"])})

@@ -1,0 +1,187 @@
+"""What a corpus says, as tables on a page and in the terminal, and as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib import rcParams
+from matplotlib.figure import Figure
+from rich.console import Group
+from rich.text import Text
+
+from interpret.results.numbers import percent, written
+from interpret.results.report import Example, ReportFacts, WordEffect
+from interpret.views.bars import (
+    APART,
+    LABEL_GAP,
+    LABELS_SHARE,
+    LINE,
+    LONGEST,
+    NUMBER,
+    NUMBER_GAP,
+    THICK,
+    WHISKER,
+    bar_colour,
+)  # fmt: skip
+from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Page, root
+from interpret.views.chart import Chart, points
+from interpret.views.edits import html_table, sentence_of, terminal_table
+from interpret.views.fonts import drawable, font, shortened, text_width
+from interpret.views.html import fragment, head
+from interpret.views.invisible import escape_invisible
+from interpret.views.markup import fill, joined
+from interpret.views.page import framed
+
+HEADS = ("word", "prompts", "mean", "standard error", "q")
+IN_TERMINAL = 10  # words of a target
+
+
+def report_figure(report: ReportFacts, number: int, top: int, width: float | None = None) -> Figure:
+    """The mean scores of a target's words as bars, with their standard errors; see `Report.figure`."""
+    if not 0 <= number < len(report.targets):
+        raise ValueError(f"there is no target number {number}; the report shows {len(report.targets)}")
+    target = report.targets[number]
+    words = target.words[: max(0, top)]
+    if not words:
+        raise ValueError(f"there is no word to show of {target.name}")
+    words = tuple(sorted(words, key=lambda word: word.mean, reverse=True))
+    size = points(rcParams["ytick.labelsize"])
+    longest = min(LONGEST * Page.of(None).unit, LABELS_SHARE * (width or WIDTH) * POINTS_PER_INCH)
+    labels = [shortened(drawable(_named(word)), longest, size) for word in words]
+    left = max(text_width(label, size) for label in labels) + LABEL_GAP
+    heading = "whiskers: standard error; hollow: q above 0.05"
+    of = f"mean score over the prompts that the word comes in ({report.facts_of['unit']})"
+    title = f"Which words speak for {target.name}, over {target.rows:,} prompts"
+    chart = Chart(report, heading, of, (LINE + APART) * size * len(words), left, width, None, title)
+    axes, page = chart.axes, chart.page
+    numbers = [f"{written(word.mean, signed=True)}  ({word.rows:,})" for word in words]
+    for row, (word, text) in enumerate(zip(words, numbers, strict=True)):
+        colour = bar_colour(page, word.mean, True)
+        filled: Any = {"color": colour, "linewidth": 0} if word.sure else {"fill": False, "edgecolor": colour}
+        axes.barh(row, word.mean, THICK, **filled)
+        axes.errorbar(
+            word.mean, row, xerr=word.standard_error, fmt="none", color=page.ink, elinewidth=WHISKER, capsize=2.0
+        )
+        side = -1 if word.mean < 0 else 1
+        axes.annotate(
+            text, (word.mean + side * word.standard_error, row), (side * NUMBER_GAP, 0), textcoords="offset points",
+            ha="left" if side > 0 else "right", va="center_baseline", color=page.ink, **font(text, NUMBER * size),
+        )  # fmt: skip
+    _make_room(chart, words, numbers, NUMBER * size)
+    axes.set(ylim=(len(words) - 0.5, -0.5))
+    axes.set_yticks(range(len(words)), labels=labels)
+    for label, tick in zip(labels, axes.get_yticklabels(), strict=True):
+        tick.set(**font(label, size), color=page.ink)
+    axes.tick_params(axis="y", length=0, pad=LABEL_GAP / 2)
+    axes.grid(False, axis="y")
+    for edge in ("top", "right", "left"):
+        axes.spines[edge].set_visible(False)
+    axes.axvline(0, color=page.ink, linewidth=WHISKER)
+    return root(axes)
+
+
+def _make_room(chart: Chart, words: Sequence[WordEffect], numbers: Sequence[str], size: float) -> None:
+    """Make the axis long enough for the numbers at the ends of the bars."""
+    room = max(text_width(text, size) for text in numbers) + 2 * NUMBER_GAP
+    low = min([0.0, *(word.mean - word.standard_error for word in words)])
+    high = max([0.0, *(word.mean + word.standard_error for word in words)])
+    before = room if low < 0 else 0.0
+    after = room if high > 0 else 0.0
+    per_point = (high - low or 1.0) / max(chart.width - before - after, 1.0)
+    chart.axes.set_xlim(low - before * per_point, high + after * per_point)
+
+
+def report_html(report: ReportFacts) -> str:
+    """Tables of words with examples, errors, checks and gaps, as a fragment."""
+    return fragment(_section(report, "p"))
+
+
+def report_document(report: ReportFacts) -> str:
+    """A whole HTML document that asks for nothing, with every number of the report."""
+    return framed(sentence_of(report.title), _section(report, "h1"), [report])
+
+
+def _section(report: ReportFacts, heading: str) -> Markup:
+    parts = [head(sentence_of(report.title), report.facts, heading), _paragraph(report.sentence)]
+    for target in report.targets:
+        parts.append(_words(f"For {target.name}, over {target.rows:,} prompts", target.words, ("word",)))
+        if target.by_role:
+            parts.append(_words(f"For {target.name}, by role", target.by_role, ("role", "word")))
+    if report.others:
+        parts.append(_paragraph(f"{report.others:,} prompts have other targets, which are not shown."))
+    if report.doubts:
+        rows = [[doubt.id, doubt.sentence] for doubt in report.doubts]
+        name = f"Maps that fail their check ({len(rows)} of them)"
+        parts.append(_details(name, html_table(("row", "what it found"), rows)))
+    if report.gaps:
+        parts.append(_details("Certified gaps", html_table(("gap", "rows"), _gap_rows(report))))
+    if report.errors:
+        rows = [[f"{count:,}", error] for error, count in report.errors.items()]
+        parts.append(_details("Rows that could not be explained", html_table(("rows", "why"), rows)))
+    return fill("<section>{parts}</section>", parts=joined(parts))
+
+
+def _paragraph(text: str) -> Markup:
+    return fill('<p class="check">{text}</p>', text=text)
+
+
+def _details(name: str, table: Markup) -> Markup:
+    return fill("<details><summary>{name}</summary>{table}</details>", name=name, table=table)
+
+
+def _words(name: str, words: Sequence[WordEffect], first: tuple[str, ...]) -> Markup:
+    if not words:
+        return _paragraph(f"{name}: no word comes often enough.")
+    table = html_table((*first, *HEADS[1:]), [_row(word, first) for word in words])
+    examples = [
+        [_word(word), example.id, written(example.score, signed=True), _context(example)]
+        for word in words for example in word.examples
+    ]  # fmt: skip
+    shown = html_table(("word", "row", "score", "where it stands"), examples)
+    details = _details("Strongest examples", shown)
+    return fill("<h3>{name}</h3>{table}{examples}", name=name, table=table, examples=details)
+
+
+def _row(word: WordEffect, first: tuple[str, ...] = ("word",)) -> list[str]:
+    names = {"word": _word(word), "role": word.role or ""}
+    numbers = [f"{word.rows:,}", written(word.mean, signed=True), written(word.standard_error), _rate(word.q)]
+    return [*(names[name] for name in first), *numbers]
+
+
+def _rate(q: float) -> str:
+    return "below 10⁻⁶" if q < 1e-6 else written(q)
+
+
+def _gap_rows(report: ReportFacts) -> list[list[str]]:
+    known = [most for most, _ in report.gaps if most is not None]
+    names = [f"at most {percent(most)}" for most in known] + [f"above {percent(known[-1])}"]
+    return [[name, f"{count:,}"] for name, (_, count) in zip(names, report.gaps, strict=True)]
+
+
+def _context(example: Example) -> Markup:
+    return fill("{before}<b>{text}</b>{after}", before=example.before, text=example.text, after=example.after)
+
+
+def _word(word: WordEffect) -> str:
+    return escape_invisible(word.text)
+
+
+def _named(word: WordEffect) -> str:
+    return f"{word.role}: {word.text}" if word.role else word.text
+
+
+def report_terminal(report: ReportFacts) -> Group:
+    """The strongest words of each target as tables."""
+    lines: list[Any] = [
+        Text(escape_invisible(sentence_of(report.title)), "bold"), Text(report.sentence), Text(report.facts, "dim"),
+    ]  # fmt: skip
+    for target in report.targets:
+        name = f"For {target.name}, over {target.rows:,} prompts"
+        lines += [Text(), Text(escape_invisible(name), "bold")]
+        lines.append(terminal_table(HEADS, [_row(word) for word in target.words[:IN_TERMINAL]]))
+        if target.by_role:
+            rows = [_row(word, ("role", "word")) for word in target.by_role[:IN_TERMINAL]]
+            lines += [Text(), terminal_table(("role", *HEADS), rows)]
+    return Group(*lines)

@@ -31,6 +31,8 @@ from interpret.command.options import (
     Workers,
     Written,
     check_format,
+    is_first,
+    several_processes,
 )
 
 if TYPE_CHECKING:
@@ -334,7 +336,16 @@ def main() -> None:
     OpenMP reads the policy when torch is loaded; what the user has set is left as it is.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    app(prog_name="nexttoken")
+    if not is_first():
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the process ends
+    try:
+        app(prog_name="nexttoken")
+    finally:
+        if several_processes() and "torch.distributed" in sys.modules:
+            from torch import distributed
+
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -61,7 +62,10 @@ class Loading:
         """The model. Raises OSError or ValueError for one that cannot be loaded or explained."""
         from nexttoken import NextTokenLM
 
-        return NextTokenLM.from_pretrained(self.model, dtype=self.dtype, device=self.device, revision=self.revision)
+        shared: dict[str, Any] = {"tp_plan": "auto"} if several_processes() else {}
+        return NextTokenLM.from_pretrained(
+            self.model, dtype=self.dtype, device=self.device, revision=self.revision, **shared
+        )
 
     @property
     def named(self) -> str | Callable[[], NextTokenLM] | None:
@@ -340,7 +344,19 @@ class Output:
         _check_paths(self.paths, self.json, ENDINGS)
 
 
+def several_processes() -> bool:
+    """Whether torchrun has started several processes, which share one model by tensor parallelism."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that prints and saves: the only one, or the first that torchrun has started."""
+    return not several_processes() or os.environ.get("RANK", "0") == "0"
+
+
 def _paths(save: list[Path] | None, json: Path | None) -> list[Path]:
+    if not is_first():
+        return []
     return [path.expanduser() for path in (*(save or []), *([json] if json else []))]
 
 

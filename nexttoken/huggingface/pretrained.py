@@ -22,7 +22,7 @@ from nexttoken.huggingface.network import embedding_rows, first_id
 from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary
 
 FILES = ("revision", "subfolder", "cache_dir", "token")  # where the files of a model are
-OPTIONS = (*FILES, "torch_dtype", "attn_implementation", "quantization_config")
+OPTIONS = (*FILES, "torch_dtype", "attn_implementation", "quantization_config", "tp_plan")
 
 
 def from_pretrained(
@@ -50,7 +50,8 @@ def from_pretrained(
         trust_remote_code: let the model run code that comes with it. Only for sources that you trust.
         local_files_only: never ask the network.
         options: `revision`, `subfolder`, `cache_dir`, `token`, `torch_dtype` (another name of dtype),
-            `attn_implementation` and `quantization_config`, as transformers takes them.
+            `attn_implementation`, `quantization_config` and `tp_plan` ("auto" spreads the weights over the processes
+            that torchrun has started), as transformers takes them.
 
     Raises:
         OSError: the model is neither on disk nor reachable, has no weights in safetensors or GGUF, lacks some of them,
@@ -75,6 +76,7 @@ def from_pretrained(
     else:
         where = str(source) if source.exists() else str(model)
     weights = {key: options[key] for key in OPTIONS[len(FILES) + 1 :] if options.get(key) is not None}
+    weights |= _spread(weights.pop("tp_plan", None))
     weights |= {"dtype": options.get("torch_dtype") or dtype, "device_map": device_map, "use_safetensors": True}
     try:
         with _quiet(), torch.inference_mode(False):
@@ -88,6 +90,18 @@ def from_pretrained(
         ) from error
     own = where if Path(where, "tokenizer_config.json").exists() else base
     return _language_model(network, as_tokenizer(tokenizer) or _tokenizer_of(own, asked), name)
+
+
+def _spread(plan: Any) -> dict[str, Any]:
+    """How transformers is told to spread the weights over processes by a plan: newer versions take a configuration."""
+    if plan is None:
+        return {}
+    try:
+        from transformers.distributed import DistributedConfig  # type: ignore[attr-defined]
+
+        return {"distributed_config": DistributedConfig(tp_plan=plan)}
+    except (ImportError, TypeError):
+        return {"tp_plan": plan}
 
 
 def _in_memory(network: Any, tokenizer: Any) -> PretrainedNextTokenLM | EncoderDecoderLM:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,32 @@ from nexttoken import NextTokenLM
 
 
 def available_memory(lm: NextTokenLM) -> int:
-    """The bytes available to a model: on that of its devices where they are fewest."""
+    """The bytes available to a model: on that of its devices where they are fewest.
+
+    Processes that share a sharded model get the same number, those on one machine's CPUs the same share of it each.
+    """
     devices = {parameter.device for parameter in lm.parameters() if parameter.device.type != "meta"} | {lm.device}
-    return min(available_on(device) for device in devices)
+    bytes_here = min(available_on(device) for device in devices)
+    if lm.is_sharded and lm.device.type == "cpu":
+        bytes_here //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return int(agreed(lm, bytes_here, least=True))
+
+
+def agreed(lm: NextTokenLM, number: float, *, least: bool) -> float:
+    """The least, or else the greatest, of the numbers that the processes have that share a sharded model.
+
+    They take every step of a run together, so they have to decide alike. Other models' numbers stay as they are.
+    """
+    if not lm.is_sharded:
+        return number
+    import torch.distributed as dist
+    from torch.distributed.tensor import DTensor
+
+    mesh = next(each.device_mesh for each in lm.parameters() if isinstance(each, DTensor))
+    value = torch.tensor([number], dtype=torch.float64, device=lm.device)
+    for dimension in range(mesh.ndim):
+        dist.all_reduce(value, dist.ReduceOp.MIN if least else dist.ReduceOp.MAX, group=mesh.get_group(dimension))
+    return value.item()
 
 
 def available_on(device: torch.device) -> int:

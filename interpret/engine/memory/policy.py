@@ -49,10 +49,12 @@ class Memory:
     Attributes:
         budget: bytes above the model's weights; None for half of what is available.
         batch_cap: the number of tokens at once that the run was brought down to; None while the device never ran out.
+        together: whether several processes share the model, and take every step together.
     """
 
     budget: int | None = None
     batch_cap: int | None = None
+    together: bool = False
 
     def __post_init__(self) -> None:
         if self.budget is not None and self.budget < 1:
@@ -67,6 +69,7 @@ class Memory:
             following: the number of tokens that follow it.
             places: the number of places at which a next token is predicted.
         """
+        self.together = lm.is_sharded
         budget = self.budget if self.budget is not None else AVAILABLE_SHARE * available_memory(lm)
         return max(1, int(budget // memory_profile(lm, prompt).of_point(len(prompt) + following, places)))
 
@@ -81,6 +84,7 @@ class Memory:
         Raises:
             ValueError: it does not fit with all of them; the message names the length that would.
         """
+        self.together = lm.is_sharded
         length, places = len(prompt) + following, 1 + following
         if self.budget is None and length <= PROBE_LENGTHS[1]:
             return 0
@@ -141,10 +145,15 @@ class Memory:
         After a shortage, half as many run from then on; the first one in a run is warned of.
 
         Raises:
-            MemoryError: the device ran out with a single point.
+            MemoryError: the device ran out with a single point, or several processes share the model.
         """
         result = attempt(function)
         if isinstance(result, Shortage):
+            if self.together:  # the other processes wait in the middle of the step
+                raise MemoryError(
+                    f"a device ran out of memory with {count} x {length} tokens at once, and processes that share a "
+                    f"model cannot go on with fewer; give a smaller memory_budget or chunk_size ({result.message})"
+                )
             if count == 1:
                 raise MemoryError(
                     f"the device ran out of memory with 1 x {length} tokens at once, which cannot "

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
+from interpret.engine.memory.available import agreed
 from nexttoken import NextTokenLM, Prompt
 
 PROBE_LENGTHS = (8, 16)
@@ -127,7 +128,8 @@ def memory_profile(lm: NextTokenLM, prompt: Prompt, checkpointed: int = 0) -> Me
         else:
             factor = ALLOCATOR_OVERHEAD * peak / kept
             each = MemoryProfile(factor * token, factor * pair, place)
-        known[dtype, checkpointed] = each
+        most = [agreed(lm, number, least=False) for number in (each.token, each.pair, each.place)]
+        known[dtype, checkpointed] = MemoryProfile(*most)
     return known[dtype, checkpointed]
 
 

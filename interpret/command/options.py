@@ -198,8 +198,8 @@ class CorpusFiles:
         Path,
         typer.Argument(
             metavar="IN",
-            help="The rows: a .jsonl, .csv, .tsv or .parquet file, a folder of Parquet files or a saved data set, with "
-            "the columns id, prompt or messages, target, contrast, region, continuation.",
+            help="The rows: a .jsonl, .json, .csv, .tsv or .parquet file, a folder of Parquet files or a saved data "
+            "set, with the columns id, prompt or messages, target, contrast, region, continuation.",
         ),
     ]
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that the answers are written to, as Parquet.")]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,20 +15,22 @@ from interpret.corpus.files import AT_ONCE, arrow, parquet_files
 from interpret.corpus.schema import FAULT, INPUT
 
 Rows = Iterator[dict[str, Any]]
-READERS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+READERS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".csv.gz", ".tsv.gz")
 
 
 def read_rows(path: str | Path) -> Rows:
     """The rows of a data set in order, each with an `id`, which is the row's number where it has none.
 
-    Lines that are no row come with their `fault`. Nothing but one row at a time is held in memory.
+    Lines that are no row come with their `fault`. Nothing but one row at a time is held in memory, but for a list in
+    a .json file.
 
     Args:
-        path: a file that ends in .jsonl, .ndjson, .csv, .tsv or .parquet, or a folder: of Parquet files, or as
+        path: a file that ends in .jsonl, .ndjson, .json (a line for each row, or a list of them), .csv, .tsv or
+            .parquet, the texts also with .gz behind; or a folder: of Parquet files, or as
             `datasets.Dataset.save_to_disk` writes it.
 
     Raises:
-        ValueError: another ending, or an id that comes twice.
+        ValueError: another ending, an id that comes twice, or a saved `DatasetDict`, of which one split is to be given.
         OSError: a file that is not there or cannot be read.
         ImportError: pyarrow is missing, for what needs it.
     """
@@ -43,20 +47,42 @@ def read_rows(path: str | Path) -> Rows:
 
 
 def _rows(path: Path) -> Rows:
-    ending = path.suffix.lower()
+    name = path.name.lower()
+    ending = Path(name.removesuffix(".gz")).suffix
     if path.is_dir():
         return _folder(path)
+    if ending == ".json" and _begins_a_list(path):
+        return _json_list(path)
     if ending in (".jsonl", ".ndjson", ".json"):
         return _json_lines(path)
     if ending in (".csv", ".tsv"):
         return _table(path, "," if ending == ".csv" else "\t")
-    if ending == ".parquet":
+    if name.endswith(".parquet"):
         return _parquet(path)
     raise ValueError(f"cannot read {str(path)!r}: the ending must be one of {', '.join(READERS)}, or it is a folder")
 
 
+def _opened(path: Path) -> Any:
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def _begins_a_list(path: Path) -> bool:
+    with _opened(path) as file:
+        return file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+
+
+def _json_list(path: Path) -> Rows:
+    with _opened(path) as file:
+        try:
+            rows = json.loads(file.read().decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
+    for number, row in enumerate(rows):
+        yield row if isinstance(row, dict) else {FAULT: f"entry {number} is no JSON object"}
+
+
 def _json_lines(path: Path) -> Rows:
-    with path.open("rb") as file:
+    with _opened(path) as file:
         for number, raw in enumerate(file, 1):
             line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
             if not line.strip():
@@ -70,7 +96,7 @@ def _json_lines(path: Path) -> Rows:
 
 
 def _table(path: Path, separator: str) -> Rows:
-    with path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
+    with io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline="", errors="replace") as file:
         reader = csv.DictReader(file, delimiter=separator, restkey=FAULT)
         try:
             for row in reader:
@@ -99,5 +125,8 @@ def _folder(path: Path) -> Rows:
                 for batch in ipc.open_stream(file):
                     yield from batch.to_pylist()
         return
+    if (splits := path / "dataset_dict.json").exists():
+        names = json.loads(splits.read_text(encoding="utf-8")).get("splits", [])
+        raise ValueError(f"{str(path)!r} holds several splits; give the folder of one of them: {', '.join(names)}")
     for each in parquet_files(path):
         yield from _parquet(each)

@@ -168,7 +168,15 @@ class _Note:
 
 
 def loader(model: str | Load | None, device: str | None = None) -> Load:
-    """What loads a model that is given by its name, None for the bundled one, or by a function that returns it."""
+    """What loads a model that is given by its name, None for the bundled one, or by a function that returns it.
+
+    Raises ValueError for a model that is there already, which processes on other machines cannot share.
+    """
+    if isinstance(model, torch.nn.Module):
+        raise ValueError(
+            "each worker loads its own model: give its name or folder, or a function that returns it, such as "
+            "lambda: NextTokenLM.from_pretrained(folder)"
+        )
     options: dict[str, Any] = {} if device is None else {"device": device}
     if callable(model):
         return partial(model, **options) if options else model

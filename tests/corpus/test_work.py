@@ -1,5 +1,6 @@
 """The work on a corpus without an engine: every row comes back, explained as Python does it, or with its error."""
 
+import gzip
 import json
 
 import pytest
@@ -104,7 +105,10 @@ def test_files_of_every_kind_are_read(tmp_path):
     with pyarrow.ipc.new_stream(saved / "data.arrow", table.schema) as stream:
         stream.write_table(table)
     (saved / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data.arrow"}]}))
-    for name in ("x.jsonl", "x.csv", "x.parquet", "folder", "saved"):
+    (tmp_path / "list.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    for name in ("x.jsonl", "x.csv"):
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+    for name in ("x.jsonl", "x.csv", "x.parquet", "folder", "saved", "list.json", "x.jsonl.gz", "x.csv.gz"):
         found = list(read_rows(tmp_path / name))
         assert [(row["id"], row["prompt"]) for row in found] == [(row["id"], row["prompt"]) for row in rows], name
 
@@ -121,6 +125,15 @@ def test_a_broken_line_is_a_row_with_its_fault(lm, tmp_path):
 
 
 def test_what_cannot_be_read_is_said(tmp_path):
+    (tmp_path / "several").mkdir()
+    (tmp_path / "several" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    with pytest.raises(ValueError, match="give the folder of one of them: train, test"):
+        list(read_rows(tmp_path / "several"))
+    (tmp_path / "x.json").write_text('[{"prompt": "a"},')
+    with pytest.raises(ValueError, match="is not JSON"):
+        list(read_rows(tmp_path / "x.json"))
+    (tmp_path / "y.json").write_text('[{"prompt": "a"}, 3]')
+    assert list(read_rows(tmp_path / "y.json"))[1]["fault"] == "entry 1 is no JSON object"
     (tmp_path / "x.txt").write_text("a")
     with pytest.raises(ValueError, match="the ending must be one of"):
         list(read_rows(tmp_path / "x.txt"))

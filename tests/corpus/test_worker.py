@@ -146,3 +146,5 @@ def test_a_path_is_the_same_in_every_process(tmp_path, monkeypatch):
     assert loader("tiny").args == (str(tmp_path / "tiny"),)
     assert loader("some/model").args == ("some/model",)
     assert loader(load) is load
+    with pytest.raises(ValueError, match="each worker loads its own model"):
+        loader(load())

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test quick lint evidence tables architectures peers bench docs gallery
+.PHONY: setup demo test quick lint evidence tables architectures peers bench bench-quick docs gallery
 
 setup: $(READY)
 
@@ -65,6 +65,10 @@ peers: $(PEERS_READY)
 # About an hour on two quiet cores; `BENCH="point region"` runs only those measurements.
 bench: $(PEERS_READY)
 	OMP_NUM_THREADS=2 $(PEERS)/python -m benchmarks.speed $(BENCH)
+
+# Under eight minutes on two quiet cores: a few ratios, beside the last ones of this machine. RECORD=--record keeps them.
+bench-quick: setup
+	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.quick $(RECORD)
 
 lint: setup
 	$(BIN)/ruff check .

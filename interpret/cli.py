@@ -49,6 +49,27 @@ app = typer.Typer(
     help="Ask a causal language model what comes next, and why.", no_args_is_help=True, pretty_exceptions_enable=False,
     add_completion=False, rich_markup_mode=None,
 )  # fmt: skip
+
+
+def _say_version(asked: bool) -> bool:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"nexttoken-interpret {version('nexttoken-interpret')}")
+        raise typer.Exit
+    return asked
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", help="Say which version this is, and end.", is_eager=True, callback=_say_version)
+]
+
+
+@app.callback()
+def about(version: VersionOption = False) -> None:
+    """Ask a causal language model what comes next, and why."""
+
+
 corpus_app = typer.Typer(
     help="Explain every row of a data set: nexttoken corpus IN OUT. See nexttoken corpus explain --help.",
     cls=DefaultCommand, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,

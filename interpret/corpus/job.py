@@ -196,15 +196,16 @@ def _how_far(folder: RunFolder, total: int) -> str:
 @contextmanager
 def _watched(folder: RunFolder, total: int, shown: bool) -> Iterator[None]:
     """Within this context, a bar shows how many rows are finished, the rate and the time left."""
-    done, over = sum(folder.committed().values()), threading.Event()
+    finished, over = folder.committed(), threading.Event()
+    done = sum(finished.values())
     with progress_bar(total, "rows", shown=shown, done=done) as advance:
 
         def watch() -> None:
-            counted = done
+            known = finished
             while not over.wait(LOOKED_EVERY):
-                now = sum(folder.committed().values())
-                advance(now - counted)
-                counted = now
+                now = folder.committed(known)
+                advance(sum(now.values()) - sum(known.values()))
+                known = now
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()

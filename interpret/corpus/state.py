@@ -94,11 +94,14 @@ class RunFolder:
                 )
                 raise ValueError(f"{str(self.out)!r} has rows of another run: {said}")
 
-    def committed(self) -> dict[str, int]:
-        """What is finished: the beginning of the names of data files, each with its number of rows."""
-        parquet, found = arrow().parquet, {}
+    def committed(self, known: Mapping[str, int] | None = None) -> dict[str, int]:
+        """What is finished: the beginning of the names of data files, each with its number of rows.
+
+        What was known to be finished before is not looked at again.
+        """
+        parquet, found = arrow().parquet, dict(known or {})
         for path in self.checkpoint.glob("*.parquet"):
-            if not path.name.endswith(PENDING):
+            if not path.name.endswith(PENDING) and path.stem not in found:
                 try:
                     found[path.stem] = parquet.read_metadata(path).num_rows
                 except FileNotFoundError:  # renamed just now

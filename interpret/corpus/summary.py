@@ -185,7 +185,7 @@ class _Counts:
         why = attribution_of(row)
         for name, known in (("method", why.method_name), ("model", why.model), ("unit", why.unit)):
             self.facts[name].add(known)
-        subject = (row["target"] or why.quantity, tuple(row["foils"] or ()))
+        subject = (why.quantity if row["target"] is None else row["target"], tuple(row["foils"] or ()))
         self.subjects[subject] += 1
         self._add_words(row["id"], subject, why)
         if len(self.effects) > MOST_WORDS:

@@ -16,6 +16,8 @@ from interpret.methods.baselines import Baseline, every_embedding, model_of
 from interpret.methods.method import Evidence, Method
 from interpret.question.logits import upcast
 
+TOKENS_EMBEDDED = 4096  # at once, of what might stand there
+
 
 @dataclass(frozen=True, eq=False)
 class Alternatives:
@@ -147,10 +149,13 @@ class PlausibleAlternatives(Baseline):
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         found, expected = alternatives(objective, self.top), torch.zeros_like(x)
-        for ids, probabilities in zip(found.ids.T, found.probabilities.T, strict=True):
-            expected += probabilities[:, None].to(x) * embedded_words(objective, ids[None], x)[0]
-        mean = every_embedding(objective, self).double().mean(0).to(x)
-        expected = torch.where(found.known[:, None], expected, mean)
+        at_once = max(1, TOKENS_EMBEDDED // len(x))
+        for ids, probabilities in zip(found.ids.T.split(at_once), found.probabilities.T.split(at_once), strict=True):
+            for words, share in zip(embedded_words(objective, ids, x), probabilities, strict=True):
+                expected += share[:, None].to(x) * words
+        if not found.known.all():
+            mean = every_embedding(objective, self).double().mean(0).to(x)
+            expected = torch.where(found.known[:, None], expected, mean)
         return torch.where(_template(objective, x)[:, None], x, self.weight * expected)
 
 

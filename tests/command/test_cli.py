@@ -471,3 +471,9 @@ def test_a_page_without_its_packages_says_what_to_install(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     result = run("serve", "--no-browser", "--port", 0, "--model", folder, status=1)
     assert "pip install 'nexttoken-interpret[page]'" in result.stderr
+
+
+def test_it_says_its_version():
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert re.fullmatch(r"nexttoken-interpret \d+\.\d+\.\d+\n", result.output)

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from benchmarks import quick
 from benchmarks.measuring import Size, in_turns
 from benchmarks.report import COLUMNS, Line, Row, at_least, at_most, latest, share, table, times, write
 from benchmarks.speed import MEASUREMENTS, Bench, Plan, batches, equality, main, measure, rank_correlation
-from benchmarks.texts import exactly, mixed
+from benchmarks.texts import Text, exactly, mixed
+from interpret import GradientTimesInput, attribute
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2
 
@@ -140,3 +142,31 @@ def test_texts_have_exact_lengths_and_mixed_ones_differ(tiny):
     prompts = mixed(200)
     assert len(set(prompts)) == 200
     assert mixed(200) == prompts
+
+
+def test_what_got_slower_by_a_tenth_is_named():
+    lines = [
+        {"machine": "one", "threads": 2, "ratios": {"a": 1.0}}, {"machine": "two", "threads": 2, "ratios": {"a": 9.0}},
+        {"machine": "one", "threads": 1, "ratios": {"a": 5.0}}, {"machine": "one", "threads": 2, "ratios": {"a": 2.0}},
+    ]  # fmt: skip
+    assert quick.last(lines, "one", 2) is lines[3]
+    assert quick.last(lines, "three", 2) is None
+    now = {"a": 2.3, "b": 4.0, "new": 9.0}
+    assert quick.slower(now, {"a": 2.0, "b": 3.9}) == ["a: 2.30, before 2.00 (+15%)"]
+    assert quick.slower({"a": 2.19}, {"a": 2.0}) == []
+
+
+def test_a_ratio_is_taken_to_what_runs_beside_it():
+    order = []
+    runs = {"one": lambda: order.append("one"), "two": lambda: order.append("two")}
+    found = quick.beside(runs, lambda: order.append("by hand"), 2)
+    assert set(found) == {"one", "two"}
+    assert order[3:7] == ["by hand", "one", "by hand", "two"]
+
+
+def test_the_gradient_by_hand_is_ours():
+    lm = NextTokenLM.from_pretrained(gpt2())
+    text = Text("", (3, 5, 7, 11), "", (13,))
+    found = attribute(lm, text.ids, 13, GradientTimesInput()).scores
+    embeddings = lm.language_model_head.get_input_embeddings()(torch.tensor(text.ids))
+    torch.testing.assert_close((quick.by_hand(lm, text)[0] * embeddings).sum(-1).detach(), found)

@@ -66,7 +66,10 @@ def by_hand(lm: NextTokenLM, text: Text) -> torch.Tensor:
 
 
 def ratios(lm: NextTokenLM, rounds: int, lengths: tuple[int, ...] = (16, 128, 512)) -> dict[str, float]:
-    """Each timing over that of the gradient by hand on a prompt of the same length (64 tokens where there is none)."""
+    """Each timing over that of the gradient by hand on a prompt of the same length.
+
+    Those of several targets or prompts are over ten gradients by hand of 64 tokens.
+    """
     for parameter in lm.parameters():
         parameter.requires_grad_(False)
     found = {}
@@ -85,14 +88,14 @@ def ratios(lm: NextTokenLM, rounds: int, lengths: tuple[int, ...] = (16, 128, 51
     text, prompts = text_of(lm, 64, 16), mixed(48)
     certified = [PROMPTS[kind][0] for kind in PROMPTS]
     runs = {
-        "certified integrated gradients, a prompt of each kind": lambda: [
+        "certified integrated gradients, a prompt of each kind, over ten": lambda: [
             attribute(lm, prompt, None, IntegratedGradients()) for prompt in certified
         ],
-        "10 candidates after 64 tokens": lambda: attribute_candidates(lm, text.ids, 10, GradientTimesInput()),
-        "16 tokens after 64": lambda: attribute_continuation(
+        "10 candidates after 64 tokens, over ten": lambda: attribute_candidates(lm, text.ids, 10, GradientTimesInput()),
+        "16 tokens after 64, over ten": lambda: attribute_continuation(
             lm, list(text.ids), list(text.target_ids), GradientTimesInput()
         ),
-        "48 prompts": lambda: list(attribute_many(lm, prompts, progress=False)),
+        "48 prompts, over ten": lambda: list(attribute_many(lm, prompts, progress=False)),
     }
     return found | beside(runs, lambda: [by_hand(lm, text) for _ in range(10)], max(2, rounds // 2))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -216,28 +216,6 @@ class Counting:
 
 
 @dataclass(frozen=True)
-class ReportOutput:
-    """What is written of a report, and where."""
-
-    save: Annotated[
-        list[Path] | None,
-        typer.Option(help="Save the page as .html, the figure as .png, .pdf or .svg; may be repeated."),
-    ] = None
-    json: Annotated[Path | None, typer.Option(help="Save all numbers as JSON.")] = None
-    printed: Annotated[str, typer.Option("--format", help="What to print: table or json.")] = "table"
-
-    @property
-    def paths(self) -> list[Path]:
-        """Every file that is to be saved."""
-        return _paths(self.save, self.json)
-
-    def check(self) -> None:
-        """Raise OSError or ValueError, before anything is computed, unless all of it can be written."""
-        check_format(self.printed, ("table", "json"))
-        _check_paths(self.paths, self.json, (".html", ".json", ".png", ".pdf", ".svg"))
-
-
-@dataclass(frozen=True)
 class Workers:
     """What a corpus is run on."""
 
@@ -294,6 +272,8 @@ class ReduceSettings:
 class Written:
     """What is written of a counterfactual, and where."""
 
+    endings: ClassVar[tuple[str, ...]] = (".json", ".html")
+
     save: Annotated[list[Path] | None, typer.Option(help="Save it as .html or .json; may be repeated.")] = None
     json: Annotated[Path | None, typer.Option(help="Save all of it as JSON.")] = None
     printed: Annotated[str, typer.Option("--format", help="What to print: table or json.")] = "table"
@@ -306,7 +286,19 @@ class Written:
     def check(self) -> None:
         """Raise OSError or ValueError, before anything is computed, unless all of it can be written."""
         check_format(self.printed, ("table", "json"))
-        _check_paths(self.paths, self.json, (".json", ".html"))
+        _check_paths(self.paths, self.json, self.endings)
+
+
+@dataclass(frozen=True)
+class ReportOutput(Written):
+    """What is written of a report, and where."""
+
+    endings: ClassVar[tuple[str, ...]] = (".json", ".html", ".png", ".pdf", ".svg")
+
+    save: Annotated[
+        list[Path] | None,
+        typer.Option(help="Save the page as .html, the figure as .png, .pdf or .svg; may be repeated."),
+    ] = None
 
 
 @dataclass(frozen=True)

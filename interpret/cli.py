@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from interpret.command.corpus_options import CorpusComputation, CorpusFiles, Counting, ReportOutput, Workers
 from interpret.command.errors import errors_in_one_line
 from interpret.command.groups import DefaultCommand, grouped
 from interpret.command.options import (
     Asked,
     Computation,
-    CorpusComputation,
-    CorpusFiles,
-    Counting,
     FlipSettings,
     FormatOption,
     Loading,
@@ -26,9 +24,7 @@ from interpret.command.options import (
     PromptArgument,
     Question,
     ReduceSettings,
-    ReportOutput,
     Serving,
-    Workers,
     Written,
     check_format,
     is_first,

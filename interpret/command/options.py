@@ -181,53 +181,6 @@ class Computation:
 
 
 @dataclass(frozen=True)
-class CorpusComputation(Computation):
-    """How each row of a corpus is computed."""
-
-    check: Annotated[
-        bool,
-        typer.Option(help="Check each map against the model, which costs up to 64 forward passes more for each row."),
-    ] = False
-
-
-@dataclass(frozen=True)
-class CorpusFiles:
-    """Where the rows of a corpus come from, and where the answers go."""
-
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="IN",
-            help="The rows: a .jsonl, .json, .csv, .tsv or .parquet file, a folder of Parquet files or a saved data "
-            "set, with the columns id, prompt or messages, target, contrast, region, continuation.",
-        ),
-    ]
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that the answers are written to, as Parquet.")]
-
-
-@dataclass(frozen=True)
-class Counting:
-    """What a report counts, and how much of it is kept."""
-
-    by: Annotated[str, typer.Option(help="What is counted: word, or piece as the tokenizer makes them.")] = "word"
-    min_rows: Annotated[int, typer.Option(min=2, help="In how many prompts a word must come.")] = 5
-    top: Annotated[int, typer.Option(min=1, help="How many words are kept of each target.")] = 20
-    targets: Annotated[int, typer.Option(min=1, help="How many targets are shown, those of most prompts.")] = 10
-
-
-@dataclass(frozen=True)
-class Workers:
-    """What a corpus is run on."""
-
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="How many; by default one for each GPU, or one for every four cores.")
-    ] = None
-    address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster, such as auto or 10.0.0.1:6379; by default this machine alone.")
-    ] = None
-
-
-@dataclass(frozen=True)
 class Asked:
     """The prompt and the next token that a counterfactual is about."""
 
@@ -287,18 +240,6 @@ class Written:
         """Raise OSError or ValueError, before anything is computed, unless all of it can be written."""
         check_format(self.printed, ("table", "json"))
         _check_paths(self.paths, self.json, self.endings)
-
-
-@dataclass(frozen=True)
-class ReportOutput(Written):
-    """What is written of a report, and where."""
-
-    endings: ClassVar[tuple[str, ...]] = (".json", ".html", ".png", ".pdf", ".svg")
-
-    save: Annotated[
-        list[Path] | None,
-        typer.Option(help="Save the page as .html, the figure as .png, .pdf or .svg; may be repeated."),
-    ] = None
 
 
 @dataclass(frozen=True)

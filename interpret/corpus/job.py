@@ -96,13 +96,15 @@ def explain(
         How many rows there are, and how many of them are errors.
 
     Raises:
-        ValueError: an id comes twice, the folder holds something else or rows of another run, or a row's kind is
-            unknown.
+        ValueError: an id comes twice, the input is of an unknown kind, the folder holds something else or rows of
+            another run, or fewer workers than one.
         OSError: the input cannot be read, the model cannot be loaded, the disk is full, workers die
             (ChildProcessError), or another run is writing the folder (BlockingIOError).
         ImportError: ray or pyarrow is missing.
         Interrupted: a KeyboardInterrupt that says how much is kept.
     """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}; at least one is needed")
     begun = time.perf_counter()
     folder = RunFolder(Path(out).expanduser().absolute())
     settings = Settings(method, check, precision, memory_budget)
@@ -110,16 +112,22 @@ def explain(
     state = source_state(Path(source).expanduser())
     _check_free(folder)
     with folder.locked():
-        folder.compare("run", _asked(model, settings))
+        if folder.committed():
+            folder.compare("run", _asked(model, settings))
+        else:  # nothing is kept that could be of another model
+            folder.forget("model")
         staged = _staged(folder, source, state)
         folder.write("run", {**_asked(model, settings), **asdict(staged), "source": state})
         total = staged.rows
-        if sum(folder.committed().values()) < total:
-            options = {"workers": workers, "address": address}
-            _finish(folder, Work(load, settings, folder.out), total, options, progress)
-        folder.settle(total)
+        try:
+            if sum(folder.committed().values()) < total:
+                options = {"workers": workers, "address": address}
+                _finish(folder, Work(load, settings, folder.out), total, options, progress)
+            folder.settle(total)
+            errors = sum(row["error"] is not None for row in output_rows(folder.out, ["error"]))
+        except KeyboardInterrupt:
+            raise Interrupted(f"interrupted; {_how_far(folder, total)}") from None
         folder.forget_input()
-        errors = sum(row["error"] is not None for row in output_rows(folder.out, ["error"]))
     return Finished(folder.out, total, errors, time.perf_counter() - begun)
 
 
@@ -163,7 +171,7 @@ def _staged(folder: RunFolder, source: str | Path, state: list[list[Any]]) -> St
             return found
     new = folder.path / "input.new"
     found = stage(source, new)
-    if kept is not None:
+    if folder.committed():
         try:
             folder.compare("run", asdict(found))
         except ValueError:
@@ -182,8 +190,6 @@ def _finish(folder: RunFolder, work: Work, total: int, options: dict[str, Any], 
     try:
         with _watched(folder, total, shown):
             run(folder, work, **options)
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; {_how_far(folder, total)}") from None
     except KNOWN as error:
         raise type(error)(f"{' '.join(str(error).split())}; {_how_far(folder, total)}") from None
 

@@ -31,10 +31,10 @@ WORKERS_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "
 
 
 @contextmanager
-def connected(address: str | None, workers: int | None) -> Iterator[Any]:
-    """Ray within this context: a cluster by its address, or one inside this process, which ends with it.
+def connected(address: str | None, workers: int | None) -> Iterator[tuple[Any, bool]]:
+    """Ray within this context, and whether it is inside this process and ends with it, or a cluster by its address.
 
-    Where the caller has already started Ray, it is used and left as it is.
+    Where the caller has already started Ray, it is used, as a cluster, and left as it is.
 
     Raises:
         ImportError: it is missing; the message says what to install.
@@ -42,7 +42,7 @@ def connected(address: str | None, workers: int | None) -> Iterator[Any]:
     """
     ray = _ray()
     if ray.is_initialized():
-        yield ray
+        yield ray, False
         return
     options: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": WORKERS_ENVIRONMENT}}
     if address is None:  # the workers inherit the environment, and one that waits already can be taken
@@ -58,7 +58,7 @@ def connected(address: str | None, workers: int | None) -> Iterator[Any]:
             raise
         raise ConnectionError(f"there is no cluster at {address!r}: {' '.join(str(error).split())[:200]}") from None
     try:
-        yield ray
+        yield ray, address is None
     finally:
         ray.shutdown()
 
@@ -80,11 +80,11 @@ def run(folder: RunFolder, work: Work, workers: int | None, address: str | None)
 
     Raises what a worker raises, as it was raised there; ChildProcessError where workers die without saying why.
     """
-    with connected(address, workers) as ray:
+    with connected(address, workers) as (ray, embedded):
         from ray.data import ActorPoolStrategy, DataContext, read_parquet
         from ray.data.checkpoint import CheckpointConfig
 
-        count, threads, gpus = crew(ray, workers, address is None)
+        count, threads, gpus = crew(ray, workers, embedded)
         nodes = len([node for node in ray.nodes() if node["Alive"]])
         work = replace(
             work, workers=count, threads=threads, beside=-(-count // nodes) if not gpus else max(1, round(1 / gpus))

@@ -17,10 +17,8 @@ from interpret.results.files import write_whole
 
 PENDING = ".pending.parquet"  # how Ray Data ends the name of a checkpoint whose data file is being written
 ERROR = "error"  # the file that says what ended a worker's work
-CHANGED = {
-    "input": "the input has changed since; explain it into another folder",
-    "rows": "the input has changed since; explain it into another folder",
-}
+OF_THE_INPUT = ("rows", "digest")  # facts that are others where the input is
+LONGEST_SHOWN = 120  # characters of a fact in a message
 
 
 class RunFolder:
@@ -88,10 +86,11 @@ class RunFolder:
         kept = self.read(name) or {}
         for key in facts:
             if key in kept and kept[key] != facts[key]:
-                said = CHANGED.get(key) or (
-                    f"they were made with {key} {_short(kept[key])}, not {_short(facts[key])}; "
-                    "choose another folder, or ask as then"
-                )
+                if key in OF_THE_INPUT:
+                    said = "the input has changed since; explain it into another folder"
+                else:
+                    said = f"they were made with {key} {_short(kept[key])}, not {_short(facts[key])}; "
+                    said += "choose another folder, or ask as then"
                 raise ValueError(f"{str(self.out)!r} has rows of another run: {said}")
 
     def committed(self, known: Mapping[str, int] | None = None) -> dict[str, int]:
@@ -138,4 +137,4 @@ class RunFolder:
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib import rcParams
@@ -68,28 +69,63 @@ def bars(attribution: Scores, top: int = MOST, width: float | None = None, ax: A
         if size < SMALLEST:
             fitting = int(chart.height / SMALLEST / tall)
             raise ValueError(f"{len(cells)} bars do not fit in these axes; make them higher, or give top={fitting}")
-    axes = chart.axes
-    for row, cell in enumerate(cells):
-        if cell.piece.held:
-            continue
-        axes.barh(row, cell.piece.score, THICK, color=bar_colour(page, cell.piece.score, scale.signed), linewidth=0)
-        if source:
-            look: Any = {"color": page.ink, "capsize": CAP * page.unit, "capthick": WHISKER, "elinewidth": WHISKER}
-            axes.errorbar(cell.piece.score, row, xerr=_error(cell), fmt="none", **look)
-    _number_ends(chart, cells, NUMBER * size)
-    chart.write_ticks(axes.xaxis, scale.numbers)
-    axes.set(ylim=(len(cells) - 0.5, -0.5))
-    axes.set_yticks(range(len(cells)), labels=["\n".join(lines) for lines in labels])
-    for cell, tick in zip(cells, axes.get_yticklabels(), strict=True):
-        template = cell.piece.template
-        tick.set(**font(tick.get_text(), size), color=page.muted if template else page.ink)
-        tick.set_fontstyle("italic" if template else "normal")
+    rows = [
+        Bar(
+            "\n".join(lines), cell.piece.score, _error(cell), cell.number,
+            None if cell.piece.held else {"color": bar_colour(page, cell.piece.score, scale.signed), "linewidth": 0},
+            page.muted if cell.piece.template else page.ink, page.muted if cell.piece.held else page.ink,
+        )
+        for cell, lines in zip(cells, labels, strict=True)
+    ]  # fmt: skip
+    draw_bars(chart, rows, size, bool(source))
+    chart.write_ticks(chart.axes.xaxis, scale.numbers)
+    for cell, tick in zip(cells, chart.axes.get_yticklabels(), strict=True):
+        tick.set_fontstyle("italic" if cell.piece.template else "normal")
+    return root(chart.axes)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A row of a chart: its label, and a bar with a number at its end.
+
+    Attributes:
+        label: in one line or several.
+        score: where the bar ends.
+        error: on either side of that.
+        number: the score in words.
+        look: of the bar, as matplotlib takes it; None for no bar.
+        ink: of the label.
+        number_ink: of the number.
+    """
+
+    label: str
+    score: float
+    error: float
+    number: str
+    look: dict[str, Any] | None
+    ink: Colour
+    number_ink: Colour
+
+
+def draw_bars(chart: Chart, rows: Sequence[Bar], size: float, whiskers: bool) -> None:
+    """Draw rows from top to bottom with labels of a size in points, and make the axis long enough for the numbers."""
+    axes, page = chart.axes, chart.page
+    lines: Any = {"color": page.ink, "capsize": CAP * page.unit, "capthick": WHISKER, "elinewidth": WHISKER}
+    for place, row in enumerate(rows):
+        if row.look is not None:
+            axes.barh(place, row.score, THICK, **row.look)
+            if whiskers:
+                axes.errorbar(row.score, place, xerr=row.error, fmt="none", **lines)
+    _number_ends(chart, rows, NUMBER * size)
+    axes.set(ylim=(len(rows) - 0.5, -0.5))
+    axes.set_yticks(range(len(rows)), labels=[row.label for row in rows])
+    for row, tick in zip(rows, axes.get_yticklabels(), strict=True):
+        tick.set(**font(tick.get_text(), size), color=row.ink)
     axes.tick_params(axis="y", length=0, pad=LABEL_GAP / 2)
     axes.grid(False, axis="y")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.axvline(0, color=page.ink, linewidth=WHISKER)
-    return root(axes)
 
 
 def _strongest(attribution: Scores, scale: Scale, top: int) -> tuple[list[int], str]:
@@ -119,20 +155,20 @@ def _error(cell: Cell) -> float:
     return 0.0 if piece.held else piece.standard_error or piece.error or 0.0
 
 
-def _number_ends(chart: Chart, cells: Sequence[Cell], size: float) -> None:
-    """Write each score at the end of its bar, and make the axis long enough for it."""
-    room = max(text_width(cell.number, size) for cell in cells) + 2 * NUMBER_GAP
-    low = min([0.0, *(cell.piece.score - _error(cell) for cell in cells)])
-    high = max([0.0, *(cell.piece.score + _error(cell) for cell in cells)])
-    below = room if any(cell.piece.score < 0 for cell in cells) else 0.0
+def _number_ends(chart: Chart, rows: Sequence[Bar], size: float) -> None:
+    """Write each number at the end of its bar, and make the axis long enough for it."""
+    room = max(text_width(row.number, size) for row in rows) + 2 * NUMBER_GAP
+    low = min([0.0, *(row.score - row.error for row in rows)])
+    high = max([0.0, *(row.score + row.error for row in rows)])
+    below = room if any(row.score < 0 for row in rows) else 0.0
     per_point = (high - low or 1.0) / max(chart.width - room - below, 1.0)
     chart.axes.set_xlim(low - below * per_point, (high if high > low else 1.0) + room * per_point)
-    for row, cell in enumerate(cells):
-        side = -1 if cell.piece.score < 0 else 1
+    for place, row in enumerate(rows):
+        side = -1 if row.score < 0 else 1
         chart.axes.annotate(
-            cell.number, (cell.piece.score + side * _error(cell), row), (side * NUMBER_GAP, 0),
+            row.number, (row.score + side * row.error, place), (side * NUMBER_GAP, 0),
             textcoords="offset points", ha="left" if side > 0 else "right", va="center_baseline",
-            color=chart.page.muted if cell.piece.held else chart.page.ink, **font(cell.number, size),
+            color=row.number_ink, **font(row.number, size),
         )  # fmt: skip
 
 

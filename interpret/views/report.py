@@ -12,23 +12,12 @@ from rich.console import Group
 from rich.text import Text
 
 from interpret.results.numbers import percent, written
-from interpret.results.report import Example, ReportFacts, WordEffect
-from interpret.views.bars import (
-    APART,
-    LABEL_GAP,
-    LABELS_SHARE,
-    LINE,
-    LONGEST,
-    NUMBER,
-    NUMBER_GAP,
-    THICK,
-    WHISKER,
-    bar_colour,
-)  # fmt: skip
+from interpret.results.report import SURE, Example, ReportFacts, WordEffect
+from interpret.views.bars import APART, LABEL_GAP, LABELS_SHARE, LINE, LONGEST, Bar, bar_colour, draw_bars
 from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Page, root
 from interpret.views.chart import Chart, points
 from interpret.views.edits import html_table, sentence_of, terminal_table
-from interpret.views.fonts import drawable, font, shortened, text_width
+from interpret.views.fonts import drawable, shortened, text_width
 from interpret.views.html import fragment, head
 from interpret.views.invisible import escape_invisible
 from interpret.views.markup import fill, joined
@@ -51,46 +40,18 @@ def report_figure(report: ReportFacts, number: int, top: int, width: float | Non
     longest = min(LONGEST * Page.of(None).unit, LABELS_SHARE * (width or WIDTH) * POINTS_PER_INCH)
     labels = [shortened(drawable(_named(word)), longest, size) for word in words]
     left = max(text_width(label, size) for label in labels) + LABEL_GAP
-    heading = "whiskers: standard error; hollow: q above 0.05"
+    heading = f"whiskers: standard error; hollow: q above {SURE}"
     of = f"mean score over the prompts that the word comes in ({report.facts_of['unit']})"
     title = f"Which words speak for {target.name}, over {target.rows:,} prompts"
     chart = Chart(report, heading, of, (LINE + APART) * size * len(words), left, width, None, title)
-    axes, page = chart.axes, chart.page
-    numbers = [f"{written(word.mean, signed=True)}  ({word.rows:,})" for word in words]
-    for row, (word, text) in enumerate(zip(words, numbers, strict=True)):
+    page, rows = chart.page, []
+    for word, label in zip(words, labels, strict=True):
         colour = bar_colour(page, word.mean, True)
-        filled: Any = {"color": colour, "linewidth": 0} if word.sure else {"fill": False, "edgecolor": colour}
-        axes.barh(row, word.mean, THICK, **filled)
-        axes.errorbar(
-            word.mean, row, xerr=word.standard_error, fmt="none", color=page.ink, elinewidth=WHISKER, capsize=2.0
-        )
-        side = -1 if word.mean < 0 else 1
-        axes.annotate(
-            text, (word.mean + side * word.standard_error, row), (side * NUMBER_GAP, 0), textcoords="offset points",
-            ha="left" if side > 0 else "right", va="center_baseline", color=page.ink, **font(text, NUMBER * size),
-        )  # fmt: skip
-    _make_room(chart, words, numbers, NUMBER * size)
-    axes.set(ylim=(len(words) - 0.5, -0.5))
-    axes.set_yticks(range(len(words)), labels=labels)
-    for label, tick in zip(labels, axes.get_yticklabels(), strict=True):
-        tick.set(**font(label, size), color=page.ink)
-    axes.tick_params(axis="y", length=0, pad=LABEL_GAP / 2)
-    axes.grid(False, axis="y")
-    for edge in ("top", "right", "left"):
-        axes.spines[edge].set_visible(False)
-    axes.axvline(0, color=page.ink, linewidth=WHISKER)
-    return root(axes)
-
-
-def _make_room(chart: Chart, words: Sequence[WordEffect], numbers: Sequence[str], size: float) -> None:
-    """Make the axis long enough for the numbers at the ends of the bars."""
-    room = max(text_width(text, size) for text in numbers) + 2 * NUMBER_GAP
-    low = min([0.0, *(word.mean - word.standard_error for word in words)])
-    high = max([0.0, *(word.mean + word.standard_error for word in words)])
-    before = room if low < 0 else 0.0
-    after = room if high > 0 else 0.0
-    per_point = (high - low or 1.0) / max(chart.width - before - after, 1.0)
-    chart.axes.set_xlim(low - before * per_point, high + after * per_point)
+        look: dict[str, Any] = {"color": colour, "linewidth": 0} if word.sure else {"fill": False, "edgecolor": colour}
+        ending = f"{written(word.mean, signed=True)}  ({word.rows:,})"
+        rows.append(Bar(label, word.mean, word.standard_error, ending, look, page.ink, page.ink))
+    draw_bars(chart, rows, size, whiskers=True)
+    return root(chart.axes)
 
 
 def report_html(report: ReportFacts) -> str:
@@ -113,7 +74,7 @@ def _section(report: ReportFacts, heading: str) -> Markup:
         parts.append(_paragraph(f"{report.others:,} prompts have other targets, which are not shown."))
     if report.doubts:
         rows = [[doubt.id, doubt.sentence] for doubt in report.doubts]
-        name = f"Maps that fail their check ({len(rows)} of them)"
+        name = f"Maps that fail their check ({len(rows)} of {report.verdicts['fails']:,})"
         parts.append(_details(name, html_table(("row", "what it found"), rows)))
     if report.gaps:
         parts.append(_details("Certified gaps", html_table(("gap", "rows"), _gap_rows(report))))

@@ -13,6 +13,7 @@ import pytest
 
 from interpret.corpus import explain, explain_columns, read_corpus, read_rows
 from interpret.corpus.schema import attribution_of
+from interpret.corpus.state import RunFolder
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2, trained_tokenizer
 
@@ -44,8 +45,8 @@ def start(*arguments):
     )
 
 
-def run(*arguments):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=LIMIT, check=False)
+def run(*arguments, env=None):
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=LIMIT, check=False, env=env)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -91,18 +92,22 @@ def test_a_run_says_what_is_wrong_in_one_line_and_is_not_repeated(model, tmp_pat
     assert_whole(out, source, model)
     assert "line 41 is not JSON" in dict(read_corpus(out))["40"]
 
-    begun = time.monotonic()
-    assert run(source, out, model) == (0, said)
-    code, said = run(source, out, model, "--method", "gradient-times-input")
+    (tmp_path / "without").mkdir()  # from here on no engine may be started
+    (tmp_path / "without" / "ray.py").write_text("raise AssertionError('the engine was started')")
+    without = {**os.environ, "PYTHONPATH": str(tmp_path / "without")}
+    assert run(source, out, model, env=without) == (0, said)
+    code, said = run(source, out, model, "--method", "gradient-times-input", env=without)
     assert code == 1
     assert said.count("\n") == 1
     assert "has rows of another run: they were made with method the default, not GradientTimesInput(" in said
-    with source.open("a") as file:
-        file.write('{"prompt": "one more"}\n')
-    code, said = run(source, out, model)
-    assert (code, said.count("\n")) == (1, 1)
-    assert "the input has changed since" in said
-    assert time.monotonic() - begun < 60  # no engine was started for any of this
+    as_it_was = source.read_text()
+    for changed in (as_it_was + '{"prompt": "one more"}\n', as_it_was.replace("near", "under")):
+        source.write_text(changed)
+        code, said = run(source, out, model, env=without)
+        assert (code, said.count("\n")) == (1, 1)
+        assert "the input has changed since" in said
+    source.write_text(as_it_was)
+    assert run(source, out, model, env=without)[0] == 0
     assert len(list(read_corpus(out))) == 44
 
 
@@ -110,11 +115,13 @@ def test_a_run_says_what_is_wrong_in_one_line_and_is_not_repeated(model, tmp_pat
 def test_killed_and_interrupted_it_goes_on_where_it_was(model, tmp_path):
     source, out = tmp_path / "rows.jsonl", tmp_path / "answers"
     write_rows(source, 1200)
+    with RunFolder(out).locked():
+        code, said = run(source, out, model)
+    assert (code, said.count("\n")) == (1, 1)
+    assert "another run is writing" in said
+
     killed = start(source, out, model, "--workers", "2")
     wait_for_more(out, killed, 0)
-    code, said = run(source, out, model)
-    assert code == 1
-    assert "another run is writing" in said
     killed.kill()
     killed.communicate()
     kept = finished(out)
@@ -201,13 +208,14 @@ def workers_of(cluster):
 
 
 @pytest.mark.slow
-def test_a_model_that_cannot_be_loaded_is_said(tmp_path):
+def test_a_model_that_cannot_be_loaded_is_said_and_another_one_can_be_taken(model, tmp_path):
     source, out = tmp_path / "rows.jsonl", tmp_path / "answers"
     write_rows(source, 3)
     code, said = run(source, out, tmp_path / "nothing")
     assert (code, said.count("\n")) == (1, 1)
     assert "cannot load the model" in said
     assert "0 of 3 rows are kept" in said
+    assert run(source, out, model) == (0, f"3 rows in {out}\n")
 
 
 def test_what_cannot_begin_is_refused_before_any_work(tmp_path):
@@ -217,6 +225,8 @@ def test_what_cannot_begin_is_refused_before_any_work(tmp_path):
         file.write('{"id": "row 1", "prompt": "again"}\n')
     with pytest.raises(ValueError, match="the id 'row 1' comes twice"):
         explain(source, tmp_path / "answers")
+    with pytest.raises(ValueError, match="workers is 0; at least one is needed"):
+        explain(source, tmp_path / "answers", workers=0)
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         explain(tmp_path / "no.jsonl", tmp_path / "answers")
     (tmp_path / "empty.jsonl").write_text("")

@@ -39,6 +39,7 @@ HISTORY = Path(__file__).parent / "results" / "history.jsonl"
 SLOWER = 1.1  # times its last ratio, from where on it is named
 SHORT = PROMPTS["short"][0]
 YARDSTICK = "by hand"
+LONG = 1024  # tokens, which take two rounds only
 IMPORTS = "import torch; from transformers import LlamaForCausalLM, PreTrainedTokenizerFast"
 BUSY = "import torch\ntorch.set_num_threads(2)\na = torch.randn(1500, 1500)\nwhile True: a @ a"
 DEFAULT = """
@@ -65,7 +66,7 @@ def by_hand(lm: NextTokenLM, text: Text) -> torch.Tensor:
     return torch.autograd.grad(loss, embeddings)[0]
 
 
-def ratios(lm: NextTokenLM, rounds: int, lengths: tuple[int, ...] = (16, 128, 512)) -> dict[str, float]:
+def ratios(lm: NextTokenLM, rounds: int, lengths: tuple[int, ...] = (16, 64, 128, 512, 2048)) -> dict[str, float]:
     """Each timing over that of the gradient by hand on a prompt of the same length.
 
     Those of several targets or prompts are over ten gradients by hand of 64 tokens.
@@ -83,7 +84,7 @@ def ratios(lm: NextTokenLM, rounds: int, lengths: tuple[int, ...] = (16, 128, 51
             runs["the default, checked"] = lambda text=text: attribute(lm, text.ids, text.target_ids[0], check=True)
         found |= {
             f"{name}, {length} tokens": each
-            for name, each in beside(runs, lambda text=text: by_hand(lm, text), rounds).items()
+            for name, each in beside(runs, lambda text=text: by_hand(lm, text), rounds if length < LONG else 2).items()
         }
     text, prompts = text_of(lm, 64, 16), mixed(48)
     certified = [PROMPTS[kind][0] for kind in PROMPTS]

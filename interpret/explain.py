@@ -213,7 +213,15 @@ def attribute_batch(
 
     Several questions run together at their prompts, which is of use to methods that need one gradient.
     """
-    shared = SharedPass(lm, quantity, run, method.rules)
+    with lm.frozen():
+        return _attributed_batch(lm, questions, method, quantity, run)
+
+
+def _attributed_batch(
+    lm: NextTokenLM, questions: Sequence[Question], method: Method, quantity: Quantity, run: Run
+) -> list[list[Attribution] | Exception]:
+    """The same for a model that is held still."""
+    shared = SharedPass(lm, quantity, run, method.rules, method.predicted and lm.causal)
     asked: dict[int, Asked] = {}
     found: dict[int, list[Attribution] | Exception] = {}
     for number, question in enumerate(questions):

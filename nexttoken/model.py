@@ -6,6 +6,7 @@ import contextlib
 import copy
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -82,6 +83,8 @@ class NextTokenLM(nn.Module):
         self.top_k = top_k
         self.name = type(self).__name__
         self._loss_sum, self._loss_count = 0.0, 0
+        # The thread that holds it still, and the devices that it is on.
+        self._frozen: tuple[int, list[torch.device]] | None = None
         self._copies: dict[torch.dtype, tuple[list[tuple[int, int]], NextTokenLM]] = {}
         if initializer is not None:
             initializer(self)
@@ -199,6 +202,15 @@ class NextTokenLM(nn.Module):
         """Whether backward passes of several targets may run at once (`is_grads_batched`)."""
         return False
 
+    def head(self, states: Float[Tensor, "row token hidden"]) -> Float[Tensor, "row token vocab"] | None:
+        """What the network's head makes of the states of `next_tokens`: the logits, if nothing else is done to them.
+
+        Whether it is so shows where logits are known; None for a network whose head cannot be called alone.
+        """
+        if type(self).next_tokens is not NextTokenLM.next_tokens:
+            return None
+        return self.language_model_head(self.dropout(states).flatten(0, 1)).unflatten(0, states.shape[:2])
+
     def prefix_cache(
         self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]
     ) -> PrefixCache | None:
@@ -266,34 +278,51 @@ class NextTokenLM(nn.Module):
     def frozen(self) -> Iterator[None]:
         """Within this context: evaluation mode, parameters without gradient, and a random state of its own.
 
-        Afterwards everything is as it was, also after an error.
+        Afterwards everything is as it was, also after an error. Inside another one of the same thread, it costs little.
         """
-        modes = [(module, module.training) for module in self.modules()]
-        wanting = [  # by name, since a layer that is kept on disk gets new parameters whenever it runs
-            (module, name)
-            for module in self.modules()
-            for name, parameter in module._parameters.items()
-            if parameter is not None and parameter.requires_grad
-        ]
-        devices = {parameter.device for parameter in self.parameters() if parameter.device.type == "cuda"}
         enabled = torch.is_grad_enabled()
+        if self._frozen is not None and self._frozen[0] == threading.get_ident():
+            with (
+                torch.inference_mode(False),
+                torch.set_grad_enabled(enabled),
+                torch.random.fork_rng(devices=self._frozen[1]),
+            ):
+                yield
+            return
+        modules = list(self.modules())
+        modes = [(module, module.training) for module in modules]
+        own = [  # by name, since a layer that is kept on disk gets new parameters whenever it runs
+            (module, name, parameter)
+            for module in modules
+            for name, parameter in module._parameters.items()
+            if parameter is not None
+        ]
+        wanting = [(module, name) for module, name, parameter in own if parameter.requires_grad]
+        devices = list({parameter.device for *_, parameter in own if parameter.device.type == "cuda"})
+        # cuDNN refuses the backward pass of a recurrent layer in evaluation mode.
+        recurrent = any(isinstance(module, nn.RNNBase) for module in modules)
+        before = self._frozen
         try:
             with (
                 torch.inference_mode(False),  # which turns gradients on
                 torch.set_grad_enabled(enabled),
-                torch.random.fork_rng(devices=list(devices)),
+                torch.random.fork_rng(devices=devices),
                 FastInputGradients(),
-                _without_cudnn() if self._recurrent() else contextlib.nullcontext(),
+                _without_cudnn() if recurrent else contextlib.nullcontext(),
             ):
-                self.eval()
+                if any(training for _, training in modes):
+                    self.eval()
                 for module, name in wanting:
                     getattr(module, name).requires_grad_(False)
+                self._frozen = (threading.get_ident(), devices)
                 yield
         finally:
+            self._frozen = before
             for module, name in wanting:
                 getattr(module, name).requires_grad_(True)
             for module, training in modes:
-                module.training = training
+                if module.training != training:
+                    module.training = training
 
     def in_precision(self, dtype: torch.dtype) -> NextTokenLM:
         """This model in another precision: a copy, made again when the weights have changed since."""
@@ -314,11 +343,8 @@ class NextTokenLM(nn.Module):
 
     def _copy(self) -> NextTokenLM:
         copied = copy.deepcopy(self, {id(self.vocab): self.vocab, id(self._copies): {}})
+        copied._frozen = None
         return copied.eval().requires_grad_(False)
-
-    def _recurrent(self) -> bool:
-        # cuDNN refuses the backward pass of a recurrent layer in evaluation mode.
-        return any(isinstance(module, nn.RNNBase) for module in self.modules())
 
     # Prompts and predictions
 

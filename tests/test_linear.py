@@ -10,7 +10,7 @@ from torch import nn
 from interpret import GradientTimesInput, attribute, attribute_continuation
 from nexttoken import NextTokenLM
 from nexttoken import linear as module
-from nexttoken.linear import FastInputGradients, Linear, linear, onednn_is_faster, suited
+from nexttoken.linear import FastInputGradients, Linear, linear, onednn_is_faster, quick, rows_summed_well, suited
 from tests import tiny_models
 
 ANY_ONEDNN = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
@@ -161,3 +161,27 @@ def test_networks_may_add_to_what_a_layer_gives(faster, shape, biased):
         found += 1
     torch.testing.assert_close(found, layer(states) + 1)
     torch.autograd.grad(found.sum(), states)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_head_for_what_may_be_rounded(monkeypatch, fast):
+    monkeypatch.setattr(module, "onednn_is_faster", lambda: fast)
+    torch.manual_seed(0)
+    for layer in (nn.Linear(5, 4, bias=False), nn.Linear(5, 4), nn.Linear(5, 4, bias=False).double()):
+        layer.requires_grad_(False)
+        states = torch.randn(2, 3, 5, dtype=layer.weight.dtype)
+        torch.testing.assert_close(quick(layer, states), layer(states), rtol=1e-6, atol=1e-6)
+        assert rows_summed_well(layer, states.device) == (1 if fast and layer.bias is None else 4)
+
+
+def test_a_sum_over_the_vocabulary_is_precise_with_that_many_rows():
+    torch.manual_seed(0)
+    head = nn.Linear(576, 49152, bias=False).requires_grad_(False)
+    rows = rows_summed_well(head, torch.device("cpu"))
+    gradient = torch.randn(1, rows, 49152).softmax(-1)
+    states = torch.randn(1, rows, 576, requires_grad=True)
+    with FastInputGradients():
+        logits = head(states)
+    (found,) = torch.autograd.grad(logits, states, gradient)
+    expected = gradient.double() @ head.weight.double()
+    assert float((found - expected).norm() / expected.norm()) < 2e-6

@@ -3,6 +3,8 @@
 import math
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import get_ident
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 
 from interpret import VanillaGradient, attribute
 from nexttoken import NextTokenLM, SymbolVocabulary
+from nexttoken.linear import FastInputGradients
 from tests.conftest import LETTERS, gpt2, letters_lm
 
 ROWS = ["abcdef", "gh a", "b"]
@@ -152,6 +155,41 @@ def test_frozen_gives_everything_back_after_an_error(lstm_lm, untouched):
     with untouched(lstm_lm), pytest.raises(KeyboardInterrupt):
         interrupted()
     assert lstm_lm.contextualizer.training
+
+
+def test_frozen_within_frozen_ends_with_the_outer_one(lstm_lm, untouched):
+    """Also where an inner one is left later than the outer one, as that of a generator may be."""
+    lstm_lm.train()
+    with untouched(lstm_lm):
+        inner = lstm_lm.frozen()
+        with lstm_lm.frozen():
+            with lstm_lm.frozen(), torch.no_grad():
+                torch.rand(3)
+            assert not lstm_lm.training
+            assert torch.is_grad_enabled()
+            inner.__enter__()
+        assert lstm_lm.training
+        with lstm_lm.frozen():
+            assert not lstm_lm.training
+            assert not lstm_lm.with_shuffled_weights().training
+        inner.__exit__(None, None, None)
+    copied = lstm_lm.with_shuffled_weights().train()
+    with copied.frozen():
+        assert not copied.training
+
+
+def test_frozen_by_one_thread_is_frozen_anew_by_another(lstm_lm, monkeypatch):
+    entered = []
+    monkeypatch.setattr(FastInputGradients, "__enter__", lambda mode: entered.append(get_ident()) or mode)
+    monkeypatch.setattr(FastInputGradients, "__exit__", lambda *_: None)
+
+    def within():
+        with lstm_lm.frozen():
+            return get_ident()
+
+    with lstm_lm.frozen(), lstm_lm.frozen(), ThreadPoolExecutor(1) as pool:
+        other = pool.submit(within).result()
+    assert entered == [get_ident(), other]
 
 
 def test_predict_is_the_models_softmax(tiny):

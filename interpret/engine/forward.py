@@ -79,16 +79,23 @@ class Forward:
         self.points_seen += len(points)
         if self.may_cache and self.points_seen > 1:
             self.may_cache, self.cached = False, self._prefix()
-        return self.run(points)
+        return self.read(points)[0]
 
-    def run(self, points: Float[Tensor, "point token dim"]) -> Float[Tensor, "point place vocab"]:
-        """The logits, without a thought of points to come: a single one is not worth a prefix cache."""
+    def read(
+        self, points: Float[Tensor, "point token dim"], states: bool = False
+    ) -> tuple[Float[Tensor, "point place vocab"], Float[Tensor, "point text hidden"] | None]:
+        """The logits, and the states of all tokens if they are asked for and all tokens run.
+
+        Without a thought of points to come: a single one is not worth a prefix cache.
+        """
         begin, prefix_cache = self.cached
         ids = self.input_ids[:, begin:].expand(len(points), -1)
         places = [place - begin for place in self.text.places]
-        rows = self.rows(points, begin)
-        _, logits = self.lm.next_tokens(rows, ids, places, prefix_cache=prefix_cache, checkpointed=self.checkpointed)
-        return upcast(logits)
+        rows, states = self.rows(points, begin), states and begin == 0
+        found, logits = self.lm.next_tokens(
+            rows, ids, places, states=states, prefix_cache=prefix_cache, checkpointed=self.checkpointed
+        )
+        return upcast(logits), found
 
     def rows(self, points: Float[Tensor, "point token dim"], begin: int = 0) -> Float[Tensor, "point row dim"]:
         """The embeddings of the whole text from a token on, the tokens that move at the points."""
@@ -114,15 +121,15 @@ class Forward:
 
 
 def forward_together(
-    forwards: Sequence[Forward], points: Sequence[Float[Tensor, "_ _ dim"]]
-) -> list[Float[Tensor, "_ _ vocab"]]:
-    """The logits of several texts (point, place, vocab), each at its own points, in one forward pass.
+    forwards: Sequence[Forward], points: Sequence[Float[Tensor, "_ _ dim"]], states: bool = False
+) -> list[tuple[Float[Tensor, "_ _ vocab"], Float[Tensor, "_ _ hidden"] | None]]:
+    """The logits of several texts, each at its own points, in one forward pass; and states, see `Forward.read`.
 
     Shorter texts repeat their last token behind their end, which no state at the end of a text can see; texts of
     different lengths are for models that support right padding.
     """
     if len(forwards) == 1:
-        return [forwards[0](points[0])]
+        return [forwards[0].read(points[0], states) if states else (forwards[0](points[0]), None)]
     longest = max(forward.length for forward in forwards)
     rows, ids = [], []
     for forward, own in zip(forwards, points, strict=True):
@@ -133,10 +140,12 @@ def forward_together(
         ids.append(own_ids.expand(len(own), -1))
     places = sorted({place for forward in forwards for place in forward.text.places})
     checkpointed = max(forward.checkpointed for forward in forwards)
-    _, logits = forwards[0].lm.next_tokens(torch.cat(rows), torch.cat(ids), places, checkpointed=checkpointed)
+    every, logits = forwards[0].lm.next_tokens(
+        torch.cat(rows), torch.cat(ids), places, states=states, checkpointed=checkpointed
+    )
     found, begin = [], 0
     for forward, own in zip(forwards, points, strict=True):
-        read = [places.index(place) for place in forward.text.places]
-        found.append(upcast(logits[begin : begin + len(own), read]))
+        read, numbers = [places.index(place) for place in forward.text.places], slice(begin, begin + len(own))
+        found.append((upcast(logits[numbers, read]), None if every is None else every[numbers, : forward.length]))
         begin += len(own)
     return found

@@ -66,6 +66,19 @@ class Counts:
 
 
 @dataclass(frozen=True, eq=False)
+class Predicted:
+    """What a pass has shown of how the model goes on after each token of a prompt.
+
+    Attributes:
+        states: (token, hidden) what the network's head is given there.
+        logits: (vocab,) the network's own after the last token, by which it is proved that its head makes all of them.
+    """
+
+    states: Float[Tensor, "token hidden"]
+    logits: Float[Tensor, " vocab"]
+
+
+@dataclass(frozen=True, eq=False)
 class Known:
     """What a shared pass has computed for one of its rows, to be looked up; everything else is computed when asked for.
 
@@ -75,6 +88,7 @@ class Known:
         values: (point,) of the function whose gradients were taken.
         gradients: (point, token, dim) there.
         rules: of the backward pass.
+        predicted: by the model itself, after each token; None where nobody asked for it.
     """
 
     own_value: Float[Tensor, " 1"]
@@ -82,6 +96,7 @@ class Known:
     values: Float[Tensor, " point"] | None = None
     gradients: Float[Tensor, "point token dim"] | None = None
     rules: BackwardRules | None = None
+    predicted: Predicted | None = None
 
     def at(
         self, points: Float[Tensor, "point token dim"], rules: BackwardRules | None

@@ -18,7 +18,7 @@ from interpret.engine.forward import Forward, Passage, forward_together
 from interpret.engine.gradients import vjp
 from interpret.engine.memory.policy import TOKENS_A_BATCH, Shortage
 from interpret.engine.objective import Objective
-from interpret.engine.run import BackwardRules, Counts, Known, Run
+from interpret.engine.run import BackwardRules, Counts, Known, Predicted, Run
 from interpret.question.quantity import Quantity
 from interpret.question.question import Question, Row
 from nexttoken import NextTokenLM
@@ -84,12 +84,14 @@ class SharedPass:
         quantity: what about each target is explained.
         run: how it is computed.
         rules: of the backward pass.
+        predicted: whether it is kept what the model predicts after each token, as far as it shows in the pass.
     """
 
     lm: NextTokenLM
     quantity: Quantity
     run: Run
     rules: BackwardRules | None = None
+    predicted: bool = False
 
     @property
     def grad_lm(self) -> NextTokenLM:
@@ -101,9 +103,10 @@ class SharedPass:
 
         def rated() -> list[list[SharedRow] | ValueError]:
             x = [each.forward.x[None] for each in asked]
+            forwards = [each.forward for each in asked]
             one = len(asked) == 1
-            logits = [asked[0].forward.run(x[0])] if one else forward_together([each.forward for each in asked], x)
-            return [self._rows(each, own, forwards=1)[0] for each, own in zip(asked, logits, strict=True)]
+            read = [forwards[0].read(x[0], self.predicted)] if one else forward_together(forwards, x, self.predicted)
+            return [self._rows(each, *own, forwards=1)[0] for each, own in zip(asked, read, strict=True)]
 
         with torch.no_grad(), self.lm.frozen():
             outcome = self.run.memory.attempt(rated, len(asked), max(each.forward.length for each in asked))
@@ -171,15 +174,16 @@ class SharedPass:
     ) -> list[tuple[Sequence[SharedRow] | ValueError, Tensor, Tensor]]:
         """For each question its rows, their values (point, row) and gradients (row, point, token, dim)."""
         leaves = [each.detach().clone().requires_grad_(True) for each in points]
-        logits = forward_together([each.grad_forward for each in asked], [leaf.clone() for leaf in leaves])
+        states = self.predicted and rated is None
+        read = forward_together([each.grad_forward for each in asked], [leaf.clone() for leaf in leaves], states)
         if rated is None:  # the points are the prompts
-            found = [self._rows(each, own) for each, own in zip(asked, logits, strict=True)]
+            found = [self._rows(each, *own) for each, own in zip(asked, read, strict=True)]
             rated = [rows for rows, _ in found]
             values = [value for _, value in found]
         else:
             values = [
                 own.new_zeros(len(own), 0) if isinstance(rows, ValueError) else self._values(own, rows)
-                for rows, own in zip(rated, logits, strict=True)
+                for rows, (own, _) in zip(rated, read, strict=True)
             ]
         alone = self.grad_lm.is_sharded or any(each.grad_forward.checkpointed for each in asked)
         with self._ruled(values):
@@ -202,7 +206,11 @@ class SharedPass:
         return found
 
     def _rows(
-        self, asked: Asked, logits: Float[Tensor, "1 place vocab"], forwards: int = 0
+        self,
+        asked: Asked,
+        logits: Float[Tensor, "1 place vocab"],
+        states: Float[Tensor, "1 token hidden"] | None,
+        forwards: int = 0,
     ) -> tuple[list[SharedRow] | ValueError, Float[Tensor, "1 row"]]:
         """The rows of a question from the model's own logits at the prompt, or why it has none; and their values."""
         try:
@@ -210,8 +218,14 @@ class SharedPass:
             values = torch.stack([self._value(logits, row) for row in rows], 1)
         except ValueError as error:
             return error, logits.new_zeros(1, 0)
-        own = values.detach()
-        return [SharedRow(row, asked, forwards, Known(own[:, i])) for i, row in enumerate(rows)], values
+        own, found = values.detach(), []
+        for number, row in enumerate(rows):
+            predicted = None
+            if states is not None:
+                seen = len(row.prompt)
+                predicted = Predicted(states[0, :seen].detach(), logits[0, row.read[0]].detach())
+            found.append(SharedRow(row, asked, forwards, Known(own[:, number], predicted=predicted)))
+        return found, values
 
     def _values(
         self, logits: Float[Tensor, "point place vocab"], rows: Sequence[SharedRow]

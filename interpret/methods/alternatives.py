@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +11,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interpret.engine.gradients import values
-from interpret.engine.memory.policy import LOGITS_AT_ONCE
+from interpret.engine.memory.policy import LOGITS_AT_ONCE, Memory
 from interpret.engine.objective import Objective
+from interpret.engine.run import Predicted
 from interpret.methods.baselines import Baseline, every_embedding, model_of
 from interpret.methods.method import Evidence, Method
 from interpret.question.logits import upcast
+from nexttoken import NextTokenLM
+from nexttoken.model import ROUNDING
 
 TOKENS_EMBEDDED = 4096  # at once, of what might stand there
 
@@ -46,7 +50,7 @@ def alternatives(objective: Objective, top: int) -> Alternatives:
     """The model's own next-word distribution at each place, given what stands before it, without the word itself.
 
     The first word is predicted after what a text begins with, `vocab.start_id`. Of each
-    distribution, the `top` most probable words count. Costs one forward pass, and more where the logits of many
+    distribution, the `top` most probable words count. Costs at most one forward pass, and more where the logits of many
     places take too much memory; of a model that is not known to be causal, one for each place.
 
     Raises ValueError for an objective without a model.
@@ -69,28 +73,129 @@ def alternatives(objective: Objective, top: int) -> Alternatives:
 
 
 def predictions(objective: Objective, start: int) -> Iterator[tuple[list[int], Float[Tensor, "place vocab"]]]:
-    """Places of the prompt, and the model's logits of what stands there given what stands before."""
+    """Places of the prompt, and the model's logits of what stands there given what stands before.
+
+    The network's head makes them of the states that a pass at the prompt has shown, if that gives its own logits after
+    the last token; otherwise another forward pass does.
+    """
     lm, prompt = objective.context.lm, objective.context.prompt
     assert lm is not None
     assert prompt is not None
-    tokens, vocabulary = lm.tokens(prompt)["input_ids"], lm.vocab.size()
-    at_once = max(1, LOGITS_AT_ONCE // vocabulary)
+    known = objective.run.known
+    predicted, after_first = known.predicted if known is not None else None, None
+    length, vocabulary = len(prompt), lm.vocab.size()
+    # Where later tokens may be seen, each place takes what stands before it.
+    step = max(1, LOGITS_AT_ONCE // vocabulary) if lm.causal else 1
     with lm.frozen(), torch.no_grad():
-        embeddings = lm.embed({"input_ids": tokens}).detach()
-        step = at_once if lm.causal else 1  # where later tokens may be seen, each place takes what stands before it
-        for begin in range(start + 1, tokens.shape[1], step):
-            places = list(range(begin, min(begin + step, tokens.shape[1])))
-            seen = tokens.shape[1] if lm.causal else begin
-            rows = lm.next_tokens(embeddings[:, :seen], tokens[:, :seen], [place - 1 for place in places])[1][0]
-            objective.run.counts.forwards += 1
-            yield places, upcast(rows)[:, :vocabulary]
+        # From the end, where the logits are known.
+        for begin in reversed(range(start + 1, length, step)):
+            places = list(range(begin, min(begin + step, length)))
+            rows = _of_head(lm, predicted, places) if predicted is not None else None
+            if rows is None:
+                predicted, rows = None, _of_pass(objective, lm, places)
+            if begin == 1:
+                after_first = rows[0].clone()
+            yield places, rows[:, :vocabulary]
         first = lm.vocab.start_id
         said = prompt.source is None and prompt.start_token is None and not prompt.pieces[0].template
         if said and first is not None:
-            ids = torch.tensor([[first]], device=lm.device)
-            row = lm.next_tokens(lm.embed({"input_ids": ids}), ids)[1][0]
             objective.run.counts.forwards += 1
-            yield [0], upcast(row)[:, :vocabulary]
+            yield [0], _of_start(objective, lm, first, prompt.ids[0], after_first)[:, :vocabulary]
+
+
+def _of_head(lm: NextTokenLM, predicted: Predicted, places: Sequence[int]) -> Float[Tensor, "place vocab"] | None:
+    """The logits after what stands before some places, by the head alone; None where that does not give its own."""
+    last = places[-1] + 1 == len(predicted.states)
+    logits = lm.head(predicted.states[None, places[0] - 1 : places[-1] + last])
+    if logits is None or (last and not _same(upcast(logits[0, -1]), predicted.logits, logits.dtype)):
+        return None
+    return upcast(logits[0, : len(places)])
+
+
+def _of_pass(objective: Objective, lm: NextTokenLM, places: Sequence[int]) -> Float[Tensor, "place vocab"]:
+    """The same by a forward pass."""
+    prompt = objective.context.prompt
+    assert prompt is not None
+    tokens = lm.tokens(prompt)["input_ids"]
+    embeddings, seen = lm.embed({"input_ids": tokens}), len(prompt) if lm.causal else places[0]
+    objective.run.counts.forwards += 1
+    return upcast(lm.next_tokens(embeddings[:, :seen], tokens[:, :seen], [place - 1 for place in places])[1][0])
+
+
+def _same(found: Float[Tensor, " vocab"], expected: Float[Tensor, " vocab"], dtype: torch.dtype) -> bool:
+    """Whether logits are the same up to rounding, and as large on the whole, which rounding does not change."""
+    if found.shape != expected.shape:
+        return False
+    unit = torch.finfo(dtype).eps
+    rounding = max(2 * unit, min(ROUNDING, 1000 * unit))
+    near = (found - expected).abs().max() <= rounding * expected.abs().max()
+    as_large = (found @ expected - expected @ expected).abs() <= min(rounding, 10 * ROUNDING) * (expected @ expected)
+    return bool(near & as_large)
+
+
+@dataclass(eq=False)
+class _Start:
+    """What a network said after its start token, and by what it is known to be still the same network.
+
+    Attributes:
+        logits: (1, vocab) after the start token.
+        weights: where they are, and how often they were changed; None where hooks are in the network.
+        after: (vocab,) the logits after some tokens that texts began with.
+        memory: of the run that asked last.
+    """
+
+    logits: Float[Tensor, "1 vocab"]
+    weights: list[tuple[int, int]] | None
+    after: dict[int, Float[Tensor, " vocab"]]
+    memory: weakref.ref[Memory]
+
+
+_STARTS: weakref.WeakKeyDictionary[NextTokenLM, _Start] = weakref.WeakKeyDictionary()
+_TOKENS_KEPT = 16  # that texts began with
+
+
+def _of_start(
+    objective: Objective, lm: NextTokenLM, start: int, first: int, after_first: Float[Tensor, " vocab"] | None
+) -> Float[Tensor, "1 vocab"]:
+    """The logits after the start token. One forward pass of one token, for short prompts a third of a gradient.
+
+    So it is kept, for the run, and for later runs as long as nothing says that the network is another one: it has no
+    hooks, its weights were not written to, and after the first token of the text, which went through all of it, it
+    says what it said then.
+    """
+    kept, memory = _STARTS.get(lm), objective.run.memory
+    if kept is not None and kept.memory() is memory:
+        return kept.logits
+    weights = _weights(lm)
+    proved = (
+        kept is not None
+        and weights is not None
+        and kept.weights == weights
+        and after_first is not None
+        and first in kept.after
+        and _same(after_first, kept.after[first], lm.compute_dtype)
+    )
+    if kept is not None and proved:
+        kept.memory = weakref.ref(memory)
+        return kept.logits
+    ids = torch.tensor([[start]], device=lm.device)
+    logits = upcast(lm.next_tokens(lm.embed({"input_ids": ids}), ids)[1][0])
+    before = kept.after if kept is not None and kept.weights == weights and torch.equal(kept.logits, logits) else {}
+    after = {} if after_first is None else {first: after_first}
+    older = list(before.items())[1 - _TOKENS_KEPT :]
+    _STARTS[lm] = _Start(logits, weights, {**dict(older), **after}, weakref.ref(memory))
+    return logits
+
+
+def _weights(lm: NextTokenLM) -> list[tuple[int, int]] | None:
+    """Where the weights are, and how often they were written to; None where the network has hooks."""
+    found = []
+    for module in lm.modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            return None
+        tensors = (*module._parameters.values(), *module._buffers.values())
+        found += [(each.data_ptr(), each._version) for each in tensors if each is not None]
+    return found
 
 
 def embedded_words(
@@ -104,7 +209,7 @@ def embedded_words(
     marked = tokens[:, places] >= lm.vocab.size()  # a decoder's start, which is no word
     tokens[:, places] = torch.where(marked, tokens[:, places], words.to(tokens))
     with lm.frozen(), torch.no_grad():
-        return torch.stack([lm.embed({"input_ids": row[None]})[0, places].to(x) for row in tokens])
+        return lm.embed({"input_ids": tokens})[:, torch.tensor(places, device=tokens.device)].to(x)
 
 
 def _template(objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"]:
@@ -129,12 +234,15 @@ class PlausibleAlternatives(Baseline):
     With a `weight` below 1 it is that part of the expected embedding: 0.5 makes gradient x (x - x') the mean of
     gradient x input and gradient x (input - alternatives), which suits GIM, since neither alone is best everywhere.
 
-    Costs one forward pass, and more for prompts of thousands of tokens; of a model that is not known to be causal, one
-    for each token.
+    The states of the pass that takes the gradient tell it, where the network's head gives its own logits for them;
+    otherwise it costs one forward pass, and more for prompts of thousands of tokens. Of a model that is not known to be
+    causal, it costs one for each token. The first word takes one of one token.
 
     Raises:
         ValueError: `top` below 1, a `weight` that is not between 0 and 1, or an objective without a model.
     """
+
+    predicted = True
 
     top: int = 50
     weight: float = 1.0
@@ -182,6 +290,7 @@ class Marginalization(Method):
     top: int = 50
 
     stochastic = True
+    predicted = True
 
     def __post_init__(self) -> None:
         if self.samples < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,7 +16,14 @@ from nexttoken.text.prompt import PromptLike
 
 
 class Baseline(ABC):
-    """A baseline: the objective and the prompt's embeddings (token, dim) in, embeddings of the same shape out."""
+    """A baseline: the objective and the prompt's embeddings (token, dim) in, embeddings of the same shape out.
+
+    Attributes:
+        predicted: whether it asks the model what else might stand at each place, which a forward pass at the prompt
+            then shows besides.
+    """
+
+    predicted: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:

@@ -83,6 +83,11 @@ class Method(ABC):
         """
         return objective.x[None] if self.local else None
 
+    @property
+    def predicted(self) -> bool:
+        """Whether it asks the model what else might stand at each place: by default where its `baseline` does."""
+        return getattr(getattr(self, "baseline", None), "predicted", False)
+
     def unit(self, quantity: str) -> str:
         """The unit of a score, given the unit of the quantity explained."""
         return quantity

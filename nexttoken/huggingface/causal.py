@@ -20,10 +20,9 @@ from nexttoken.checks.report import Feeding, HeadMissingError
 from nexttoken.huggingface.checkpointing import checkpointing
 from nexttoken.huggingface.network import NetworkLM, embedding_rows
 from nexttoken.huggingface.prefix_cache import KeysAndValues
+from nexttoken.linear import quick, rows_summed_well
 from nexttoken.model import PrefixCache
 from nexttoken.text.vocabulary import Vocabulary
-
-FEWEST_ROWS = 4  # of states before the head: with fewer, a CPU sums over the vocabulary less precisely, going back
 
 
 class PretrainedNextTokenLM(NetworkLM):
@@ -52,6 +51,7 @@ class PretrainedNextTokenLM(NetworkLM):
         )
         adapted = getattr(network, "get_base_model", lambda: network)()  # PEFT passes on what it does not know
         accepted = inspect.signature(adapted.forward).parameters
+        self._calls_body = True
         self._takes_places = "logits_to_keep" in accepted
         self._on_several_devices = len(set(getattr(network, "hf_device_map", {}).values())) > 1
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
@@ -87,15 +87,18 @@ class PretrainedNextTokenLM(NetworkLM):
         checkpointed: int = 0,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
         """`next_tokens`, fed in a given way, whatever the report says."""
-        options: dict[str, Any] = {**self._options, "output_hidden_states": states, "return_dict": True}
+        body = self._body if states else None
+        by_name = states and body is None
+        options: dict[str, Any] = {**self._options, "output_hidden_states": by_name, "return_dict": True}
         if prefix_cache is not None:
             assert isinstance(prefix_cache, KeysAndValues), "this prefix cache is another model's"
             options |= {"use_cache": True, "past_key_values": prefix_cache.past_key_values()}
         length = input_ids.shape[1]
         read = torch.tensor(places, device=embeddings.device) % length - length  # from the end, -1 being the last
         asked = len(read)
-        if len(embeddings) * asked < FEWEST_ROWS:  # with places that nobody asked for
-            read = torch.cat([read, torch.arange(-min(FEWEST_ROWS, length), 0, device=read.device)])
+        fewest = rows_summed_well(self._head_layer, embeddings.device) if torch.is_grad_enabled() else 1
+        if len(embeddings) * asked < fewest:  # with places that nobody asked for
+            read = torch.cat([read, torch.arange(-min(fewest, length), 0, device=read.device)])
         indexed = self._takes_places and not self._on_several_devices
         if indexed:  # indices, not a count: the states come out contiguous, so the head is not copied
             options["logits_to_keep"] = read
@@ -103,17 +106,36 @@ class PretrainedNextTokenLM(NetworkLM):
             options["logits_to_keep"] = -int(read.min())
         backward = torch.is_grad_enabled()
         layers = self.layers[:checkpointed] if backward and prefix_cache is None else []
-        with ForceGrad() if force_grad and backward else contextlib.nullcontext(), checkpointing(layers):
+        with (
+            ForceGrad() if force_grad and backward else contextlib.nullcontext(),
+            checkpointing(layers),
+            _output_of(body) as last,
+        ):
             if feeding == "inputs_embeds":
                 output = self.language_model_head(inputs_embeds=embeddings, **options)
             else:
                 with _embedding_output(self.text_field_embedder, embeddings):
                     output = self.language_model_head(input_ids=input_ids, **options)
-        hidden = output.hidden_states[-1] if states else None
-        if hidden is not None and hidden.ndim == 4:  # Gemma 3n has parallel streams, the active one first
-            hidden = hidden[0]
+        if by_name:  # Gemma 3n has parallel streams, the active one first
+            last.append(output.hidden_states[-1][0] if output.hidden_states[-1].ndim == 4 else output.hidden_states[-1])
+        elif states and not last:
+            self._calls_body = False
+            return self._run(embeddings, input_ids, feeding, force_grad, places, states, prefix_cache, checkpointed)
         logits = output.logits if indexed else output.logits[:, read.to(output.logits.device)]
-        return hidden, logits[:, :asked]
+        return last[0] if states else None, logits[:, :asked]
+
+    @property
+    def _head_layer(self) -> nn.Module | None:
+        network: Any = self.language_model_head
+        return network.get_output_embeddings()
+
+    @property
+    def _body(self) -> nn.Module | None:
+        """The part whose output is what the head is given; None where the network names none, or does not call it."""
+        network: Any = self.language_model_head
+        network = getattr(network, "get_base_model", lambda: network)()
+        body = getattr(network, "base_model", network)
+        return body if self._calls_body and body is not network else None
 
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
         output = self.language_model_head(input_ids=input_ids, **self._options)
@@ -129,6 +151,13 @@ class PretrainedNextTokenLM(NetworkLM):
                 "load the class of its family that ends in ForCausalLM or LMHeadModel"
             )
         return logits
+
+    def head(self, states: Float[Tensor, "row token hidden"]) -> Float[Tensor, "row token vocab"] | None:
+        layer = self._head_layer
+        weight = getattr(layer, "weight", None)
+        if layer is None or weight is None or weight.ndim != 2 or weight.shape[-1] != states.shape[-1]:
+            return None
+        return quick(layer, states)
 
     @cached_property
     def supports_right_padding(self) -> bool:
@@ -171,6 +200,24 @@ class ForceGrad(TorchFunctionMode):
     ) -> Any:
         with torch.enable_grad():
             return args[0] if func is Tensor.detach else func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def _output_of(body: nn.Module | None) -> Iterator[list[Tensor]]:
+    """A list that gets the states (row, token, hidden) that a network's body puts out, each time it runs."""
+    found: list[Tensor] = []
+    if body is None:
+        yield found
+        return
+
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        found.append(output if isinstance(output, Tensor) else output[0])
+
+    handle = body.register_forward_hook(hook)
+    try:
+        yield found
+    finally:
+        handle.remove()
 
 
 @contextlib.contextmanager

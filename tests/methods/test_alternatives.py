@@ -1,5 +1,7 @@
 """What else might stand somewhere: the model's own distribution, as a baseline and as replacements."""
 
+import copy
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from interpret import (
     Objective,
     PlausibleAlternatives,
     attribute,
+    attribute_continuation,
     attribute_many,
 )
 from interpret.engine.gradients import values
@@ -18,6 +21,7 @@ from interpret.methods import alternatives as module
 from interpret.methods.alternatives import alternatives
 from nexttoken import NextTokenLM
 from tests.builders import objective, t5
+from tests.tiny_models import build
 
 TEXT = "The keys to the cat"
 
@@ -88,7 +92,7 @@ def test_draws_follow_the_seed_and_not_the_chunk_size(tiny):
     close(attribute(tiny, TEXT, 70, Marginalization(), chunk_size=1).scores, one.scores)
     close(attribute(tiny, TEXT, 70, Marginalization(), chunk_size=33).scores, one.scores)
     assert not torch.equal(attribute(tiny, TEXT, 70, Marginalization(seed=1)).scores, one.scores)
-    assert one.forwards_spent == 1 + 2 + 1 + 8 * len(tiny.prompt(TEXT))  # rated, predicted, F, replaced
+    assert one.forwards_spent == 1 + 1 + 1 + 8 * len(tiny.prompt(TEXT))  # rated, the first word, F, replaced
     many = attribute(tiny, TEXT, 70, Marginalization(samples=256))
     assert float(many.standard_error.mean()) < float(one.standard_error.mean()) / 3
     assert float(((many.scores - one.scores).abs() / one.standard_error).median()) < 2
@@ -141,3 +145,110 @@ def test_the_bundled_model(bundled):
     assert found.top(1)[0][0] == " France"
     assert not any(found.held)
     assert attribute(bundled, "The capital of France is", " Paris", GIM(baseline=PlausibleAlternatives())).scores[3] > 0
+
+
+DEFAULT = GIM(PlausibleAlternatives(weight=0.5))
+HEADS = {  # and whether the head alone makes the logits of its states
+    "LlamaForCausalLM": True,
+    "OPTForCausalLM": True,
+    "GPTJForCausalLM": True,
+    "BartForCausalLM": True,
+    "Gemma2ForCausalLM": False,  # its logits are capped
+    "CohereForCausalLM": False,  # scaled
+}
+
+
+def passes(lm, *arguments, **options):
+    """The number of tokens and of rows of each forward pass that a map takes, and the map."""
+    seen, own = [], type(lm).next_tokens
+
+    class Counting(type(lm)):
+        def next_tokens(self, embeddings, *given, **named):
+            seen.append(tuple(embeddings.shape[:2]))
+            return own(self, embeddings, *given, **named)
+
+    kind, lm.__class__ = type(lm), Counting
+    try:
+        return seen, attribute(lm, *arguments, **options)
+    finally:
+        lm.__class__ = kind
+
+
+def alone(lm, monkeypatch, *arguments, **options):
+    """The same map where every pass is a pass of its own, and nothing is kept."""
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_of_head", lambda *_: None)
+        patched.setattr(module, "_STARTS", {})
+        return attribute(lm, *arguments, **options)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_pass_of_the_gradient_says_what_else_might_stand_there(name, monkeypatch):
+    lm = NextTokenLM.from_pretrained(build(name).double())
+    ids = [5, 6, 7, 8, 9, 11]
+    taken, found = passes(lm, ids, 20, DEFAULT)
+    assert (taken.count((1, 6)) == 1) == HEADS[name]
+    close(found.scores, alone(lm, monkeypatch, ids, 20, DEFAULT).scores, 1e-6)
+    close(attribute(lm, ids, [20, 21], DEFAULT).scores, alone(lm, monkeypatch, ids, [20, 21], DEFAULT).scores, 1e-6)
+
+
+def test_rows_of_a_matrix_and_of_a_batch_share_it(tiny, monkeypatch):
+    every = attribute_continuation(tiny, TEXT, [70, 71, 72], DEFAULT)
+    for place, row in enumerate(every):
+        before = [*tiny.prompt(TEXT).ids, *[70, 71, 72][:place]]
+        close(row.scores, alone(tiny, monkeypatch, before, 70 + place, DEFAULT).scores, 1e-6)
+    texts = [TEXT, "are we?", "The keys"]
+    for text, why in zip(texts, attribute_many(tiny, texts, [70, 71, 72], DEFAULT, progress=False), strict=True):
+        close(why.scores, alone(tiny, monkeypatch, text, why.target.id, DEFAULT).scores, 1e-6)
+    part = attribute(tiny, TEXT, 70, DEFAULT, region="keys")
+    close(part.scores, alone(tiny, monkeypatch, TEXT, 70, DEFAULT, region="keys").scores, 1e-6)
+
+
+def test_a_model_of_callables_shares_it(bag_lm, monkeypatch):
+    monkeypatch.setattr(type(bag_lm), "causal", True)
+    taken, found = passes(bag_lm, "abcde", "f", GradientTimesInput(PlausibleAlternatives()))
+    expected = alone(bag_lm, monkeypatch, "abcde", "f", GradientTimesInput(PlausibleAlternatives()))
+    close(found.scores, expected.scores)
+    assert len(taken) > 1  # a subclass with a pass of its own is not asked for its head
+
+
+def in_place(lm):
+    lm.language_model_head.transformer.h[0].mlp.c_fc.weight.data[3] += 1.0
+
+
+def hooked(lm):
+    """Steers the last token only, which is the start token where that stands alone."""
+    lm.language_model_head.transformer.h[0].register_forward_hook(
+        lambda module, inputs, output: torch.cat([output[:, :-1], output[:, -1:] + 1.0], 1)
+    )
+
+
+def patched(lm):
+    layer = lm.language_model_head.transformer.h[0].mlp
+    layer.forward = lambda states, own=layer.forward: own(states) * 1.5
+
+
+def written(lm):
+    with torch.no_grad():
+        lm.language_model_head.transformer.wte.weight[lm.vocab.start_id] += 1.0
+
+
+@pytest.mark.parametrize("change", [in_place, hooked, patched, written])
+def test_what_follows_the_start_is_kept_only_as_long_as_the_network_is_the_same(tiny, monkeypatch, change):
+    lm = copy.deepcopy(tiny)
+    lm.language_model_head = lm.language_model_head.double()
+    first = [passes(lm, TEXT, 70, DEFAULT) for _ in range(2)]
+    assert [len(taken) for taken, _ in first] == [2, 1]  # of one token, the first time
+    assert torch.equal(first[0][1].scores, first[1][1].scores)
+    assert first[0][1].forwards_spent == first[1][1].forwards_spent == 1
+    change(lm)
+    taken, found = passes(lm, TEXT, 70, DEFAULT)
+    assert (1, 1) in taken
+    expected = alone(lm, monkeypatch, TEXT, 70, DEFAULT)
+    assert not torch.equal(expected.scores, first[0][1].scores)
+    close(found.scores, expected.scores, 1e-6)
+
+
+def test_a_text_that_begins_otherwise_asks_again(tiny):
+    lm = copy.deepcopy(tiny)
+    assert [len(passes(lm, [first, 7, 8], 70, DEFAULT)[0]) for first in (5, 6, 5, 6)] == [2, 2, 1, 1]

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test quick lint evidence tables architectures peers bench bench-quick docs gallery
+.PHONY: setup demo test quick lint evidence tables architectures peers bench bench-quick gpu docs gallery
 
 setup: $(READY)
 
@@ -69,6 +69,10 @@ bench: $(PEERS_READY)
 # Under eight minutes on two quiet cores: a few ratios, beside the last ones of this machine. RECORD=--record keeps them.
 bench-quick: setup
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.quick $(RECORD)
+
+# Under ten minutes where there is a GPU; without one it runs in a reduced form on the CPU, and says so.
+gpu: setup
+	$(BIN)/python -m benchmarks.gpu
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,7 +7,8 @@ import copy
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -83,8 +84,7 @@ class NextTokenLM(nn.Module):
         self.top_k = top_k
         self.name = type(self).__name__
         self._loss_sum, self._loss_count = 0.0, 0
-        # The thread that holds it still, and the devices that it is on.
-        self._frozen: tuple[int, list[torch.device]] | None = None
+        self._frozen: _Frozen | None = None
         self._copies: dict[torch.dtype, tuple[list[tuple[int, int]], NextTokenLM]] = {}
         if initializer is not None:
             initializer(self)
@@ -246,9 +246,7 @@ class NextTokenLM(nn.Module):
     @property
     def is_sharded(self) -> bool:
         """Whether a parameter is a `torch.distributed` DTensor, as under tensor parallelism and FSDP."""
-        # Importing it takes long, and as long as nobody has, no parameter can be one.
-        distributed = sys.modules.get("torch.distributed.tensor")
-        return distributed is not None and any(isinstance(each, distributed.DTensor) for each in self.parameters())
+        return self._frozen.sharded if self._frozen is not None else _any_sharded(self.parameters())
 
     def _states_and_logits(
         self, embeddings: Float[Tensor, "batch token dim"], tokens: Tokens, states: bool
@@ -281,11 +279,11 @@ class NextTokenLM(nn.Module):
         Afterwards everything is as it was, also after an error. Inside another one of the same thread, it costs little.
         """
         enabled = torch.is_grad_enabled()
-        if self._frozen is not None and self._frozen[0] == threading.get_ident():
+        if self._frozen is not None and self._frozen.thread == threading.get_ident():
             with (
                 torch.inference_mode(False),
                 torch.set_grad_enabled(enabled),
-                torch.random.fork_rng(devices=self._frozen[1]),
+                torch.random.fork_rng(devices=self._frozen.devices),
             ):
                 yield
             return
@@ -299,6 +297,7 @@ class NextTokenLM(nn.Module):
         ]
         wanting = [(module, name) for module, name, parameter in own if parameter.requires_grad]
         devices = list({parameter.device for *_, parameter in own if parameter.device.type == "cuda"})
+        held = _Frozen(threading.get_ident(), devices, _any_sharded(parameter for *_, parameter in own))
         # cuDNN refuses the backward pass of a recurrent layer in evaluation mode.
         recurrent = any(isinstance(module, nn.RNNBase) for module in modules)
         before = self._frozen
@@ -314,7 +313,7 @@ class NextTokenLM(nn.Module):
                     self.eval()
                 for module, name in wanting:
                     getattr(module, name).requires_grad_(False)
-                self._frozen = (threading.get_ident(), devices)
+                self._frozen = held
                 yield
         finally:
             self._frozen = before
@@ -546,6 +545,21 @@ def _target_ids(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch"]:
             f"target id {int(ids[(ids < 0) | (ids >= vocab_size)][0])} is not between 0 and {vocab_size - 1}"
         )
     return ids
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """How a model is held still: by which thread, on which GPUs, and whether it is sharded."""
+
+    thread: int
+    devices: list[torch.device]
+    sharded: bool
+
+
+def _any_sharded(parameters: Iterable[Tensor]) -> bool:
+    # Importing it takes long, and as long as nobody has, no parameter can be one.
+    distributed = sys.modules.get("torch.distributed.tensor")
+    return distributed is not None and any(isinstance(each, distributed.DTensor) for each in parameters)
 
 
 @contextlib.contextmanager

@@ -138,7 +138,7 @@ class InteractionRules(BackwardRules):
                     yield scaled(node, dict.fromkeys(PRODUCTS[kind], 0.5))
             elif "ScaledDotProduct" in kind:
                 yield self._share_attention(graph, node)
-            elif kind == "SoftmaxBackward" and self.temperature != 1 and _weighs(graph, node):
+            elif kind in ("SoftmaxBackward", "SafeSoftmaxBackward") and self.temperature != 1 and _weighs(graph, node):
                 yield replaced(node, partial(_softmax, node, self.temperature))
             elif kind in ("NativeLayerNormBackward", "FusedRmsNormBackward"):
                 yield replaced(node, partial(_norm, node))
@@ -265,8 +265,10 @@ def _softmax(node: Node, temperature: float, gradient: Tensor) -> Gradients:
 def _softened(weights: Tensor, gradient: Tensor, dim: int, temperature: float) -> Tensor:
     """p (dy - sum p dy) for p = softmax(scores / temperature), from the softmax of the scores themselves."""
     # softmax(s / T) is proportional to softmax(s)^(1 / T); relative to the largest, no power vanishes everywhere.
-    soft = (weights / weights.amax(dim, keepdim=True)).pow(1 / temperature)
-    soft = soft / soft.sum(dim, keepdim=True)
+    largest = weights.amax(dim, keepdim=True)
+    blind = largest == 0  # a row that sees nothing
+    soft = (weights / largest.masked_fill(blind, 1)).pow(1 / temperature)
+    soft = soft / soft.sum(dim, keepdim=True).masked_fill(blind, 1)
     return soft * (gradient - (soft * gradient).sum(dim, keepdim=True))
 
 

@@ -153,6 +153,8 @@ class PretrainedNextTokenLM(NetworkLM):
         return logits
 
     def head(self, states: Float[Tensor, "row token hidden"]) -> Float[Tensor, "row token vocab"] | None:
+        if self.is_sharded:  # weights that come together only where the whole network runs
+            return None
         layer = self._head_layer
         weight = getattr(layer, "weight", None)
         if layer is None or weight is None or weight.ndim != 2 or weight.shape[-1] != states.shape[-1]:

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from interpret import GIM, GradientTimesInput, MeanEmbedding, Objective, SmoothGrad, attribute, attribute_candidates
@@ -207,8 +208,9 @@ def test_the_networks_own_attention_and_a_written_one_agree(build, block, monkey
         close(*found, tolerance=1e-6)  # the written one takes its softmax in float32
 
 
+@pytest.mark.parametrize("backend", [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH])
 @pytest.mark.parametrize("kind", ["bool", "float"])
-def test_a_row_that_sees_nothing_is_zero(kind):
+def test_a_row_that_sees_nothing_is_zero(kind, backend):
     """As in the forward pass: it says nothing, and the other rows have the scores that they have without it."""
     seen = torch.tensor([[0, 0, 0], [1, 1, 0], [1, 1, 1]]).bool()
 
@@ -223,7 +225,21 @@ def test_a_row_that_sees_nothing_is_zero(kind):
         return attend
 
     x = drawn(3, 8)
-    close(scores(function(slice(0, 3)), x, temperature=2.0), scores(function(slice(1, 3)), x, temperature=2.0))
+    with sdpa_kernel(backend):
+        whole, part = (scores(function(slice(begin, 3)), x, temperature=2.0) for begin in (0, 1))
+    close(whole, part)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+@pytest.mark.parametrize("family", ["GPT2LMHeadModel", "LlamaForCausalLM"])
+def test_the_attention_of_every_backend_is_softened(family, temperature):
+    """Where no fused kernel takes it, as on some devices, torch writes it out with a softmax of its own."""
+    lm = NextTokenLM.from_pretrained(tiny_models.build(family).double())
+    fused = attribute(lm, [5, 6, 7, 8], 20, GIM(temperature=temperature)).scores
+    with sdpa_kernel(SDPBackend.MATH):
+        written = attribute(lm, [5, 6, 7, 8], 20, GIM(temperature=temperature)).scores
+    torch.testing.assert_close(written, fused, rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(fused, attribute(lm, [5, 6, 7, 8], 20, GIM()).scores, rtol=1e-3)
 
 
 def test_low_temperatures_of_long_rows_do_not_vanish():

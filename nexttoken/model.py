@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -84,7 +83,7 @@ class NextTokenLM(nn.Module):
         self.top_k = top_k
         self.name = type(self).__name__
         self._loss_sum, self._loss_count = 0.0, 0
-        self._frozen: _Frozen | None = None
+        self._stillness = _Stillness()
         self._copies: dict[torch.dtype, tuple[list[tuple[int, int]], NextTokenLM]] = {}
         if initializer is not None:
             initializer(self)
@@ -246,7 +245,8 @@ class NextTokenLM(nn.Module):
     @property
     def is_sharded(self) -> bool:
         """Whether a parameter is a `torch.distributed` DTensor, as under tensor parallelism and FSDP."""
-        return self._frozen.sharded if self._frozen is not None else _any_sharded(self.parameters())
+        held = self._stillness
+        return held.sharded if held.threads else _any_sharded(self.parameters())
 
     def _states_and_logits(
         self, embeddings: Float[Tensor, "batch token dim"], tokens: Tokens, states: bool
@@ -276,52 +276,37 @@ class NextTokenLM(nn.Module):
     def frozen(self) -> Iterator[None]:
         """Within this context: evaluation mode, parameters without gradient, and a random state of its own.
 
-        Afterwards everything is as it was, also after an error. Inside another one of the same thread, it costs little.
+        Afterwards everything is as it was, also after an error; where several threads hold it still, after the last of
+        them. Inside another one of the same thread, it costs little.
         """
+        thread, held = threading.get_ident(), self._stillness
         enabled = torch.is_grad_enabled()
-        if self._frozen is not None and self._frozen.thread == threading.get_ident():
+        if thread in held.threads:
             with (
                 torch.inference_mode(False),
                 torch.set_grad_enabled(enabled),
-                torch.random.fork_rng(devices=self._frozen.devices),
+                torch.random.fork_rng(devices=held.devices),
             ):
                 yield
             return
-        modules = list(self.modules())
-        modes = [(module, module.training) for module in modules]
-        own = [  # by name, since a layer that is kept on disk gets new parameters whenever it runs
-            (module, name, parameter)
-            for module in modules
-            for name, parameter in module._parameters.items()
-            if parameter is not None
-        ]
-        wanting = [(module, name) for module, name, parameter in own if parameter.requires_grad]
-        devices = list({parameter.device for *_, parameter in own if parameter.device.type == "cuda"})
-        held = _Frozen(threading.get_ident(), devices, _any_sharded(parameter for *_, parameter in own))
-        # cuDNN refuses the backward pass of a recurrent layer in evaluation mode.
-        recurrent = any(isinstance(module, nn.RNNBase) for module in modules)
-        before = self._frozen
+        with _HOLDING:
+            if not held.threads:
+                held.begin(self)
+            held.threads.add(thread)
         try:
             with (
                 torch.inference_mode(False),  # which turns gradients on
                 torch.set_grad_enabled(enabled),
-                torch.random.fork_rng(devices=devices),
+                torch.random.fork_rng(devices=held.devices),
                 FastInputGradients(),
-                _without_cudnn() if recurrent else contextlib.nullcontext(),
+                _without_cudnn() if held.recurrent else contextlib.nullcontext(),
             ):
-                if any(training for _, training in modes):
-                    self.eval()
-                for module, name in wanting:
-                    getattr(module, name).requires_grad_(False)
-                self._frozen = held
                 yield
         finally:
-            self._frozen = before
-            for module, name in wanting:
-                getattr(module, name).requires_grad_(True)
-            for module, training in modes:
-                if module.training != training:
-                    module.training = training
+            with _HOLDING:
+                held.threads.discard(thread)
+                if not held.threads:
+                    held.end()
 
     def in_precision(self, dtype: torch.dtype) -> NextTokenLM:
         """This model in another precision: a copy, made again when the weights have changed since."""
@@ -342,7 +327,6 @@ class NextTokenLM(nn.Module):
 
     def _copy(self) -> NextTokenLM:
         copied = copy.deepcopy(self, {id(self.vocab): self.vocab, id(self._copies): {}})
-        copied._frozen = None
         return copied.eval().requires_grad_(False)
 
     # Prompts and predictions
@@ -547,13 +531,57 @@ def _target_ids(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch"]:
     return ids
 
 
-@dataclass(frozen=True)
-class _Frozen:
-    """How a model is held still: by which thread, on which GPUs, and whether it is sharded."""
+_HOLDING = threading.Lock()  # while a model is brought to a standstill, or set free
 
-    thread: int
-    devices: list[torch.device]
-    sharded: bool
+
+class _Stillness:
+    """How a model is held still, and what it was before.
+
+    Attributes:
+        threads: those that hold it.
+        devices: the GPUs that it is on.
+        sharded: whether a parameter of it is.
+        recurrent: whether a layer of it is.
+    """
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+        self.devices: list[torch.device] = []
+        self.sharded = self.recurrent = False
+        self._modes: list[tuple[nn.Module, bool]] = []
+        self._wanting: list[tuple[nn.Module, str]] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Stillness:
+        return _Stillness()  # nobody holds the copy
+
+    def begin(self, lm: NextTokenLM) -> None:
+        """Evaluation mode, and parameters without gradient."""
+        modules = list(lm.modules())
+        own = [  # by name, since a layer that is kept on disk gets new parameters whenever it runs
+            (module, name, parameter)
+            for module in modules
+            for name, parameter in module._parameters.items()
+            if parameter is not None
+        ]
+        self._modes = [(module, module.training) for module in modules]
+        self._wanting = [(module, name) for module, name, parameter in own if parameter.requires_grad]
+        self.devices = list({parameter.device for *_, parameter in own if parameter.device.type == "cuda"})
+        self.sharded = _any_sharded(parameter for *_, parameter in own)
+        # cuDNN refuses the backward pass of a recurrent layer in evaluation mode.
+        self.recurrent = any(isinstance(module, nn.RNNBase) for module in modules)
+        if any(training for _, training in self._modes):
+            lm.eval()
+        for module, name in self._wanting:
+            getattr(module, name).requires_grad_(False)
+
+    def end(self) -> None:
+        """As it was before."""
+        for module, name in self._wanting:
+            getattr(module, name).requires_grad_(True)
+        for module, training in self._modes:
+            if module.training != training:
+                module.training = training
+        self._modes, self._wanting = [], []
 
 
 def _any_sharded(parameters: Iterable[Tensor]) -> bool:

@@ -1,10 +1,11 @@
 """The contract of NextTokenLM: what the seed promised, and none of its defects."""
 
+import copy
 import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from threading import get_ident
+from threading import Event, get_ident
 
 import pytest
 import torch
@@ -190,6 +191,36 @@ def test_frozen_by_one_thread_is_frozen_anew_by_another(lstm_lm, monkeypatch):
     with lstm_lm.frozen(), lstm_lm.frozen(), ThreadPoolExecutor(1) as pool:
         other = pool.submit(within).result()
     assert entered == [get_ident(), other]
+
+
+def test_two_threads_hold_it_still_until_the_last_has_done(tiny32):
+    """As in a notebook whose explorer works in the background: neither sets it free while the other computes."""
+    lm = copy.deepcopy(tiny32).train().requires_grad_(True)
+    expected = attribute(lm, "The keys").scores
+    with ThreadPoolExecutor(1) as pool:
+        inside, done = Event(), Event()
+
+        def hold():
+            with lm.frozen():
+                inside.set()
+                done.wait(10)
+
+        held = pool.submit(hold)
+        inside.wait(10)
+        own = lm.frozen()
+        own.__enter__()
+        done.set()
+        held.result()
+        assert not lm.training
+        assert not any(parameter.requires_grad for parameter in lm.parameters())
+        own.__exit__(None, None, None)
+        assert lm.training
+        assert all(parameter.requires_grad for parameter in lm.parameters())
+        many = [pool.submit(lambda: [attribute(lm, "The keys").scores for _ in range(8)]) for _ in range(1)]
+        mine = [attribute(lm, "The keys").scores for _ in range(8)]
+    for found in [*mine, *many[0].result()]:
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+    assert lm.training
 
 
 def test_predict_is_the_models_softmax(tiny):

@@ -7,6 +7,7 @@ from .counterfactuals import Replacements as Replacements
 from .counterfactuals import flip as flip
 from .counterfactuals import reduce_input as reduce_input
 from .counterfactuals import replacements as replacements
+from .engine.contention import BusyMachineWarning as BusyMachineWarning
 from .engine.gradients import gradients as gradients
 from .engine.gradients import values as values
 from .engine.memory.policy import MemoryShortageWarning as MemoryShortageWarning

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from interpret.engine.contention import watched
 from interpret.engine.memory.available import available_memory
 from interpret.engine.memory.profile import PROBE_LENGTHS, memory_profile, text_like
 from interpret.results.warned import warn_caller
@@ -147,7 +148,8 @@ class Memory:
         Raises:
             MemoryError: the device ran out with a single point, or several processes share the model.
         """
-        result = attempt(function)
+        with watched():
+            result = attempt(function)
         if isinstance(result, Shortage):
             if self.together:  # the other processes wait in the middle of the step
                 raise MemoryError(

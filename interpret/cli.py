@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +24,7 @@ from interpret.command.options import (
     PromptArgument,
     Question,
     ReduceSettings,
+    Running,
     Serving,
     Written,
     check_format,
@@ -34,9 +35,7 @@ from interpret.command.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from interpret.attribution import Attribution, AttributionMatrix
     from interpret.counterfactuals import Flip, Reduction
-    from interpret.methods.method import Method
     from nexttoken import NextTokenLM, Prompt
 
 SLOW = 1.0  # seconds after which a progress bar appears
@@ -92,28 +91,39 @@ def predict(
 
 @app.command()
 @grouped
-def explain(question: Question, computation: Computation, loading: Loading, output: Output) -> None:
+def explain(question: Question, computation: Computation, loading: Loading, running: Running, output: Output) -> None:
     """Show which parts of the prompt speak for the next token."""
     with errors_in_one_line() as console:
         output.check()
         _to_print(output.printed)
         question.check()
+        address = running.address(loading)
+        if address is not None and not several_processes():
+            from interpret.command.remote import NotRunningError, explain_there
+
+            try:
+                explain_there(address, replace(question, prompt=_read(question.prompt)), computation, output, console)
+                return
+            except NotRunningError:
+                if running.server is not None or question.prompt == "-":
+                    raise
+                console.print(f"no page answers at {address}; loading the model", highlight=False, markup=False)
         method = computation.build_method()
         lm = _load(loading, console)
         from interpret.methods.default import default_method
 
         method = method if method is not None else default_method(lm)
 
+        from interpret.command.explaining import answer, checked
         from interpret.engine.progress import progress
         from interpret.views.printed import print_result
 
         prompt = _prompt(lm, question)
         total = question.targets and question.targets * method.cost(len(prompt))
         with progress(total, "gradients", delay=SLOW) as advance:
-            options = _options(question, computation, advance)
-            result = _answer(lm, prompt, question, method, options)
-        if computation.check:
-            result = _checked(lm, prompt, result, console, options["memory_budget"])
+            result = answer(lm, prompt, question, computation, method, advance)
+        sign = console.status("checking the map against the model") if console.is_terminal else None
+        result = checked(lm, prompt, result, computation, sign)
         for path in output.paths:
             result.save(path)
         print_result(result, output.printed)
@@ -180,12 +190,13 @@ def explain_corpus(files: CorpusFiles, computation: CorpusComputation, loading: 
     """
     with errors_in_one_line() as console:
         method = computation.build_method()
+        from interpret.command.explaining import bytes_of
         from interpret.corpus import explain as explain_rows
 
         done = explain_rows(
             files.source, files.out, loading.named, method, check=computation.check,
             precision=computation.precision,  # type: ignore[arg-type]
-            memory_budget=_bytes(computation.memory_budget), workers=workers.workers, address=workers.address,
+            memory_budget=bytes_of(computation.memory_budget), workers=workers.workers, address=workers.address,
             device=loading.device,
         )  # fmt: skip
         console.print(f"{done}", highlight=False, markup=False)
@@ -223,21 +234,24 @@ def methods() -> None:
     """List the methods and their settings."""
     with errors_in_one_line():
         from interpret.command.listing import methods_listing
-        from interpret.views.printed import print_text
+        from interpret.views.standard_output import print_text
 
         print_text(methods_listing())
 
 
 def _asked(asked: Asked, loading: Loading, console: Console) -> tuple[NextTokenLM, Prompt, dict[str, Any]]:
     """The model, the prompt that it is asked about, and what every counterfactual takes."""
+    from interpret.command.explaining import bytes_of
+
     lm = _load(loading, console)
-    return lm, _prompt(lm, asked), {"memory_budget": _bytes(asked.memory_budget)}
+    return lm, _prompt(lm, asked), {"memory_budget": bytes_of(asked.memory_budget)}
 
 
 def _prompt(lm: NextTokenLM, asked: Question | Asked) -> Prompt:
     """The prompt that is given, as a chat and behind a start token if these were asked for."""
-    text = _read(asked.prompt)
-    return lm.prompt(_chat(text) if asked.chat else text, True if asked.start == "auto" else asked.start)
+    from interpret.command.explaining import prompt_of
+
+    return prompt_of(lm, asked, _read(asked.prompt))
 
 
 def _write(found: Flip | Reduction, written: Written, console: Console) -> None:
@@ -261,53 +275,6 @@ def _share(keep: str) -> str | float:
         raise ValueError(f"--keep {keep!r}: give first, or a share of the probability such as 0.5") from None
 
 
-def _bytes(budget: float | None) -> int | None:
-    """A budget in GB as bytes."""
-    from interpret.engine.memory.policy import GIGA
-
-    return None if budget is None else int(budget * GIGA)
-
-
-def _options(question: Question, computation: Computation, advance: Callable[[int], object]) -> dict[str, Any]:
-    """What every kind of question is asked with."""
-    return {
-        "region": question.region,
-        "memory_budget": _bytes(computation.memory_budget),
-        "precision": computation.precision,
-        "on_progress": advance,
-    }
-
-
-def _answer(
-    lm: NextTokenLM, prompt: Prompt, question: Question, method: Method, options: dict[str, Any]
-) -> Attribution | AttributionMatrix:
-    """One target, several candidates or a continuation, explained."""
-    from interpret import attribute, attribute_candidates, attribute_continuation
-
-    if question.continuation is not None or question.generate:
-        count = question.generate or 1
-        return attribute_continuation(lm, prompt, question.continuation, method, max_new_tokens=count, **options)
-    if question.candidates:
-        return attribute_candidates(lm, prompt, question.candidates, method, contrast=question.contrast, **options)
-    result = attribute(lm, prompt, question.target, method, contrast=question.contrast, **options)
-    return result if question.by is None else result.totals(question.by)  # type: ignore[arg-type]
-
-
-def _checked(
-    lm: NextTokenLM, prompt: Prompt, result: Attribution | AttributionMatrix, console: Console, budget: int | None
-) -> Attribution | AttributionMatrix:
-    """The attribution of one target with what the check of it found; a matrix as it is."""
-    from dataclasses import replace
-
-    from interpret.attribution import Attribution
-    from interpret.counterfactual.check import check
-
-    if not isinstance(result, Attribution):
-        return result
-    with console.status("checking the map against the model") if console.is_terminal else nullcontext():
-        return replace(result, faithfulness=check(lm, result, prompt=prompt, memory_budget=budget))
-
-
 def _to_print(printed: str) -> None:
     """Ready standard output for a format. Raises ValueError for one that does not exist."""
     check_format(printed)
@@ -324,20 +291,6 @@ def _read(prompt: str) -> str:
     from interpret.command.streams import read_text
 
     return read_text(sys.stdin).removesuffix("\n")
-
-
-def _chat(text: str) -> Any:
-    """A user's message, or the messages, alone or with their tools, where the text is these as JSON."""
-    import json
-
-    try:
-        given = json.loads(text) if text.lstrip()[:1] in ("[", "{") else None
-    except ValueError:
-        given = None
-    messages = given.get("messages") if isinstance(given, dict) else given
-    if isinstance(messages, list) and messages and all(isinstance(each, dict) and "role" in each for each in messages):
-        return given
-    return [{"role": "user", "content": text}]
 
 
 def _load(loading: Loading, console: Console) -> NextTokenLM:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "tsv")
 ENDINGS = (".json", ".html", ".csv", ".tsv", ".png", ".pdf", ".svg")
 
+SERVER = "NEXTTOKEN_SERVER"
 LOADED = {"dtype": "float32", "revision": None}  # how a model is loaded of which only the name is given
 
 PromptArgument = Annotated[
@@ -74,6 +75,29 @@ class Loading:
 
         others = {name: getattr(self, name) for name in ("dtype", "revision") if getattr(self, name) != LOADED[name]}
         return partial(from_pretrained, self.model, **others) if others else self.model
+
+
+@dataclass(frozen=True)
+class Running:
+    """A page that runs already, whose model answers in place of one that is loaded."""
+
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask the page that `nexttoken serve` has printed this address of, in place of loading a model; by "
+            f"default that in the environment's {SERVER}."
+        ),
+    ] = None
+
+    def address(self, loading: Loading) -> str | None:
+        """Where the page is; None where a model is to be loaded.
+
+        Raises ValueError for a page together with a model, since the page has its own.
+        """
+        own = next((name for name, value in asdict(loading).items() if value != LOADED.get(name)), None)
+        if self.server is not None and own is not None:
+            raise ValueError(f"the page at {self.server} has its own model; leave out --{own}")
+        return self.server or (os.environ.get(SERVER) or None if own is None else None)
 
 
 @dataclass(frozen=True)

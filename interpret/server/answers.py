@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import secrets
 import time
+import warnings
+from base64 import b64encode
 from collections import OrderedDict
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from rich.console import Console
 
 from interpret.attribution import Attribution, AttributionMatrix
+from interpret.command.explaining import answer, checked, prompt_of
+from interpret.command.options import FORMATS, Computation
+from interpret.command.options import Question as CommandQuestion
 from interpret.counterfactual.check import check_prompt
 from interpret.counterfactuals import Flip, Reduction, flip, reduce_input
 from interpret.engine.run import Run, interruptible
@@ -21,21 +30,26 @@ from interpret.explorer.call import call_of, expression, names_in, quoted
 from interpret.explorer.question import Question, cost_in_words
 from interpret.explorer.state import A_SIGN
 from interpret.methods.conventions import CONVENTIONS
+from interpret.methods.default import default_method
 from interpret.methods.listed import METHODS
 from interpret.methods.settings import default_instance, settings
 from interpret.question.targets import candidates_of
 from interpret.server.asked import MOST_NEW, Body
 from interpret.server.jobs import Event, Job
 from interpret.server.shown import shown_edits, shown_map, shown_targets
+from interpret.views.printed import result_text
 from nexttoken import NextTokenLM
 
+Group = TypeVar("Group", CommandQuestion, Computation)
 Kept = Attribution | AttributionMatrix | Flip | Reduction
 TOP = 10, 1, 50  # next tokens to list: by default, at least and at most
 MOST_KEPT = 64  # results that can still be downloaded
 MOST_TOKENS = 4096  # of a prompt
+COLOURS = ("standard", "256", "truecolor", "windows")  # that a terminal may have
 FILES = {
     "png": "image/png", "pdf": "application/pdf", "svg": "image/svg+xml", "html": "text/html; charset=utf-8",
     "json": "application/json", "csv": "text/csv; charset=utf-8",
+    "tsv": "text/tab-separated-values; charset=utf-8",
 }  # fmt: skip
 
 
@@ -152,6 +166,28 @@ class Answers:
         found = reduce_input(self.lm, prompt, target, keep=keep, on_progress=_Signs(job).advance)
         return self._edits(found, "reduce_input", body, [*_given({"target": target}), f"keep={keep!r}"])
 
+    def command(self, body: Body, job: Job) -> Event:
+        """What `nexttoken explain` prints and saves, for the width and the colours of a terminal."""
+        question, computation = _group(CommandQuestion, body, "question"), _group(Computation, body, "computation")
+        question.check()
+        colours: Any = body.choice("colours", COLOURS)
+        console = Console(
+            file=StringIO(), width=body.number("width", 80, 20, 1000), force_terminal=True, color_system=colours,
+            legacy_windows=False, no_color=colours is None,
+        )  # fmt: skip
+        printed, endings = body.choice("format", FORMATS), body.choices("endings", tuple(FILES))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("default")
+            prompt = prompt_of(self.lm, question, question.prompt)
+            method = computation.build_method() or default_method(self.lm)
+            result = answer(self.lm, prompt, question, computation, method, _Signs(job).advance)
+            result = checked(self.lm, prompt, result, computation)
+        for each in said:
+            job.tell("warning", message=" ".join(str(each.message).split()))
+        name = self.keep(result)
+        files = {ending: b64encode(self.file(name, None, "piece", ending)).decode() for ending in endings}
+        return {"text": result_text(result, printed or "table", console), "files": files}
+
     # What was answered
 
     def keep(self, result: Kept) -> str:
@@ -199,6 +235,33 @@ class Answers:
     def _edits(self, found: Flip | Reduction, function: str, body: Body, arguments: list[str]) -> Event:
         code = call_of(function.split("_")[0], function, body.prompt, arguments)
         return {"id": self.keep(found), "code": code, **shown_edits(found)}
+
+
+def _group(kind: type[Group], body: Body, name: str) -> Group:
+    """A group of the command's options. Raises ValueError for what is none."""
+    given = Body.of(body.values.get(name)).values
+    hints = get_type_hints(kind)
+    unknown = next((each for each in given if each not in hints), None)
+    if unknown is not None:
+        raise ValueError(f"{name} has no {unknown!r}: the command and the page are of different versions")
+    for each, value in given.items():
+        if not _fits(value, hints[each]):
+            raise ValueError(f"{each} is {value!r}, which is none of its kind")
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise ValueError(f"{name} is incomplete: {error}") from None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value that came as JSON is of the kind that an option takes."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, each) for each in get_args(hint))
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_fits(each, get_args(hint)[0]) for each in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return True
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
 
 
 class _Signs:

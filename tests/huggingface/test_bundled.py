@@ -1,6 +1,7 @@
 """The bundled model's copy: whole or not at all, checked by hash, made once; no real weights are needed for that."""
 
 import json
+import os
 
 import pytest
 
@@ -109,3 +110,24 @@ def test_digest_reads_every_block(tmp_path, monkeypatch):
         path.write_bytes(content)
         seen.add(bundled.digest(path))
     assert len(seen) == 6
+
+
+def test_files_are_read_again_only_when_they_were_touched(package, monkeypatch):
+    folder = bundled.bundled_folder(convert([]))
+    assert bundled.is_intact(folder)
+    read = []
+    monkeypatch.setattr(bundled, "digest", lambda path, own=bundled.digest: read.append(path.name) or own(path))
+    assert bundled.is_intact(folder)
+    assert read == []
+    weights = folder / "model.safetensors"
+    content, times = weights.read_bytes(), weights.stat()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a copy that keeps times
+    assert not bundled.is_intact(folder)
+    weights.write_bytes(content)
+    assert bundled.is_intact(folder)
+    assert read == ["model.safetensors"] * 2
+    (folder / "checked.json").write_text("[]")
+    assert bundled.is_intact(folder)
+    weights.unlink()
+    assert not bundled.is_intact(folder)

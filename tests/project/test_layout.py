@@ -43,7 +43,7 @@ ROOMS = {
     "command": ("explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "explorer": ("explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "corpus": ("explain", "attribution", "views", "methods", *BELOW_METHODS),
-    "server": ("explorer", "explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
+    "server": ("explorer", "command", "explain", "attribution", "counterfactual", "views", "methods", *BELOW_METHODS),
     "cli": (
         "command",
         "corpus",

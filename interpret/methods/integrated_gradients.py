@@ -12,7 +12,8 @@ from torch import Tensor
 from interpret.engine.gradients import each_gradient, values
 from interpret.engine.objective import Objective
 from interpret.methods.adaptive import Point, certified_gap, first_alphas, integrate, total
-from interpret.methods.baselines import Baseline, LineBreak
+from interpret.methods.alternatives import PlausibleAlternatives
+from interpret.methods.baselines import Baseline
 from interpret.methods.gap import SMALLEST_GAP, warn, warn_of_gap
 from interpret.methods.holding import Hold
 from interpret.methods.line import Line
@@ -40,7 +41,7 @@ class IntegratedGradients(Method):
     Args:
         tolerance: the certified gap that is good enough, relative to |F(x) - F(x')|, or 0.01 nats if that is larger.
         max_gradients: what it may cost; short of the tolerance, a ConvergenceWarning says what to change.
-        baseline: x', where the path starts.
+        baseline: x', where the path starts: by default what else might stand at each place, whose paths are the tamest.
         hold: the tokens that are not moved, and so have no score: "template" (the first token, which carries the
             attention sink, and what a chat template wrote), "first", positions, a function of a Piece, or None.
         steps: a fixed number of gradients instead, without a certificate; the gap of the whole path is still known.
@@ -51,7 +52,7 @@ class IntegratedGradients(Method):
 
     tolerance: float = 0.05
     max_gradients: int = 256
-    baseline: Baseline = LineBreak()
+    baseline: Baseline = PlausibleAlternatives()
     hold: Hold = "template"
     steps: int | None = None
     rule: Rule = "midpoint"

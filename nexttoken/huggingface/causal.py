@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -211,9 +212,11 @@ def _output_of(body: nn.Module | None) -> Iterator[list[Tensor]]:
     if body is None:
         yield found
         return
+    own = threading.get_ident()  # others may run the same network
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        found.append(output if isinstance(output, Tensor) else output[0])
+        if threading.get_ident() == own:
+            found.append(output if isinstance(output, Tensor) else output[0])
 
     handle = body.register_forward_hook(hook)
     try:
@@ -224,7 +227,10 @@ def _output_of(body: nn.Module | None) -> Iterator[list[Tensor]]:
 
 @contextlib.contextmanager
 def _embedding_output(layer: nn.Module, embeddings: Float[Tensor, "row token dim"]) -> Iterator[None]:
-    handle = layer.register_forward_hook(lambda module, inputs, output: embeddings.to(output))
+    own = threading.get_ident()  # others may run the same network
+    handle = layer.register_forward_hook(
+        lambda module, inputs, output: embeddings.to(output) if threading.get_ident() == own else None
+    )
     try:
         yield
     finally:

@@ -128,7 +128,7 @@ def test_every_method_is_listed_with_its_settings():
     listing = run("methods").stdout
     for each in METHODS:
         assert f"\n{each.slug}\n  {each.help}\n" in "\n" + listing
-    assert "settings: tolerance=0.05, max_gradients=256, baseline=line-break, hold=template, steps=none" in listing
+    assert "settings: tolerance=0.05, max_gradients=256, baseline=alternatives, hold=template, steps=none" in listing
     assert "midpoint, gauss-legendre, trapezoid, left, right" in listing
     assert all(f"  {each.slug} " in listing for each in BASELINES)
     assert len(re.findall(r"^  \w+:[\w-]+$", listing, re.M)) == len(CONVENTIONS)

@@ -119,7 +119,12 @@ def test_methods_equal_their_formulas_with_finite_differences(tiny, contrast):
     path = [start + (step + 0.5) / 4 * (x - start) for step in range(4)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        assert relative(IntegratedGradients(steps=4), (x - start) * sum(g(point) for point in path) / 4) <= 1e-6
+        assert (
+            relative(
+                IntegratedGradients(steps=4, baseline=LineBreak()), (x - start) * sum(g(point) for point in path) / 4
+            )
+            <= 1e-6
+        )
     smooth = SmoothGrad(GradientTimesInput(), samples=4, sigma=0.1)
     noisy = [point for e in smooth.noise(x) for point in (x + e, x - e)]
     assert relative(smooth, sum(g(point) * point for point in noisy) / 4) <= 1e-6
@@ -163,7 +168,9 @@ def test_integrated_gradients_equals_captum(tiny32, rule, theirs):
     start = LineBreak()(f, f.x)[None]
     with tiny32.frozen():
         expected = captum.attr.IntegratedGradients(forward).attribute(x, start, n_steps=12, method=theirs)[0]
-    close(IntegratedGradients(steps=12, rule=rule, hold=None)(f, f.x).attributions, expected.float())
+    close(
+        IntegratedGradients(steps=12, baseline=LineBreak(), rule=rule, hold=None)(f, f.x).attributions, expected.float()
+    )
 
 
 def test_smoothgrad_equals_captum_noise_tunnel_within_its_standard_error(tiny32):

@@ -25,7 +25,7 @@ from interpret.methods.listed import BASELINES, METHODS, find_method
 from nexttoken import NextTokenLM
 from tests.builders import t5
 from tests.conftest import Bag, letters_lm
-from tests.second_device import second_device
+from tests.devices.second_device import second_device
 from tests.tiny_models import build
 
 IDS = [5, 6, 7, 8, 9]

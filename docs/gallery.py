@@ -85,7 +85,8 @@ def baselines(lm):
     """
     prompt, singular = "The keys to the cabinet near the door", "The key to the cabinets near the doors"
     starts = {
-        "a line break": IntegratedGradients(),
+        "what else might stand there": IntegratedGradients(),
+        "a line break": IntegratedGradients(baseline=LineBreak()),
         "the average word": IntegratedGradients(baseline=MeanEmbedding()),
         "end of text": IntegratedGradients(baseline=Token()),
         repr(singular): IntegratedGradients(baseline=Text(singular)),

@@ -31,7 +31,7 @@ OURS = {
     "GIM, from plausible alternatives": Contender(GIM(PlausibleAlternatives()), ALL),
     DEFAULT: Contender(GIM(PlausibleAlternatives(weight=0.5)), ALL),
     EXACT: Contender(Marginalization(seed=1), 4, 4),
-    "integrated gradients, certified": Contender(IntegratedGradients(), FEW, 4),
+    "integrated gradients, from a line break": Contender(IntegratedGradients(baseline=LineBreak()), FEW, 4),
     "integrated gradients, from plausible alternatives": Contender(
         IntegratedGradients(baseline=PlausibleAlternatives()), FEW, 4
     ),
@@ -50,7 +50,7 @@ TRIED = {
     "GIM, behind a start token": Contender(GIM(), SOME, 0, True),
     "gradient x input, behind a start token": Contender(GradientTimesInput(), SOME, 0, True),
     "gradient norm, behind a start token": Contender(VanillaGradient(), SOME, 0, True),
-    "integrated gradients, behind a start token": Contender(IntegratedGradients(), FEWEST, 0, True),
+    "integrated gradients, behind a start token": Contender(IntegratedGradients(baseline=LineBreak()), FEWEST, 0, True),
     "GIM, from alternatives, mean of two noisy points": Contender(
         SmoothGrad(GIM(PlausibleAlternatives()), samples=2), SOME
     ),

@@ -17,10 +17,10 @@ FIGURE = PAGE.parent / "images" / "evidence.png"
 MARKS = ("<!-- tables: begin -->", "<!-- tables: end -->")
 RESAMPLES, INTERVAL, SEED = 1000, 0.95, 0
 NOTHING = "–"
-BY_KIND = ("gradient x input", "integrated gradients, certified", "GIM", DEFAULT, EXACT)
+BY_KIND = ("gradient x input", "integrated gradients, from a line break", "GIM", DEFAULT, EXACT)
 DRAWN = (
     "random order", "gradient x input", "captum's integrated gradients", "inseq's gradient", "gradient norm",
-    "integrated gradients, certified", "GIM", DEFAULT, EXACT,
+    "integrated gradients, from a line break", "GIM", DEFAULT, EXACT,
 )  # fmt: skip
 
 

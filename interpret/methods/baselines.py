@@ -77,8 +77,8 @@ class Token(Baseline):
 class LineBreak(Baseline):
     """The embedding of a line break, at every token; in a vocabulary without one, the mean embedding.
 
-    A word that the model knows well and that says next to nothing: of the baselines measured, the one whose paths need
-    the fewest gradients (see the documentation of certificates).
+    A word that the model knows well and that says next to nothing: of the baselines that are the same at every token,
+    the one whose paths need the fewest gradients (see the documentation of certificates).
     """
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:

@@ -20,6 +20,7 @@ from interpret import (
     GIM,
     GradientTimesInput,
     IntegratedGradients,
+    LineBreak,
     MeanEmbedding,
     SmoothGrad,
     Text,

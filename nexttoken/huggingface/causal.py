@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from nexttoken.checks.capabilities import batched_backward_is_exact, prefix_cache_is_exact
 from nexttoken.checks.choices import choices
 from nexttoken.checks.probe import PROBE_LENGTH, probe
-from nexttoken.checks.report import Feeding, HeadMissingError
+from nexttoken.checks.report import Feeding, HeadMissingError, ProbeReport
 from nexttoken.huggingface.checkpointing import checkpointing
 from nexttoken.huggingface.network import NetworkLM, embedding_rows
 from nexttoken.huggingface.prefix_cache import KeysAndValues
@@ -36,12 +36,13 @@ class PretrainedNextTokenLM(NetworkLM):
         network: the model, in memory; it is used, not copied.
         vocab: its vocabulary.
         name: what the model is called in results.
+        report: what was proved of the very same network before; by default it is proved now.
 
     Raises:
         ValueError: the network cannot be fed with embeddings in a way that equals feeding it with ids.
     """
 
-    def __init__(self, network: Any, vocab: Vocabulary, name: str):
+    def __init__(self, network: Any, vocab: Vocabulary, name: str, report: ProbeReport | None = None):
         limit = getattr(network.config.get_text_config(decoder=True), "max_position_embeddings", None)
         super().__init__(
             network,
@@ -57,7 +58,7 @@ class PretrainedNextTokenLM(NetworkLM):
         self._on_several_devices = len(set(getattr(network, "hf_device_map", {}).values())) > 1
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
         ways: tuple[Feeding, ...] = ("inputs_embeds", "embedding_output")
-        self.report = probe(self, self._feed, self.own_logits, self.ordinary_ids(), ways)
+        self.report = report or probe(self, self._feed, self.own_logits, self.ordinary_ids(), ways)
         if self.report.reads_ids:
             self.name += " (a part of each token is looked up from its id, and stays)"
 

@@ -14,7 +14,8 @@ import torch
 import transformers
 from torch import nn
 
-from nexttoken.huggingface.bundled import bundled_folder
+from nexttoken.checks.report import ProbeReport
+from nexttoken.huggingface.bundled import bundled_folder, keep_proof, proof_key, proved_before
 from nexttoken.huggingface.causal import PretrainedNextTokenLM
 from nexttoken.huggingface.encoder_decoder import EncoderDecoderLM
 from nexttoken.huggingface.loading import as_tokenizer, load_network
@@ -89,7 +90,17 @@ def from_pretrained(
             "GGUF file, or no model for the bundled one"
         ) from error
     own = where if Path(where, "tokenizer_config.json").exists() else base
-    return _language_model(network, as_tokenizer(tokenizer) or _tokenizer_of(own, asked), name)
+    found = as_tokenizer(tokenizer) or _tokenizer_of(own, asked)
+    given = [each for each in (model, tokenizer, device_map, *options.values()) if each is not None]
+    if given:
+        return _language_model(network, found, name)
+    # The bundled model's bytes are known, so what was proved of them by this code on this machine is.
+    key = proof_key(transformers.__version__, network.dtype, network.device)
+    proved = proved_before(source, key)
+    lm = _language_model(network, found, name, proved)
+    if proved is None:
+        keep_proof(source, key, lm.report)
+    return lm
 
 
 def _spread(plan: Any) -> dict[str, Any]:
@@ -140,12 +151,14 @@ def _tokenizer_of(where: str, options: dict[str, Any]) -> Any:
     return found
 
 
-def _language_model(network: Any, tokenizer: Any, name: str) -> PretrainedNextTokenLM | EncoderDecoderLM:
+def _language_model(
+    network: Any, tokenizer: Any, name: str, report: ProbeReport | None = None
+) -> PretrainedNextTokenLM | EncoderDecoderLM:
     if network.config.is_encoder_decoder:
         return EncoderDecoderLM(network, tokenizer, name)
     rows = embedding_rows(network)
     if tokenizer is not None:
-        return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows), name)
+        return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows), name, report)
     config = network.config.get_text_config(decoder=True)
     eos, pad = (first_id(getattr(config, name, None)) for name in ("eos_token_id", "pad_token_id"))
     return PretrainedNextTokenLM(network, IdVocabulary(rows, eos, pad), name)

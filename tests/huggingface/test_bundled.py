@@ -5,7 +5,10 @@ import os
 
 import pytest
 
-from nexttoken.huggingface import bundled
+from nexttoken import NextTokenLM
+from nexttoken.checks.report import ProbeReport
+from nexttoken.huggingface import bundled, causal
+from tests.conftest import gpt2
 
 
 @pytest.fixture
@@ -131,3 +134,38 @@ def test_files_are_read_again_only_when_they_were_touched(package, monkeypatch):
     assert bundled.is_intact(folder)
     weights.unlink()
     assert not bundled.is_intact(folder)
+
+
+def test_what_was_proved_holds_for_the_same_code_libraries_and_settings(package, monkeypatch):
+    folder = bundled.bundled_folder(convert([]))
+    report = ProbeReport("inputs_embeds", False, False, False, 1e-5, 1e-7, 1e-3)
+    key = bundled.proof_key("float32")
+    assert bundled.proved_before(folder, key) is None
+    bundled.keep_proof(folder, key, report)
+    assert bundled.proved_before(folder, key) == report
+    assert bundled.is_intact(folder)
+    assert bundled.proof_key("bfloat16") != key
+    with monkeypatch.context() as another:
+        another.setattr("torch.__version__", "0")
+        assert bundled.proof_key("float32") != key
+    monkeypatch.setattr(bundled, "stamp", lambda path: [0])
+    assert bundled.proof_key("float32") != key
+    for damaged in ("{", "[]", "{}", '{"key": "' + key + '", "report": {"feeding": 1}}'):
+        (folder / "proved.json").write_text(damaged)
+        assert bundled.proved_before(folder, key) is None
+
+
+def test_a_model_that_is_not_bundled_is_proved_every_time(monkeypatch):
+    asked = []
+    monkeypatch.setattr(causal, "probe", lambda *given, own=causal.probe: asked.append(1) or own(*given))
+    for _ in range(2):
+        NextTokenLM.from_pretrained(gpt2())
+    assert len(asked) == 2
+
+
+@pytest.mark.slow
+def test_the_bundled_model_is_proved_once(monkeypatch):
+    first = NextTokenLM.from_pretrained().report
+    monkeypatch.setattr(causal, "probe", lambda *_: pytest.fail("it was proved before"))
+    assert NextTokenLM.from_pretrained().report == first
+    assert NextTokenLM.from_pretrained(revision=None, device=None).report == first  # as the command loads it

@@ -14,6 +14,7 @@ from interpret import (
     ExpectedGradients,
     GradientTimesInput,
     IntegratedGradients,
+    LineBreak,
     MeanEmbedding,
     SequentialIG,
     SmoothGrad,
@@ -151,12 +152,13 @@ def test_the_bundled_model_explained_by_a_question(bundled):
     text = "France is in Europe. Italy is in Europe. Question: What is the capital of France? Answer: The capital is"
     start = text.index("Question")
     region = (start, text.index(" Answer"))
-    result = attribute(bundled, text, " Paris", IntegratedGradients(), region=region)
+    result = attribute(bundled, text, " Paris", IntegratedGradients(baseline=LineBreak()), region=region)
     assert result.completeness.relative_gap < 0.05
     assert result.prompt == text
     moved = "".join(piece for piece, held in zip(result.tokens, result.held, strict=True) if not held)
     assert moved.strip() == "Question: What is the capital of France?"
     assert result.top(1)[0][0] == " France"
+    assert attribute(bundled, text, " Paris", region=region).top(1)[0][0] == " France"
 
 
 # What stands before a span runs once

@@ -24,16 +24,18 @@ class Attribution(Scores):
     `model`, and for path methods the `completeness`.
     """
 
-    def heatmap(self, width: float | None = None, ax: Axes | None = None) -> Figure:
-        """The prompt as running text, each piece on its colour: a figure `width` inches wide (6.5), or drawn on `ax`.
+    def heatmap(self, width: float | str | None = None, ax: Axes | None = None) -> Figure:
+        """The prompt as running text, each piece on its colour: a matplotlib figure.
 
-        Returns a matplotlib figure, that of `ax` if it is given.
+        It is `width` inches wide, or as wide as a name says, such as "column" (3.03) and "text" (5.5), which fit ACL,
+        ICML and NeurIPS; by default as wide as it needs, up to 6.5. With `ax`, it is drawn there, and that figure is
+        returned.
         """
         from interpret.views.heatmap import heatmap
 
         return heatmap(self, width, ax)
 
-    def bars(self, top: int = 30, width: float | None = None, ax: Axes | None = None) -> Figure:
+    def bars(self, top: int = 30, width: float | str | None = None, ax: Axes | None = None) -> Figure:
         """The scores as bars with their errors, in the order of the text; of more than `top` pieces, the strongest.
 
         Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given.
@@ -42,7 +44,7 @@ class Attribution(Scores):
 
         return bars(self, top, width, ax)
 
-    def path_plot(self, width: float | None = None, ax: Axes | None = None) -> Figure:
+    def path_plot(self, width: float | str | None = None, ax: Axes | None = None) -> Figure:
         """The objective along the path from the baseline to the prompt, with the points that were spent on it.
 
         Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given. Raises ValueError if the
@@ -58,17 +60,18 @@ class Attribution(Scores):
 
         return html(self)
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, width: float | str | None = None) -> Path:
         """Write it whole or not at all, in the format that the file's ending names.
 
-        The endings are .json, .html, .csv, .tsv, .png, .pdf and .svg. Figures are the `heatmap()`, with the
-        `provenance()` in their metadata. Tables have a row for each piece, with the columns of `to_frame`, in UTF-8.
+        The endings are .json, .html, .csv, .tsv, .png, .pdf, .svg and .pgf. Figures are the `heatmap()`, `width` inches
+        wide if that is given, with the `provenance()` in their metadata. Tables have a row for each piece, with the
+        columns of `to_frame`, in UTF-8.
 
         Raises:
-            ValueError: an ending that is none of these.
+            ValueError: an ending that is none of these, or a width of what is no figure.
             OSError: the file can't be written.
         """
-        return _save(self, path)
+        return _save(self, path, width)
 
     def to_frame(self) -> pandas.DataFrame:
         """The pieces as a pandas DataFrame (piece,): piece, ids, score, standard_error, held and template.
@@ -86,9 +89,9 @@ class Attribution(Scores):
         rows = [
             f"  {piece.label!r:<{width}}  {'held' if piece.held else numbers(piece.score)}" for piece in self.pieces
         ]
-        facts = ", ".join(filter(None, [self.method, self.gap_text, f"{self.gradients_spent} gradients"]))
-        what = f"{self.title}, {self.quantity}" if self.target else self.title
-        return "\n".join([f"Attribution of {what} in {numbers.unit(self.unit)}", f"  {facts}", *rows])
+        of = f"{self.quantity} in {numbers.unit(self.unit)}"
+        facts = ", ".join(filter(None, [of, self.method, self.gap_text, f"{self.gradients_spent} gradients"]))
+        return "\n".join([f"Attribution: {self.heading}", f"  {facts}", *rows])
 
 
 class AttributionMatrix(ScoreMatrix[Attribution]):
@@ -99,7 +102,7 @@ class AttributionMatrix(ScoreMatrix[Attribution]):
 
     row_type: ClassVar[type[Scores]] = Attribution
 
-    def heatmap(self, width: float | None = None, ax: Axes | None = None) -> Figure:
+    def heatmap(self, width: float | str | None = None, ax: Axes | None = None) -> Figure:
         """The matrix on one scale: a figure as wide as its labels need, or `width` inches, or drawn on `ax`.
 
         Returns a matplotlib figure, that of `ax` if it is given.
@@ -114,9 +117,9 @@ class AttributionMatrix(ScoreMatrix[Attribution]):
 
         return matrix_html(self)
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, width: float | str | None = None) -> Path:
         """Write it whole or not at all, as `Attribution.save` does."""
-        return _save(self, path)
+        return _save(self, path, width)
 
     def to_frame(self) -> pandas.DataFrame:
         """All rows as one pandas DataFrame (row and piece,), as `Attribution.to_frame` and the target's text."""
@@ -133,15 +136,16 @@ class AttributionMatrix(ScoreMatrix[Attribution]):
             for text, each in zip(self.targets, self, strict=True)
         ]
         first = self[0]
-        facts = ", ".join(filter(None, [first.method, self.gap_text, f"{self.gradients_spent} gradients"]))
-        unit = numbers.unit(self.unit)
-        head = f"AttributionMatrix of {self.title} by {len(self.labels)} pieces, {first.quantity} in {unit}"
-        return "\n".join([head, f"  {facts}", *rows])
+        of = f"{first.quantity} in {numbers.unit(self.unit)}, by {len(self.labels)} pieces"
+        facts = ", ".join(filter(None, [of, first.method, self.gap_text, f"{self.gradients_spent} gradients"]))
+        return "\n".join([f"AttributionMatrix: {self.heading}", f"  {facts}", *rows])
 
 
-def _save(result: Attribution | AttributionMatrix, path: str | Path) -> Path:
+def _save(result: Attribution | AttributionMatrix, path: str | Path, width: float | str | None) -> Path:
     path = Path(path).expanduser()
     ending = path.suffix.lower()
+    if width is not None and ending in (".json", ".html", *SEPARATORS):
+        raise ValueError(f"{path.name!r} is no figure, so it has no width")
     if ending == ".json":
         return write_whole(path, lambda part: part.write_text(result.to_json(), encoding="utf-8"))
     if ending == ".html":
@@ -153,4 +157,4 @@ def _save(result: Attribution | AttributionMatrix, path: str | Path) -> Path:
         return write_whole(path, lambda part: part.write_text(text, encoding="utf-8", newline=""))
     from interpret.views.figure import save_figure
 
-    return save_figure(result.heatmap(), path)
+    return save_figure(result.heatmap(width), path)

@@ -50,6 +50,7 @@ def build_attribution(
         quantity=f"{quantity.name} difference" if target.foils and quantity.of_target else quantity.name,
         method=repr(method),
         method_name=method.name,
+        settings=method.words,
         reduction=method.reduction.name,
         signed=method.reduction.signed,
         model=lm.name + remark,

@@ -28,6 +28,7 @@ from interpret.command.options import (
     Serving,
     Written,
     check_format,
+    is_figure,
     is_first,
     several_processes,
 )
@@ -97,7 +98,7 @@ def explain(question: Question, computation: Computation, loading: Loading, runn
         output.check()
         _to_print(output.printed)
         question.check()
-        address = running.address(loading)
+        address = None if output.latex else running.address(loading)
         if address is not None and not several_processes():
             from interpret.command.remote import NotRunningError, explain_there
 
@@ -125,7 +126,7 @@ def explain(question: Question, computation: Computation, loading: Loading, runn
         sign = console.status("checking the map against the model") if console.is_terminal else None
         result = checked(lm, prompt, result, computation, sign)
         for path in output.paths:
-            result.save(path)
+            result.save(path, output.inches() if is_figure(path) else None)
         print_result(result, output.printed)
         for path in output.paths:
             console.print(f"saved {path}", highlight=False, markup=False)

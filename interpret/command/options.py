@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nexttoken import NextTokenLM
 
 FORMATS = ("table", "json", "tsv")
-ENDINGS = (".json", ".html", ".csv", ".tsv", ".png", ".pdf", ".svg")
+ENDINGS = (".json", ".html", ".csv", ".tsv", ".png", ".pdf", ".svg", ".pgf")
 
 SERVER = "NEXTTOKEN_SERVER"
 LOADED = {"dtype": "float32", "revision": None}  # how a model is loaded of which only the name is given
@@ -284,8 +284,13 @@ class Output:
     save: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Save the heatmap as .png, .pdf, .svg or .html, the scores as .csv or .tsv; may be repeated."
+            help="Save the heatmap as .png, .pdf, .svg, .pgf (for LaTeX) or .html, the scores as .csv or .tsv; may be "
+            "repeated."
         ),
+    ] = None
+    width: Annotated[
+        str | None,
+        typer.Option(help="Of saved figures: inches, or column (3.03) or text (5.5), which fit ACL, ICML and NeurIPS."),
     ] = None
     json: Annotated[Path | None, typer.Option(help="Save all numbers as JSON.")] = None
     printed: FormatOption = "table"
@@ -299,6 +304,32 @@ class Output:
         """Raise OSError or ValueError, before anything is computed, unless all of it can be written."""
         check_format(self.printed)
         _check_paths(self.paths, self.json, ENDINGS)
+        if self.width is not None:
+            self.inches()
+            if not any(map(is_figure, self.paths)):
+                raise ValueError("--width is the width of a figure, and none is saved: add --save why.pdf")
+
+    def inches(self) -> float | None:
+        """The width of figures. Raises ValueError for what is neither a number nor a known name."""
+        if self.width is None:
+            return None
+        from interpret.views.canvas import inches_of
+
+        try:
+            width: float | str = float(self.width)
+        except ValueError:
+            width = self.width
+        return inches_of(width)
+
+    @property
+    def latex(self) -> bool:
+        """Whether a file is written that LaTeX measures, which the page does not do for others."""
+        return any(path.suffix.lower() == ".pgf" for path in self.paths)
+
+
+def is_figure(path: Path) -> bool:
+    """Whether a file with that ending is a picture."""
+    return path.suffix.lower() in (".png", ".pdf", ".svg", ".pgf")
 
 
 def several_processes() -> bool:

@@ -47,7 +47,7 @@ def explain_there(address: str, question: Question, computation: Computation, ou
     endings = sorted({path.suffix.lower()[1:] for path in output.paths})
     asked = {
         "question": asdict(question), "computation": asdict(computation), "format": output.printed,
-        "width": max(20, terminal.width), "colours": system, "endings": endings,
+        "width": max(20, terminal.width), "colours": system, "endings": endings, "figure_width": output.width,
     }  # fmt: skip
     for event in events(address, asked):
         if event["event"] == "error":

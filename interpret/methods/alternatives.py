@@ -252,6 +252,10 @@ class PlausibleAlternatives(Baseline):
         if not 0 <= self.weight <= 1:
             raise ValueError(f"weight is {self.weight}; it must be from 0 (no baseline) to 1 (the alternatives)")
 
+    @property
+    def words(self) -> str:
+        return "plausible alternatives" + (f" weighted {self.weight:g}" if self.weight != 1 else "")
+
     def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"]:
         return _template(objective, x)
 
@@ -296,6 +300,10 @@ class Marginalization(Method):
         if self.samples < 1:
             raise ValueError(f"samples is {self.samples}; it must be at least 1")
         _check_top(self.top)
+
+    @property
+    def words(self) -> str:
+        return f"{self.samples} samples a token"
 
     def cost(self, tokens: int) -> int:
         return 0

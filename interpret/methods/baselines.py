@@ -25,6 +25,11 @@ class Baseline(ABC):
 
     predicted: ClassVar[bool] = False
 
+    @property
+    def words(self) -> str:
+        """What figures call it, after "from" or "against": by default its class's name."""
+        return type(self).__name__
+
     @abstractmethod
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         """The embeddings where the path starts."""
@@ -38,6 +43,10 @@ class Baseline(ABC):
 class Zero(Baseline):
     """All-zero embeddings. A network without biases that divides by the length of its state is singular there."""
 
+    @property
+    def words(self) -> str:
+        return "zero embeddings"
+
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         return torch.zeros_like(x)
 
@@ -45,6 +54,10 @@ class Zero(Baseline):
 @dataclass(frozen=True)
 class MeanEmbedding(Baseline):
     """The mean of all word embeddings, at every token."""
+
+    @property
+    def words(self) -> str:
+        return "the mean embedding"
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         return every_embedding(objective, self).double().mean(0).to(x).expand_as(x)
@@ -59,6 +72,10 @@ class Token(Baseline):
     """
 
     token: int | str | None = None
+
+    @property
+    def words(self) -> str:
+        return "an empty token" if self.token is None else f"the token {self.token!r}"
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         lm = model_of(objective, self)
@@ -81,6 +98,10 @@ class LineBreak(Baseline):
     the one whose paths need the fewest gradients (see the documentation of certificates).
     """
 
+    @property
+    def words(self) -> str:
+        return "a line break"
+
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         lm = model_of(objective, self)
         try:
@@ -96,6 +117,10 @@ class LineBreak(Baseline):
 class Unknown(Baseline):
     """The embedding of the vocabulary's token for unknown words, at every token. Raises ValueError if it has none."""
 
+    @property
+    def words(self) -> str:
+        return "the unknown token"
+
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         unknown = model_of(objective, self).vocab.unk_id
         if unknown is None:
@@ -108,6 +133,10 @@ class Text(Baseline):
     """The embeddings of another text (or token ids) with as many tokens as the prompt: what changed between the two?"""
 
     text: PromptLike
+
+    @property
+    def words(self) -> str:
+        return repr(self.text) if isinstance(self.text, str) else "another text"
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         lm = model_of(objective, self)
@@ -152,6 +181,10 @@ class Embeddings(Baseline):
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    @property
+    def words(self) -> str:
+        return f"{self.name} embeddings"
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         if not isinstance(self.embeddings, Tensor):

@@ -66,6 +66,11 @@ class Captum(Method):
     def name(self) -> str:
         return f"captum's {self.attribution.__name__}"
 
+    @property
+    def words(self) -> str:
+        start = [f"from {self.baseline.words}"] if self.takes_baselines else []
+        return ", ".join([*start, *(f"{name} {value}" for name, value in self.settings.items())])
+
     def __repr__(self) -> str:
         settings = {**({"baseline": self.baseline} if self.takes_baselines else {}), **self.settings, "seed": self.seed}
         return f"Captum({', '.join([self.attribution.__name__, *(f'{k}={v!r}' for k, v in settings.items())])})"

@@ -38,6 +38,10 @@ class DiscretizedIG(Method):
     baseline: Baseline = LineBreak()
     hold: Hold = "template"
 
+    @property
+    def words(self) -> str:
+        return f"from {self.baseline.words}, {self.steps} steps"
+
     def __post_init__(self) -> None:
         for name in ("steps", "neighbours"):
             if getattr(self, name) < 1:

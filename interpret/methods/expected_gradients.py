@@ -33,6 +33,10 @@ class ExpectedGradients(Method):
 
     stochastic = True
 
+    @property
+    def words(self) -> str:
+        return f"{self.samples} samples"
+
     def __post_init__(self) -> None:
         if self.samples < 2:
             raise ValueError(f"samples is {self.samples}; it must be at least 2")

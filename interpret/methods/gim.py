@@ -87,6 +87,10 @@ class GIM(LocalMethod):
     baseline: Baseline | None = None
     temperature: float = 1.0
 
+    @property
+    def words(self) -> str:
+        return "" if self.baseline is None else f"against {self.baseline.words}"
+
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"temperature is {self.temperature}; it must be a number above 0 (1 and 2 are usual)")

@@ -36,6 +36,10 @@ class IDGI(Method):
     baseline: Baseline = LineBreak()
     hold: Hold = "template"
 
+    @property
+    def words(self) -> str:
+        return f"from {self.baseline.words}, {self.steps} steps"
+
     def __post_init__(self) -> None:
         quadrature("left", self.steps)
 

@@ -57,6 +57,10 @@ class IntegratedGradients(Method):
     steps: int | None = None
     rule: Rule = "midpoint"
 
+    @property
+    def words(self) -> str:
+        return f"from {self.baseline.words}" + (f", {self.steps} {self.rule} steps" if self.steps else "")
+
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < float("inf"):
             raise ValueError(f"tolerance is {self.tolerance}; it must be a number above 0 (0.05 is usual)")

@@ -60,6 +60,11 @@ class Method(ABC):
         """
         return type(self).__name__
 
+    @property
+    def words(self) -> str:
+        """What matters of its settings, in words, as figures write it after the name: by default nothing."""
+        return ""
+
     reduction: Reduction = SUM
     quantity: Quantity = LOG_PROBABILITY
     local: bool = False

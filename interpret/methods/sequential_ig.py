@@ -34,6 +34,10 @@ class SequentialIG(Method):
     rule: Rule = "gauss-legendre"
     hold: Hold = "template"
 
+    @property
+    def words(self) -> str:
+        return f"from {self.baseline.words}, {self.steps} steps a token"
+
     def __post_init__(self) -> None:
         quadrature(self.rule, self.steps)
 

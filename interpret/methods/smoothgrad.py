@@ -60,6 +60,10 @@ class Noisy(Method):
         return self.statistic if self.method.name == usual else f"{self.statistic} of {self.method.name}"
 
     @property
+    def words(self) -> str:
+        return ", ".join(filter(None, [self.method.words, f"{self.samples} samples with noise {self.sigma:g}"]))
+
+    @property
     def quantity(self) -> Quantity:  # type: ignore[override]
         return self.method.quantity
 

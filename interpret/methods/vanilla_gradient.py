@@ -26,6 +26,10 @@ class VanillaGradient(LocalMethod):
 
     norm: int = 2
 
+    @property
+    def words(self) -> str:
+        return f"L{self.norm}"
+
     def __post_init__(self) -> None:
         if self.norm not in (1, 2):
             raise ValueError(f"norm is {self.norm}; it must be 1 or 2")

@@ -31,6 +31,16 @@ class Result(ABC):
         """What is explained, in words."""
 
     @property
+    def heading(self) -> str:
+        """What stands above a view of it: the title, by default."""
+        return self.title
+
+    @property
+    def checked(self) -> str:
+        """What a check of it against the model found, in a sentence; empty where there was none."""
+        return ""
+
+    @property
     @abstractmethod
     def facts(self) -> str:
         """How it was computed, in words: the method, its gap and the model."""

@@ -89,17 +89,22 @@ class ScoreMatrix(Result, Generic[Row]):
 
     @property
     def title(self) -> str:
-        """What is explained, in words."""
+        """What is asked, as a question."""
         first = self.attributions[0]
         if first.target is None:
-            return f"{first.quantity} at {len(self)} places of a continuation"
-        tokens = "token" if len(self) == 1 else "tokens"
-        what = (
-            f"next {tokens}" if self.kind == "candidates" else f"{tokens} of the continuation {''.join(self.targets)!r}"
-        )
+            return f"What raises or lowers the {first.quantity} at {len(self)} places of a continuation?"
+        if self.kind == "continuation":
+            what = f"{''.join(self.targets)!r}, token by token"
+        else:
+            what = repr(first.target.text) if len(self) == 1 else f"each of {len(self)} next tokens"
         foils = first.target.foils
-        rather = " rather than " + ", ".join(repr(foil.text) for foil in foils) if foils else ""
-        return f"{len(self)} {what}{rather}"
+        rather = " rather than " + " or ".join(repr(foil.text) for foil in foils) if foils else ""
+        return f"Why {what}{rather}?"
+
+    @property
+    def heading(self) -> str:
+        """What stands above every view: what is asked, and of which model."""
+        return f"{self.title} {self.attributions[0].model}"
 
     @property
     def gap_text(self) -> str:
@@ -112,9 +117,9 @@ class ScoreMatrix(Result, Generic[Row]):
 
     @property
     def facts(self) -> str:
-        """How it was made, in words: method, largest gap, model, start token."""
+        """How it was made, in words: method, settings, largest gap, start token."""
         first = self.attributions[0]
-        return ", ".join(filter(None, [first.method_name, self.gap_text, first.model, first.behind]))
+        return ", ".join(filter(None, [first.method_name, first.settings, self.gap_text, first.behind]))
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python values."""

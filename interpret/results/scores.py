@@ -26,8 +26,8 @@ Own = TypeVar("Own", bound="Scores")
 TEMPLATE = "template"
 # What `to_dict` has under the name of an attribute as it is; the pieces are lists there, one for each of COLUMNS.
 FACTS = (
-    "unit", "quantity", "method", "method_name", "reduction", "signed", "model", "gradients_spent", "forwards_spent",
-    "by", "start",
+    "unit", "quantity", "method", "method_name", "settings", "reduction", "signed", "model", "gradients_spent",
+    "forwards_spent", "by", "start",
 )  # fmt: skip
 COLUMNS = ("tokens", "scores", "labels", "token_ids", "standard_error", "error", "held", "template")
 
@@ -45,6 +45,7 @@ class Scores(Result):
         quantity: what about the target is explained, such as its log-probability.
         method: the method and its settings, as an expression.
         method_name: what figures call the method.
+        settings: what matters of the method's settings, in words; empty where there is nothing to say.
         reduction: how the embedding's dimensions became one score.
         signed: whether scores have a direction; positive ones raise the quantity.
         model: the model's name.
@@ -77,6 +78,7 @@ class Scores(Result):
     path: StraightPath | None = None
     start: str | None = None
     faithfulness: Faithfulness | None = None
+    settings: str = ""
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -134,25 +136,31 @@ class Scores(Result):
 
     @property
     def title(self) -> str:
-        """What is explained, in words: the target, its probability and rank, and its foils."""
+        """What is asked, as a question, and the probabilities of the target and its foils."""
         target = self.target
         if target is None:
-            return self.quantity
+            return f"What raises or lowers the {self.quantity}?"
         if target.following:
             probability = math.prod(each.probability for each in target.continuation)
             text = "".join(each.text for each in target.continuation)
-            return f"{text!r} ({len(target.continuation)} tokens, p = {written(probability)})"
-        words = f"{target.text!r} (p = {written(target.probability)}, rank {target.rank})"
-        if target.foils:
-            foils = (f"{foil.text!r} (p = {written(foil.probability)})" for foil in target.foils)
-            words += " rather than " + ", ".join(foils)
-        return words
+            return f"Why {text!r}? p = {written(probability)} for its {len(target.continuation)} tokens"
+        rank = f", rank {target.rank}" if target.rank > 1 else ""
+        if not target.foils:
+            return f"Why {target.text!r}? p = {written(target.probability)}{rank}"
+        foils = " or ".join(repr(foil.text) for foil in target.foils)
+        against = " and ".join(written(foil.probability) for foil in target.foils)
+        return f"Why {target.text!r} rather than {foils}? p = {written(target.probability)}{rank} against {against}"
+
+    @property
+    def heading(self) -> str:
+        """What stands above every view: what is asked, and of which model."""
+        return f"{self.title}{' ' if self.title.endswith('?') else ', '}{self.model}"
 
     @property
     def facts(self) -> str:
-        """How the scores were made, in words: method, gap, model, start token, and what they were totalled by."""
+        """How the scores were made, in words: method, settings, gap, start token, and what they were totalled by."""
         totals = "" if self.by == "piece" else f"totals by {self.by}"
-        return ", ".join(filter(None, [self.method_name, self.gap_text, self.model, self.behind, totals]))
+        return ", ".join(filter(None, [self.method_name, self.settings, self.gap_text, self.behind, totals]))
 
     @property
     def checked(self) -> str:
@@ -171,7 +179,7 @@ class Scores(Result):
             return ""
         kind = "gap" if self.completeness.certified_gap is None else "certified gap"
         gap = self.completeness.largest_gap
-        return f"{kind} {self.completeness.relative(gap):.1%} ({written(gap)} {self.completeness.unit})"
+        return f"{kind} {100 * self.completeness.relative(gap):.1f} % ({written(gap)} {self.completeness.unit})"
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k pieces with the largest scores by magnitude, with their labels, the largest first."""
@@ -271,8 +279,9 @@ class Scores(Result):
 
     @classmethod
     def from_dict(cls: type[Own], plain: Mapping[str, Any]) -> Own:
-        """The inverse of `to_dict`. Older files have no path, start or check; without a name, a method has its class's.
+        """The inverse of `to_dict`.
 
+        Older files have no path, start, check or settings; without a name, a method has its class's.
         Raises ValueError if another name is missing or one is unknown.
         """
         names = {*COLUMNS, *FACTS, "target", "completeness", "versions", "messages", "path", "faithfulness"}
@@ -280,6 +289,7 @@ class Scores(Result):
             "path": None,
             "start": None,
             "faithfulness": None,
+            "settings": "",
             "method_name": str(plain.get("method")).partition("(")[0],
             **plain,
         }

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from interpret.attribution import Attribution, AttributionMatrix
 from interpret.command.explaining import answer, checked, prompt_of
-from interpret.command.options import FORMATS, Computation
+from interpret.command.options import FORMATS, Computation, Output, is_figure
 from interpret.command.options import Question as CommandQuestion
 from interpret.counterfactual.check import check_prompt
 from interpret.counterfactuals import Flip, Reduction, flip, reduce_input
@@ -175,6 +175,7 @@ class Answers:
             file=StringIO(), width=body.number("width", 80, 20, 1000), force_terminal=True, color_system=colours,
             legacy_windows=False, no_color=colours is None,
         )  # fmt: skip
+        inches = Output(width=body.text("figure_width")).inches()
         printed, endings = body.choice("format", FORMATS), body.choices("endings", tuple(FILES))
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("default")
@@ -185,7 +186,7 @@ class Answers:
         for each in said:
             job.tell("warning", message=" ".join(str(each.message).split()))
         name = self.keep(result)
-        files = {ending: b64encode(self.file(name, None, "piece", ending)).decode() for ending in endings}
+        files = {ending: b64encode(self.file(name, None, "piece", ending, inches)).decode() for ending in endings}
         return {"text": result_text(result, printed or "table", console), "files": files}
 
     # What was answered
@@ -216,12 +217,18 @@ class Answers:
             raise KeyError(name)
         return shown_map(found, by)
 
-    def file(self, name: str, row: int | None, by: str, ending: str) -> bytes:
-        """A result as a file. Raises KeyError, or ValueError for an ending that it does not have."""
+    def file(self, name: str, row: int | None, by: str, ending: str, inches: float | None = None) -> bytes:
+        """A result as a file; figures are so many inches wide.
+
+        Raises KeyError, or ValueError for an ending that it does not have.
+        """
         found = self.result(name, row)
         with TemporaryDirectory() as folder:
             path = Path(folder) / f"why.{ending}"
-            return (_by(found, by) if isinstance(found, Attribution) else found).save(path).read_bytes()
+            if isinstance(found, Attribution | AttributionMatrix):
+                shown = _by(found, by) if isinstance(found, Attribution) else found
+                return shown.save(path, inches if is_figure(path) else None).read_bytes()
+            return found.save(path).read_bytes()
 
     def _prompt(self, body: Body) -> Any:
         prompt = self.lm.prompt(body.prompt)

@@ -26,7 +26,7 @@ def shown_map(whole: Scores, by: str = "piece") -> dict[str, Any]:
     marks = scale.steps(2 * STOPS)
     found = whole.faithfulness
     return {
-        "title": escape_invisible(result.title),
+        "title": escape_invisible(result.heading),
         "facts": escape_invisible(result.facts),
         "by": result.by,
         "unit": scale.numbers.after(scale.unit),

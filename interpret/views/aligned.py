@@ -8,9 +8,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from interpret.results.numbers import NumberFormat
 from interpret.results.scores import Scores
 from interpret.views.canvas import POINTS_PER_INCH, Canvas, Sheet
-from interpret.views.caption import Heading, legend, looks
+from interpret.views.caption import Heading, Verdict, legend, looks
 from interpret.views.cells import HELD, meaning
 from interpret.views.colour import ink
 from interpret.views.colour_bar import SLIT, ColourBar
@@ -18,7 +19,7 @@ from interpret.views.columns import Column, columns
 from interpret.views.fonts import drawable, shortened, text_width, wrapped
 from interpret.views.invisible import escape_invisible
 from interpret.views.names import rows_of
-from interpret.views.scale import Scale, kind_of, scales, sharing
+from interpret.views.scale import Scale, alike, kind_of, scales, sharing
 
 SIZE, NUMBER_SIZE = 9.0, 8.0
 WORDS, ROW, LABEL_LINE = 15.0, 17.0, 10.5  # the heights of the words above, a row, and a line of its label, in units
@@ -33,7 +34,7 @@ OWN_ENDS = ("−max", "0", "+max")  # at the ticks of a colour bar that stands f
 def aligned(
     attributions: Sequence[Scores],
     labels: Sequence[str] | None = None,
-    width: float | None = None,
+    width: float | str | None = None,
     ax: Axes | None = None,
     shared_scale: bool = False,
 ) -> Figure:
@@ -67,7 +68,7 @@ def aligned(
     grid = _Grid(attributions, cut, scales(attributions, shared_scale))
     one_scale = len(set(grid.scales)) == 1
     if not one_scale:
-        names = [_with_factor(name, scale) for name, scale in zip(names, grid.scales, strict=True)]
+        names = [_with_factor(name, numbers) for name, numbers in zip(names, grid.formats, strict=True)]
     left = max(text_width(name, SIZE) for name in names) + GAP
     widest = WIDEST * POINTS_PER_INCH / sheet.page.unit if sheet.width is None else sheet.width
     if left + sum(grid.widths) > widest:
@@ -84,10 +85,13 @@ def aligned(
         first, has_bar = grid.scales[0], not shared_scale and len({each.signed for each in attributions}) == 1
         lines = [*_meanings(attributions, names), note, *looks(attributions)]
         bar = ColourBar(Scale(1.0, "", first.signed), lines, full, OWN_ENDS if first.signed else OWN_ENDS[1:])
+    checks = [(name, each.checked) for name, each in zip(names, attributions, strict=True) if each.checked]
+    verdict = Verdict([said if len(attributions) == 1 else f"{name}: {said}" for name, said in checks], full)
     heights = [max(ROW, LABEL_LINE * len(row) + 4) for row in rows]
     block_height = WORDS + sum(heights) + BETWEEN
     foot = bar.height if has_bar else bar.words
-    canvas = sheet.open(full, heading.height + block_height * len(blocks) + foot, attributions)
+    tall = heading.height + block_height * len(blocks) + foot + verdict.height
+    canvas = sheet.open(full, tall, attributions)
     heading.draw(canvas)
     top = heading.height
     for block in blocks:
@@ -100,6 +104,7 @@ def aligned(
             y += height
         top += block_height
     bar.draw(canvas, top, words_only=not has_bar)
+    verdict.draw(canvas, top + foot)
     return canvas.figure
 
 
@@ -109,9 +114,10 @@ class _Grid:
     def __init__(self, attributions: Sequence[Scores], cut: Sequence[Column], scales: Sequence[Scale]):
         self.attributions, self.cut, self.scales = attributions, cut, scales
         self.words = [drawable(escape_invisible(column.label, edge_spaces=True)).strip() or "␣" for column in cut]
+        self.formats = alike(scales)
         self.numbers = [
-            [scale.numbers(score) if isinstance(score, float) else score
-             for scale, score in zip(scales, column.scores, strict=True)]
+            [numbers(score) if isinstance(score, float) else score
+             for numbers, score in zip(self.formats, column.scores, strict=True)]
             for column in cut
         ]  # fmt: skip
         self.widths = [
@@ -159,9 +165,9 @@ def _meanings(attributions: Sequence[Scores], names: Sequence[str]) -> list[str]
     ]
 
 
-def _with_factor(name: str, scale: Scale) -> str:
+def _with_factor(name: str, numbers: NumberFormat) -> str:
     """A row's label, with the power of ten of its numbers if they have one."""
-    return f"{name} (× {scale.numbers.factor})" if scale.numbers.factor else name
+    return f"{name} (× {numbers.factor})" if numbers.factor else name
 
 
 def _broken(widths: Sequence[float], room: float) -> list[list[int]]:

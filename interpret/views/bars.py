@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interpret.results.scores import Scores
-from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Page, root
+from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Page, inches_of, root
 from interpret.views.cells import Cell, cells_of, meaning
 from interpret.views.chart import Chart, points
 from interpret.views.colour import AGAINST, AGAINST_DARK, FOR, FOR_DARK, STRENGTH, STRENGTH_DARK, Colour, is_dark
@@ -29,7 +29,7 @@ SMALLEST = 4.5  # the size of a label in low axes, in points
 WHISKER, CAP = 0.8, 1.6
 
 
-def bars(attribution: Scores, top: int = MOST, width: float | None = None, ax: Axes | None = None) -> Figure:
+def bars(attribution: Scores, top: int = MOST, width: float | str | None = None, ax: Axes | None = None) -> Figure:
     """The scores as horizontal bars in the order of the text, with numbers and errors.
 
     Whiskers are the standard error where the method samples, or else the numerical error where it knows one; the
@@ -56,7 +56,7 @@ def bars(attribution: Scores, top: int = MOST, width: float | None = None, ax: A
     cells = [every[place] for place in places]
     longest = LONGEST * page.unit
     if ax is None:
-        longest = min(longest, LABELS_SHARE * (width or WIDTH) * POINTS_PER_INCH)
+        longest = min(longest, LABELS_SHARE * (inches_of(width) or WIDTH) * POINTS_PER_INCH)
     labels = [_label_lines(cell, longest, size) for cell in cells]
     left = max(text_width(line, size) for lines in labels for line in lines) + LABEL_GAP
     tall = max(map(len, labels)) * LINE + APART

@@ -26,6 +26,11 @@ FONT_SIZE = 10.0  # matplotlib's default, at which lengths are in points; they g
 MARGIN = 10.0
 SLACK = 2.0  # what axes may lose in points before it is worth a warning
 WIDTH = 6.5  # of a figure in inches
+# Widths by name, in inches: of the column and the text of conferences' styles; "column" and "text" fit all of them.
+WIDTHS = {
+    "column": 3.03, "text": 5.5, "acl column": 3.03, "acl text": 6.3, "icml column": 3.25, "icml text": 6.75,
+    "neurips column": 5.5, "neurips text": 5.5,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,15 +81,16 @@ class Sheet:
         width: of the picture without margins, in units; None where it is free.
     """
 
-    def __init__(self, width: float | None, ax: Axes | None):
+    def __init__(self, width: float | str | None, ax: Axes | None):
         check_one(width, ax)
+        inches = inches_of(width)
         self.ax, self.page = ax, Page.of(ax)
         self.margin = MARGIN if ax is None else 0.0
         if ax is not None:
             ax.axis("off")
-            width, self.height = size_of(ax)
-        self.inches = width
-        self.width = None if width is None else width * POINTS_PER_INCH / self.page.unit - 2 * self.margin
+            inches, self.height = size_of(ax)
+        self.inches = inches
+        self.width = None if inches is None else inches * POINTS_PER_INCH / self.page.unit - 2 * self.margin
 
     @property
     def height_in_units(self) -> float:
@@ -184,7 +190,18 @@ class Keeper(Artist):
             )
 
 
-def check_one(width: float | None, ax: Axes | None) -> None:
+def inches_of(width: float | str | None) -> float | None:
+    """A width in inches, from a number or a name. Raises ValueError for an unknown name or no positive number."""
+    if isinstance(width, str):
+        if width.lower() not in WIDTHS:
+            raise ValueError(f"the width is {width!r}; it must be a number of inches or one of {', '.join(WIDTHS)}")
+        return WIDTHS[width.lower()]
+    if width is not None and not 0 < width < float("inf"):
+        raise ValueError(f"the width is {width} inches; it must be a positive number")
+    return width
+
+
+def check_one(width: float | str | None, ax: Axes | None) -> None:
     """Raise ValueError if there are both a width and an axes."""
     if width is not None and ax is not None:
         raise ValueError("give either a width or an axes, which has its own")

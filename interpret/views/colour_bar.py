@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.colors import LinearSegmentedColormap
-
 from interpret.views.canvas import Canvas
 from interpret.views.caption import NOTE_LINE, NOTE_SIZE
 from interpret.views.fonts import text_width, wrapped
@@ -45,11 +43,11 @@ class ColourBar:
             return
         y, page, scale = top + self.words + ABOVE, canvas.page, self.scale
         axes = canvas.inset(self.indent, y, self.width, BAR_HEIGHT)
-        span = range(STEPS + 1)
-        shades = [scale.colour(scale.low + (scale.limit - scale.low) * step / STEPS, page.background) for step in span]
+        shades = [scale.colour(mark, page.background) for mark in scale.steps(STEPS)]
         ends = (scale.low, scale.limit) if scale.limit > 0 else (-1.0, 1.0)
-        colours = LinearSegmentedColormap.from_list("scores", shades)
-        axes.imshow([list(span)], cmap=colours, aspect="auto", extent=(*ends, 0, 1))
+        wide = (ends[1] - ends[0]) / len(shades)
+        for place, shade in enumerate(shades):  # each under its neighbour, so that no seam is seen
+            axes.axvspan(ends[0] + place * wide, ends[1], facecolor=shade, edgecolor="none", linewidth=0)
         if scale.signed:
             foot = FOOT * SLIT / BAR_HEIGHT
             axes.plot(

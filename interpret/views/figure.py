@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from matplotlib.figure import Figure
 from interpret.results.files import Result, write_whole
 from interpret.views.fonts import UNHINTED
 from interpret.views.invisible import escape_invisible
+from interpret.views.pgf import texts_escaped, write_pgf
 
-FORMATS = ("png", "pdf", "svg")
+FORMATS = ("png", "pdf", "svg", "pgf")
 SCREEN, PRINT = 144, 300  # dots per inch of pixels
 CREATOR = "nexttoken-interpret"
 # Text as text: in SVG it stays text, in PDF fonts are embedded as TrueType (Type 3 mixes up glyphs without a name).
@@ -47,7 +49,8 @@ class ResultFigure(Figure):
         known = _metadata_of(self.results, kind) if kind in FORMATS else {}
         if about := {**known, **(metadata or {})}:  # some kinds of files, such as .pgf, take none
             options["metadata"] = about
-        with rc_context(SETTINGS):
+        latex = "pgf" in (kind, options.get("backend"))
+        with rc_context(SETTINGS), texts_escaped(self) if latex else nullcontext():
             super().savefig(fname, **options)
 
     def _repr_png_(self) -> bytes:
@@ -64,18 +67,22 @@ def save_figure(figure: Figure, path: str | Path, *results: Result) -> Path:
 
     Args:
         figure: any matplotlib figure.
-        path: ends in .png (300 dots per inch), .pdf or .svg.
+        path: ends in .png (300 dots per inch), .pdf, .svg or .pgf. LaTeX must be there to measure the texts of a .pgf
+            file, which begins with the description as a comment; what is not mathematics in it is set as it stands.
         results: what it shows, where it is a figure of your own; those made here know it.
 
     Raises:
         ValueError: an ending that is not one of the formats.
-        OSError: the file can't be written.
+        OSError: the file can't be written, or is a .pgf file and there is no LaTeX.
     """
     path = Path(path).expanduser()
     _check_format(path)
     kind = path.suffix[1:].lower()
     shown = results or getattr(figure, "results", ())
     with rc_context(SETTINGS):
+        if kind == "pgf":
+            about = [result.provenance() for result in shown]
+            return write_whole(path, lambda part: write_pgf(figure, part, path, about))
         return write_whole(
             path, lambda part: figure.savefig(part, format=kind, dpi=PRINT, metadata=_metadata_of(shown, kind))
         )
@@ -84,15 +91,17 @@ def save_figure(figure: Figure, path: str | Path, *results: Result) -> Path:
 def _check_format(path: Path) -> None:
     """Raise ValueError unless the file's ending is that of a figure."""
     if path.suffix[1:].lower() not in FORMATS:
-        raise ValueError(f"cannot save a figure as {path.name!r}: the ending must be one of .png, .pdf, .svg")
+        raise ValueError(f"cannot save a figure as {path.name!r}: the ending must be one of .png, .pdf, .svg, .pgf")
 
 
 def _metadata_of(results: Sequence[Result], kind: str) -> dict[str, Any]:
     """What a file of a kind says about results, under the names that the kind has for it; no dates."""
-    title = "; ".join(dict.fromkeys(escape_invisible(result.title) for result in results))
+    title = "; ".join(dict.fromkeys(escape_invisible(result.heading) for result in results))
     description = json.dumps([result.provenance() for result in results], allow_nan=False)
     if kind == "pdf":
         return {"Title": title, "Subject": description, "Creator": CREATOR, "CreationDate": None}
+    if kind == "pgf":
+        return {}
     if kind == "svg":
         return {"Title": title, "Description": description, "Creator": CREATOR, "Date": None}
     return {"Title": title, "Description": description, "Creator": CREATOR}

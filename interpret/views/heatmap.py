@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from interpret.results.scores import Scores
 from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Canvas, Page, Sheet
-from interpret.views.caption import Heading, legend
+from interpret.views.caption import Heading, Verdict, legend
 from interpret.views.cells import Cell, cells_of
 from interpret.views.colour import ink, pale_ink
 from interpret.views.colour_bar import SLIT, ColourBar
@@ -19,7 +19,7 @@ from interpret.views.fonts import TEXT_SIZE, drawable, fit, text_width
 from interpret.views.names import told_apart
 from interpret.views.scale import Scale, scales, sharing
 
-NARROWEST_TEXT = 72.0  # in units
+NARROWEST_TEXT, LEAST_WIDTH = 72.0, 300.0  # of a text, and of a figure whose width is free, in units
 LINE, CELL = 20.5, 18.0  # height of a line and of the colour behind it, in units
 BASELINE = 12.5  # of the text in its cell
 FOOT = 2.4  # the slit's distance from the lower edge
@@ -38,7 +38,7 @@ class Run:
     line: int
 
 
-def heatmap(attribution: Scores, width: float | None = None, ax: Axes | None = None) -> Figure:
+def heatmap(attribution: Scores, width: float | str | None = None, ax: Axes | None = None) -> Figure:
     """The prompt as running text, each piece on its colour.
 
     Signed scores diverge about zero, unsigned ones run from the page's colour to a strong one; the colour bar carries
@@ -55,14 +55,14 @@ def heatmap(attribution: Scores, width: float | None = None, ax: Axes | None = N
     Raises:
         ValueError: a width or axes without room for the text, or both of them.
     """
-    sheet = Sheet(WIDTH if width is None and ax is None else width, ax)
-    panel = Panel(attribution, _room(sheet), sheet.page, Scale.of(attribution), "")
+    sheet = Sheet(width, ax)
+    (panel,) = _panels([attribution], sheet, [Scale.of(attribution)], "")
     canvas = sheet.open(panel.room, panel.height, [attribution])
     panel.draw(canvas, 0.0)
     return canvas.figure
 
 
-def compare(attributions: Sequence[Scores], width: float = WIDTH, shared_scale: bool = False) -> Figure:
+def compare(attributions: Sequence[Scores], width: float | str | None = None, shared_scale: bool = False) -> Figure:
     """Several attributions below each other in one figure, each with its own title and colour bar.
 
     Args:
@@ -77,10 +77,7 @@ def compare(attributions: Sequence[Scores], width: float = WIDTH, shared_scale: 
     if not attributions:
         raise ValueError("there is nothing to show: give at least one attribution")
     sheet, note = Sheet(width, None), sharing(attributions, shared_scale, "panel")
-    panels = [
-        Panel(each, _room(sheet), sheet.page, scale, note)
-        for each, scale in zip(told_apart(attributions), scales(attributions, shared_scale), strict=True)
-    ]
+    panels = _panels(told_apart(attributions), sheet, scales(attributions, shared_scale), note)
     height = sum(panel.height for panel in panels) + BETWEEN * (len(panels) - 1)
     canvas, top = sheet.open(panels[0].room, height, attributions), 0.0
     for panel in panels:
@@ -89,9 +86,21 @@ def compare(attributions: Sequence[Scores], width: float = WIDTH, shared_scale: 
     return canvas.figure
 
 
+def _panels(attributions: Sequence[Scores], sheet: Sheet, scales: Sequence[Scale], note: str) -> list[Panel]:
+    """The attributions laid out in the sheet's width; where that is free, no wider than their texts need."""
+
+    def laid_out(room: float) -> list[Panel]:
+        return [Panel(each, room, sheet.page, scale, note) for each, scale in zip(attributions, scales, strict=True)]
+
+    panels = laid_out(_room(sheet))
+    needed = max(LEAST_WIDTH, *(panel.text_width for panel in panels))
+    return laid_out(needed) if sheet.width is None and needed < panels[0].room else panels
+
+
 def _room(sheet: Sheet) -> float:
-    """The width for text, in units. Raises ValueError if it is too little."""
-    assert sheet.width is not None
+    """The width for text, in units, at most. Raises ValueError if it is too little."""
+    if sheet.width is None:
+        return WIDTH * POINTS_PER_INCH / sheet.page.unit - 2 * sheet.margin
     if sheet.width < NARROWEST_TEXT:
         needed = (NARROWEST_TEXT + 2 * sheet.margin) * sheet.page.unit / POINTS_PER_INCH
         raise ValueError(f"the width is {sheet.inches:.3g} inches; it must be at least {needed:.1f}")
@@ -103,12 +112,14 @@ class Panel:
 
     def __init__(self, attribution: Scores, room: float, page: Page, scale: Scale, note: str):
         self.room, self.page = room, page
-        self.heading = Heading(attribution.title, attribution.facts, room)
+        self.heading = Heading(attribution.heading, attribution.facts, room)
         self.runs = self._lay_out(cells_of(attribution, scale), only_spaces=not attribution.prompt.strip(" "))
+        self.text_width = max(run.x + run.width for run in self.runs)
         self.text_height = LINE * (1 + max(run.line for run in self.runs))
         lines = [*legend(scale.written_unit, [attribution]), *filter(None, [note])]
         self.bar = ColourBar(scale, lines, room)
-        self.height = self.heading.height + self.text_height + AFTER_TEXT + self.bar.height
+        self.verdict = Verdict([attribution.checked], room)
+        self.height = self.heading.height + self.text_height + AFTER_TEXT + self.bar.height + self.verdict.height
 
     def _lay_out(self, cells: Sequence[Cell], only_spaces: bool) -> list[Run]:
         """Place every piece: lines break at spaces, inside a long word only where they must, and after line ends."""
@@ -155,4 +166,6 @@ class Panel:
             if run.cell.mark == "against"
         ]
         canvas.slits(slits, SLIT)
-        self.bar.draw(canvas, top + self.text_height + AFTER_TEXT)
+        top += self.text_height + AFTER_TEXT
+        self.bar.draw(canvas, top)
+        self.verdict.draw(canvas, top + self.bar.height)

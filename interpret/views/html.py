@@ -37,7 +37,7 @@ def section(attribution: Scores, heading: str = "p", name: str = "") -> Markup:
         '<div class="text" dir="auto" lang="" translate="no" role="group" aria-label="{label}">{pieces}</div>'
         "{legend}{check}<details><summary>Scores as a table</summary>{table}</details></section>",
         name=name,
-        head=head(attribution.title, attribution.facts, heading),
+        head=head(attribution.heading, attribution.facts, heading),
         label=f"The prompt in {pieces}, each with its score in {attribution.unit}",
         pieces=joined([_piece(cell) for cell in cells]),
         legend=legend(scale, [attribution]),
@@ -108,7 +108,7 @@ def _table(attribution: Scores, scale: Scale, cells: Sequence[Cell]) -> Markup:
         rest=Markup("<td></td>") * (len(heads) - before - 1),
     )  # fmt: skip
     return fill(
-        '<div class="scroll"><table class="scores"><caption><span>The score of each {by} for {title}</span></caption>'
+        '<div class="scroll"><table class="scores"><caption><span>The score of each {by}. {title}</span></caption>'
         "<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody>{foot}</table></div>",
         by=attribution.by, title=attribution.title, rows=joined(rows), foot=foot if scale.signed else Markup(""),
         heads=joined(

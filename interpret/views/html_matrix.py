@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from interpret.results.matrix import ScoreMatrix
-from interpret.results.numbers import percent
+from interpret.results.numbers import written
 from interpret.results.scores import Scores
 from interpret.views.cells import cells_of
 from interpret.views.html import fragment, head
@@ -38,7 +38,7 @@ def matrix_section(matrix: ScoreMatrix[Scores], heading: str = "p", name: str = 
         '<thead><tr><th scope="col">target</th>{columns}</tr></thead><tbody>{rows}</tbody></table></div>'
         "{legend}</section>",
         name=name,
-        head=head(matrix.title, matrix.facts, heading),
+        head=head(matrix.heading, matrix.facts, heading),
         count=len(matrix),
         unit=scale.written_unit,
         columns=joined(columns),
@@ -59,6 +59,6 @@ def _row(matrix: ScoreMatrix[Scores], place: int, scale: Scale) -> Markup:
     return fill(
         '<tr><th scope="row"><span class="target" lang="" translate="no">{target}</span>{likely}</th>{cells}</tr>',
         target=escape_invisible(matrix.targets[place], edge_spaces=True),
-        likely=Markup("") if probability is None else fill(" <small>{share}</small>", share=percent(probability)),
+        likely=Markup("") if probability is None else fill(" <small>p = {p}</small>", p=written(probability)),
         cells=joined(cells),
     )

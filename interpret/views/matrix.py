@@ -13,7 +13,7 @@ from matplotlib.image import PcolorImage
 from matplotlib.patches import Polygon
 
 from interpret.results.matrix import ScoreMatrix
-from interpret.results.numbers import percent
+from interpret.results.numbers import written
 from interpret.results.scores import Scores
 from interpret.views.canvas import Canvas, Page, Sheet
 from interpret.views.caption import Heading, legend
@@ -50,7 +50,7 @@ class Grid:
     every: int
 
 
-def matrix_heatmap(matrix: ScoreMatrix[Scores], width: float | None = None, ax: Axes | None = None) -> Figure:
+def matrix_heatmap(matrix: ScoreMatrix[Scores], width: float | str | None = None, ax: Axes | None = None) -> Figure:
     """The scores of several targets on one scale.
 
     Up to 24 columns are wide enough for numbers; more are narrow, with upright labels. What a target does not see is
@@ -74,12 +74,12 @@ def matrix_heatmap(matrix: ScoreMatrix[Scores], width: float | None = None, ax: 
     columns = [_label(label, LONGEST_LABEL) for label in matrix.labels]
     most = LONGEST_LABEL if sheet.width is None else min(LONGEST_LABEL, LABELS_SHARE * sheet.width)
     rows = [
-        _label(target, most) + ("" if probability is None else f"  {percent(probability)}")
+        _label(target, most) + ("" if probability is None else f"  p = {written(probability)}")
         for target, probability in zip(matrix.targets, matrix.probabilities, strict=True)
     ]
     grid = _grid_of(columns, rows, sheet)
     full = max(grid.left + grid.cell * len(columns), LEAST_WIDTH) if sheet.width is None else sheet.width
-    heading = Heading(matrix.title, matrix.facts, full)
+    heading = Heading(matrix.heading, matrix.facts, full)
     cells = _cells(matrix, scale)
     ends = [max(matrix.columns(row)) + 1 for row in range(len(matrix))]
     bar = ColourBar(scale, legend(scale.written_unit, [matrix[0]]), full)

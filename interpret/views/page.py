@@ -53,12 +53,12 @@ def document(results: Sequence[Shown]) -> str:
     several = len(results) > 1
     heading = "h2" if several else "h1"
     first_rows = [each if isinstance(each, Scores) else each[0] for each in results]
-    names = choices_of(first_rows, [each.title for each in results])
+    names = choices_of(first_rows, results)
     sections = [
         section(named, heading, name) if isinstance(each, Scores) else matrix_section(each, heading, name)
         for each, named, name in zip(results, told_apart(first_rows), names, strict=True)
     ]
-    title = f"Why {results[0].title}"
+    title = results[0].heading
     title_of_all = Markup("<h1>Why the model said that</h1>" if several else "")
     return framed(title, title_of_all + joined(sections), results)
 

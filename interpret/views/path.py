@@ -26,7 +26,7 @@ TALL = 0.1  # the share of F's range that the slopes must miss between two point
 MOST_MARKS = 3  # jumps with a number
 
 
-def path_plot(attribution: Scores, width: float | None = None, ax: Axes | None = None) -> Figure:
+def path_plot(attribution: Scores, width: float | str | None = None, ax: Axes | None = None) -> Figure:
     """The objective F at x' + alpha (x - x'), with a point for every gradient that was spent.
 
     The strokes through the points are the slopes, which are all that the scores are made of: where they lie on the

@@ -14,7 +14,7 @@ from rich.text import Text
 from interpret.results.numbers import percent, written
 from interpret.results.report import SURE, Example, ReportFacts, WordEffect
 from interpret.views.bars import APART, LABEL_GAP, LABELS_SHARE, LINE, LONGEST, Bar, bar_colour, draw_bars
-from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Page, root
+from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Page, inches_of, root
 from interpret.views.chart import Chart, points
 from interpret.views.edits import html_table, sentence_of, terminal_table
 from interpret.views.fonts import drawable, shortened, text_width
@@ -27,7 +27,7 @@ HEADS = ("word", "prompts", "mean", "standard error", "q")
 IN_TERMINAL = 10  # words of a target
 
 
-def report_figure(report: ReportFacts, number: int, top: int, width: float | None = None) -> Figure:
+def report_figure(report: ReportFacts, number: int, top: int, width: float | str | None = None) -> Figure:
     """The mean scores of a target's words as bars, with their standard errors; see `Report.figure`."""
     if not 0 <= number < len(report.targets):
         raise ValueError(f"there is no target number {number}; the report shows {len(report.targets)}")
@@ -37,7 +37,7 @@ def report_figure(report: ReportFacts, number: int, top: int, width: float | Non
         raise ValueError(f"there is no word to show of {target.name}")
     words = tuple(sorted(words, key=lambda word: word.mean, reverse=True))
     size = points(rcParams["ytick.labelsize"])
-    longest = min(LONGEST * Page.of(None).unit, LABELS_SHARE * (width or WIDTH) * POINTS_PER_INCH)
+    longest = min(LONGEST * Page.of(None).unit, LABELS_SHARE * (inches_of(width) or WIDTH) * POINTS_PER_INCH)
     labels = [shortened(drawable(_named(word)), longest, size) for word in words]
     left = max(text_width(label, size) for label in labels) + LABEL_GAP
     heading = f"whiskers: standard error; hollow: q above {SURE}"

@@ -94,6 +94,16 @@ def scales(results: Sequence[Scores], shared: bool) -> list[Scale]:
     return [kinds[kind_of(each)] for each in results]
 
 
+def alike(given: Sequence[Scale]) -> list[NumberFormat]:
+    """How the numbers of several scales are written: in one unit alike, unless the smaller would keep one digit."""
+    found = []
+    for scale in given:
+        largest = max((other for other in given if other.unit == scale.unit), key=lambda other: other.limit).numbers
+        few = 0 < scale.limit < 10.0 ** (1 + largest.exponent - largest.decimals)
+        found.append(scale.numbers if few else replace(largest, signed=scale.signed))
+    return found
+
+
 def sharing(results: Sequence[Scores], shared: bool, noun: str) -> str:
     """What a figure says about the scales of several results; nothing about one."""
     if len(results) == 1:

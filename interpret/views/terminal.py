@@ -58,7 +58,7 @@ def style_of(cell: Cell, system: str | None = TRUE) -> Style:
 def headline(result: Scores | ScoreMatrix[Scores]) -> Text:
     """What is explained, how, and what the check of it found."""
     lines: list[str | tuple[str, str]] = [
-        (escape_invisible(result.title), "bold"),
+        (escape_invisible(result.heading), "bold"),
         "\n",
         (escape_invisible(result.facts), "dim"),
     ]
@@ -122,7 +122,7 @@ def matrix_table(matrix: ScoreMatrix[Scores], width: int | None = None, system: 
             strongest = ", ".join(
                 f"{escape_invisible(label, True)!r} {scale.numbers(score)}" for label, score in each.top(3)
             )
-            share = "" if probability is None else written(probability, 3)
+            share = "" if probability is None else written(probability)
             rows.add_row(Text(target), share, Text(strongest))
         return rows
     rows.add_column(Text(_corner(scale)))

@@ -168,13 +168,13 @@ def test_the_explorer_is_driven_in_jupyterlab(tmp_path):
 
         explorer.get_by_placeholder("another token").press_sequentially(" are")
         page.keyboard.press("Enter")
-        expect(title).to_contain_text("' are' (p = ")
+        expect(title).to_contain_text("Why ' are'? p = ")
 
         target = press(explorer)
-        expect(title).to_contain_text(f"{target} (p = ")
+        expect(title).to_contain_text(f"Why {target}? p = ")
         explorer.get_by_role("button", name="foil").click()
         foil = press(explorer)
-        expect(title).to_contain_text(f"rather than {foil} (p = ")
+        expect(title).to_contain_text(f"rather than {foil}? p = ")
         expect(explorer.locator("button", has_text="✓ '")).to_contain_text([target])
         expect(explorer.locator("button", has_text="≠ '")).to_contain_text([foil])
 

@@ -74,7 +74,7 @@ def test_top_is_by_magnitude_and_leaves_out_what_was_held(tiny):
 def test_repr_can_be_read(tiny):
     text = repr(attribute(tiny, SENTENCE, 69, IntegratedGradients(steps=300)))
     assert "held" in text
-    assert "gap 0.0%" in text
+    assert "gap 0.0 %" in text
     assert "'😀'" in text
 
 

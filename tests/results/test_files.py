@@ -24,7 +24,7 @@ def plain(name):
 
 def unnamed(saved):
     """What a result saves, without what older versions did not know."""
-    newer = ("method_name", "start", "faithfulness")
+    newer = ("method_name", "start", "faithfulness", "settings")
     return {name: value for name, value in saved.items() if name not in newer}
 
 
@@ -58,14 +58,16 @@ def test_older_files_of_a_matrix_load():
     assert [unnamed(each) for each in json.loads(matrix.to_json())["attributions"]] == old["attributions"]
     assert {type(each) for each in matrix} == {Attribution}
     assert matrix[0].standard_error.tolist() == old["attributions"][0]["standard_error"]
-    assert matrix.facts == "SmoothGrad, GPT2LMHeadModel"
+    assert matrix.facts == "SmoothGrad"
 
 
 def test_a_method_keeps_its_name():
     why = changed(made(["a"]), method="IntegratedGradients(steps=5)", method_name="integrated gradients")
     again = Attribution.from_json(why.to_json())
     assert (again.method, again.method_name) == (why.method, why.method_name)
-    assert again.facts == "integrated gradients, model"
+    assert again.facts == "integrated gradients"
+    spoken = changed(why, settings="from a line break, 5 midpoint steps")
+    assert Attribution.from_json(spoken.to_json()).facts == "integrated gradients, from a line break, 5 midpoint steps"
     assert why.provenance()["method"] == "IntegratedGradients(steps=5)"
 
 

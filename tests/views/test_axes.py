@@ -264,13 +264,16 @@ def test_long_texts_are_broken_into_blocks():
 def test_rows_are_named_by_what_distinguishes_them():
     one = made(["a"])
     settings = [changed(one, method=f"IG(steps={steps})") for steps in (1, 2)]
-    assert {"IG (steps=1)", "IG (steps=2)", one.title, "model"} <= set(words(aligned(settings)))
+    assert {"IG (steps=1)", "IG (steps=2)", one.heading} <= set(words(aligned(settings)))
     nested = [changed(one, method=f"S(method=G(a=1), n={n}, of=[1, '(,'], f={n})") for n in (1, 2)]
     assert method_names(nested) == ["S (n=1, f=1)", "S (n=2, f=2)"]
     spoken = [changed(one, method=f"our {n}", method_name="ours") for n in (1, 2)]
     assert method_names(spoken) == ["our 1", "our 2"]
+    said = [changed(one, method=f"IG(steps={steps})", settings=f"{steps} steps") for steps in (1, 2)]
+    assert method_names(said) == ["IG, 1 steps", "IG, 2 steps"]
     methods = [changed(one, method=name) for name in ("IG(steps=1)", "Gradient()")]
-    assert {"IG", "Gradient", "model"} <= set(words(aligned(methods)))
+    methods[0] = changed(methods[0], settings="1 step")
+    assert {"IG", "Gradient", one.heading, "IG, 1 step"} <= set(words(aligned(methods)))
     models = [changed(one, model=name) for name in ("small", "large")]
     assert {"small", "large", "Method"} <= set(words(aligned(models)))
 

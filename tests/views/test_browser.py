@@ -94,8 +94,8 @@ def test_everything_can_be_read_with_and_without_a_script(show, script):
     assert computed(text.locator(".piece"), "backgroundColor") == backgrounds
     lines = ["none", "solid", "dotted", "none", "solid"]
     assert computed(text.locator(".piece"), "borderBottomStyle") == lines
-    assert window.get_by_role("heading", level=1).text_content() == "' $t_' (p = 0.5, rank 1)"
-    expect(window.get_by_text("Method, model", exact=True)).to_be_visible()
+    assert window.get_by_role("heading", level=1).text_content() == "Why ' $t_'? p = 0.5, model"
+    expect(window.get_by_text("Method", exact=True)).to_be_visible()
     for words in ("−1.00", "+1.00 nats", "solid line: raises it", "hatched: held, no score", "pale italics: written"):
         expect(window.locator(".legend")).to_contain_text(words)
     table = window.get_by_role("table")
@@ -117,7 +117,7 @@ def test_everything_can_be_read_with_and_without_a_script(show, script):
     ]
     assert table.locator("tfoot").inner_text().split() == ["sum", "−0.23"]
     assert window.get_by_role("rowheader").count() == 6
-    expect(table.locator("caption")).to_contain_text("The score of each piece for ' $t_'")
+    expect(table.locator("caption")).to_contain_text("The score of each piece. Why ' $t_'?")
     assert window.locator("button, select").count() == (1 if script else 0)
     titles = window.locator(".piece[title]")
     assert titles.count() == (0 if script else 5)
@@ -226,9 +226,9 @@ def test_one_of_several_methods_is_chosen(show):
         "VanillaGradient",
         "all, below each other",
     ]
-    assert shown.all_inner_texts() == ["Method, model"]
+    assert shown.all_inner_texts() == ["Method"]
     select.select_option("VanillaGradient")
-    assert shown.all_inner_texts() == ["VanillaGradient, model"]
+    assert shown.all_inner_texts() == ["VanillaGradient"]
     window.locator("section:visible .piece").first.hover()
     assert "3.00 nats" in window.locator("section:visible .panel").inner_text()
     select.select_option("all, below each other")
@@ -245,11 +245,11 @@ def test_methods_stand_under_what_they_explain(show):
     window = show(*results)
     select = window.get_by_label("Show")
     groups = select.locator("optgroup")
-    assert groups.evaluate_all("(all) => all.map((each) => each.label)") == [one.title, other.title]
+    assert groups.evaluate_all("(all) => all.map((each) => each.label)") == [one.heading, other.heading]
     assert [each.locator("option").all_inner_texts() for each in groups.all()] == [["Method", "Other"]] * 2
     select.select_option(value="2")
-    assert window.locator("section:visible .title").all_inner_texts() == [other.title]
-    assert window.locator("section:visible .facts").all_inner_texts() == ["Method, model"]
+    assert window.locator("section:visible .title").all_inner_texts() == [other.heading]
+    assert window.locator("section:visible .facts").all_inner_texts() == ["Method"]
 
 
 def test_a_target_is_chosen_in_a_matrix(show):
@@ -303,7 +303,7 @@ def test_copied_text_can_be_pasted_into_a_table(show):
     expect(window.get_by_role("status")).to_have_text("Copied.")
     lines = window.evaluate("navigator.clipboard.readText()").replace("\r\n", "\n").split("\n")
     assert lines == [
-        "' $t_' (p = 0.5, rank 1)", "Method, model", "",
+        "Why ' $t_'? p = 0.5, model", "Method", "",
         "piece\tids\tscore in nats\tshare of all magnitudes",
         "The\t0\t+0.50\t33.3 %", "⇥keys\t1\t-1.00\t66.7 %", "sum\t\t-0.50\t", "",
     ]  # fmt: skip

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import shutil
+import subprocess
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
@@ -23,6 +25,7 @@ from interpret import (
     compare,
     save_figure,
 )
+from interpret.views.pgf import escaped
 from nexttoken import Target
 from tests.results.making import UGLY, changed, made
 
@@ -53,12 +56,12 @@ def metadata(path):
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_file_says_what_it_shows(kind, tmp_path):
     title, description, creator = metadata(FULL.save(tmp_path / f"why.{kind}"))
-    assert (title, creator) == (FULL.title, "nexttoken-interpret")
+    assert (title, creator) == (FULL.heading, "nexttoken-interpret")
     (said,) = json.loads(description)
     assert said == FULL.provenance()
     assert said["prompt"] == "The keys ünïcode\n"
     assert (said["target"], said["foils"], said["model"]) == (" are", [" is"], "model")
-    assert said["gap"] == "certified gap 5.0% (0.2 nats)"
+    assert said["gap"] == "certified gap 5.0 % (0.2 nats)"
     assert said["completeness"]["certified_gap"] == 0.2
     assert (said["method"], said["versions"]) == ("Method()", {"torch": "2.0"})
 
@@ -110,7 +113,7 @@ def texts_of_svg(data):
 def test_text_in_svg_is_text():
     file = io.BytesIO()
     FULL.heatmap().savefig(file, format="svg")
-    assert {"The", "keys", "ünïcode↵", FULL.title, "log-probability"} <= {
+    assert {"The", "keys", "ünïcode↵", "Why", "log-probability"} <= {
         *texts_of_svg(file.getvalue()), *" ".join(texts_of_svg(file.getvalue())).split()
     }  # fmt: skip
 
@@ -188,3 +191,57 @@ def test_a_path_misses_what_its_slopes_leave_out():
     assert path.misses == pytest.approx((0.0, 2.5, 0.0))
     with pytest.raises(ValueError, match="at least two points"):
         StraightPath((0.0, 1.0), (0.0,), (1.0, 1.0))
+
+
+def test_nothing_that_a_prompt_says_is_a_command_of_tex():
+    assert escaped(r"\input{x} $5_a # & ~ <|z|> `q' a--b 10⁻⁴  c") == (
+        r"\textbackslash{}input\{x\} \$5\_a \# \& \textasciitilde{} \textless{}\textbar{}z\textbar{}\textgreater{} "
+        r"\textasciigrave{}q\textquotesingle{} a-{}-b 10\textsuperscript{-4} \ c"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("xelatex") is None, reason="no LaTeX: .pgf files were not written")
+def test_pgf_is_set_by_latex(tmp_path):
+    why = changed(FULL, tokens=(r"\undefined{", " $5_", "%~&#^"), labels=(r"\undefined{", " $5_", "%~&#^"))
+    matrix = AttributionMatrix("candidates", (why, why))
+    files = [why.save(tmp_path / "why.pgf", "column"), matrix.save(tmp_path / "matrix.pgf")]
+    files.append(save_figure(why.bars(width="column"), tmp_path / "bars.pgf"))
+    first = files[0].read_text().splitlines()[0]
+    assert json.loads(first.removeprefix("% ")) == why.provenance()
+    assert files[0].read_text() == why.save(tmp_path / "why.pgf", "column").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"why.pgf", "matrix.pgf", "bars.pgf", "matrix-img0.png"}
+    inputs = "\n".join(rf"\noindent\input{{{path.name}}}\par" for path in files)
+    head = r"\documentclass{article}\usepackage{pgf,graphicx}"
+    (tmp_path / "paper.tex").write_text(rf"{head}\begin{{document}}{inputs}\end{{document}}")
+    ran = subprocess.run(
+        ["xelatex", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"], cwd=tmp_path, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout[-2000:]
+    text = PdfReader(tmp_path / "paper.pdf").pages[0].extract_text()
+    assert "undefined{" in text
+    assert "Why" in text
+
+
+@pytest.mark.parametrize(("name", "inches"), [("column", 3.03), ("text", 5.5), ("ICML text", 6.75), (4, 4)])
+def test_a_width_has_a_name(name, inches):
+    for figure in (FULL.heatmap(name), FULL.bars(width=name), AttributionMatrix("candidates", (FULL,)).heatmap(name),
+                   aligned([FULL, FULL], width=name), compare([FULL], width=name)):  # fmt: skip
+        assert figure.get_size_inches()[0] == pytest.approx(inches)
+
+
+@pytest.mark.parametrize("width", ["wide", 0, -1, float("nan"), float("inf")])
+def test_a_width_that_is_none(width, tmp_path):
+    with pytest.raises(ValueError, match=r"the width is .*it must be a"):
+        FULL.heatmap(width)
+    with pytest.raises(ValueError, match=r"the width is .*it must be a"):
+        FULL.bars(width=width)
+    with pytest.raises(ValueError, match="is no figure, so it has no width"):
+        FULL.save(tmp_path / "why.json", 3)
+
+
+def test_a_figure_is_as_wide_as_its_text_needs():
+    short, long = FULL.heatmap(), made([" word"] * 40).heatmap()
+    assert short.get_size_inches()[0] < 5 < 6 < long.get_size_inches()[0] <= 6.5
+    assert compare([FULL, made([" word"] * 40)]).get_size_inches()[0] == long.get_size_inches()[0]

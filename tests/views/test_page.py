@@ -127,7 +127,7 @@ def test_the_document_is_whole():
     text = document([made(["a"])])
     assert text.startswith('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">')
     parsed = Parsed(text)
-    assert parsed.texts["title"] == ["Why ' $t_' (p = 0.5, rank 1)"]
+    assert parsed.texts["title"] == ["Why ' $t_'? p = 0.5, model"]
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in parsed.all("meta")
     assert "http" not in re.sub(r"http-equiv", "", text)
 
@@ -160,7 +160,7 @@ def test_names_say_what_differs():
     assert names([one, method]) == ["Method", "Other"]
     assert names([one, model]) == ["model", "large"]
     assert names([one, one]) == ["1. Method", "2. Method"]
-    assert names([one, grid(2, 3)]) == [one.title, grid(2, 3).title]
+    assert names([one, grid(2, 3)]) == [one.heading, grid(2, 3).heading]
     assert names([method, model]) == ["Other · model", "Method · large"]
 
 

@@ -142,7 +142,7 @@ def test_heatmap_colours_every_piece_by_its_score():
 def test_heatmap_says_what_it_shows(tiny):
     result = attribute(tiny, "The keys", 69, IntegratedGradients(steps=300), contrast=70)
     text = " ".join(words(result.heatmap()))
-    for part in (repr(result.target.text), "rather than", "integrated gradients", "gap 0.0%", "nats", "held"):
+    for part in (repr(result.target.text), "rather than", "integrated gradients", "gap 0.0 %", "nats", "held"):
         assert part in text
     unsigned = attribute(tiny, "The keys", 69, VanillaGradient())
     assert "nats per unit of embedding" in " ".join(words(unsigned.heatmap()))
@@ -298,7 +298,7 @@ def test_a_small_matrix_has_all_labels_and_numbers():
     matrix = grid(5, 10)
     shown = words(matrix.heatmap())
     assert {f"w{place}" for place in range(10)} <= set(shown)
-    assert shown.count("$t_  50 %") == 5
+    assert shown.count("$t_  p = 0.5") == 5
     numbers = [
         f"{score:+.2f}".replace("-", "−").replace("+0.00", "0.00")
         for score in matrix.scores.flatten().tolist()
@@ -315,7 +315,7 @@ def test_a_large_matrix_can_be_read():
     figure = grid(100, 200).heatmap()
     labels = [text for axes in figure.axes for text in axes.texts]
     columns = [text for text in labels if text.get_rotation() == 90]
-    rows = [text for text in labels if text.get_text().endswith("50 %")]
+    rows = [text for text in labels if text.get_text().endswith("p = 0.5")]
     assert (len(rows), len(columns)) == (100, 200)
     figure.draw_without_rendering()
     for group, side in ((columns, "x"), (rows, "y")):

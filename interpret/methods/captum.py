@@ -24,10 +24,10 @@ class Captum(Method):
 
     The formula is captum's own (Kokhlikyan et al. 2020, arXiv:2009.07896). Scores are the sum over the embedding's
     dimensions, signed (captum's `abs` is off unless it is set), in nats, or in nats per unit of embedding for the
-    classes that give bare gradients. Where captum changes features (FeatureAblation, KernelShap, Lime), a feature is a
-    token. Where it takes baselines, it gets `baseline`; its random numbers come from `seed`, and the global state
-    is put back. Costs what captum's settings say; gradients are counted by their forward passes. What runs at once is
-    captum's to decide: `chunk_size` and `memory_budget` do not count here.
+    classes that give bare gradients. Where captum changes features (FeatureAblation, Occlusion, Lime and others), a
+    feature is a token. Where it takes baselines, it gets `baseline`; its random numbers come from `seed`, and the
+    global state is put back. Costs what captum's settings say; gradients are counted by their forward passes. What runs
+    at once is captum's to decide: `chunk_size` and `memory_budget` do not count here.
 
     Args:
         attribution: the class, from captum.attr.
@@ -59,7 +59,7 @@ class Captum(Method):
         self.attribution, self.seed, self.settings = attribution, seed, settings
         self.baseline = baseline if baseline is not None else LineBreak()
         self.accepted = frozenset(accepted)
-        self.by_token = "feature_mask" in accepted
+        self.masked, self.window = "feature_mask" in accepted, "sliding_window_shapes" in accepted
         self.takes_baselines = "baselines" in accepted
 
     @property
@@ -86,7 +86,9 @@ class Captum(Method):
         settings = {**({"abs": False} if "abs" in self.accepted else {}), **self.settings}
         if self.takes_baselines:
             settings.setdefault("baselines", self.baseline(objective, x)[None].clone())
-        if self.by_token:
+        if self.window:
+            settings.setdefault("sliding_window_shapes", (1, x.shape[1]))
+        if self.masked:
             settings.setdefault(
                 "feature_mask", torch.arange(len(x), device=x.device)[None, :, None].repeat(1, 1, x.shape[1])
             )
@@ -96,7 +98,8 @@ class Captum(Method):
         if isinstance(result, tuple):  # with return_convergence_delta
             result = result[0]
         attributions = result.detach()[0]
-        return Evidence(attributions.mean(-1, keepdim=True) if self.by_token else attributions)
+        # The change by what is replaced together stands at every dimension of it.
+        return Evidence(attributions.mean(-1, keepdim=True) if self.masked or self.window else attributions)
 
 
 class AsModule(nn.Module):

@@ -200,7 +200,7 @@ ROWS: tuple[_Row, ...] = (
     ("interpreto", GI, LOGIT, GradientTimesInput(), MEAN_ABSOLUTE, NONE),
     ("interpreto", IG, LOGIT, MagnitudesAlongPath(10, ALMOST_ZERO), MEAN_ABSOLUTE, NONE),
     ("ecco", GRADIENT, PROBABILITY, VanillaGradient(), NORM_2, SHARE),
-    ("ecco", GI, PROBABILITY, GradientTimesInput(), ABSOLUTE_SUM, SHARE),
+    ("ecco", GI, PROBABILITY, GradientTimesInput(), NORM_2, SHARE),
 )
 CONVENTIONS: tuple[Convention, ...] = tuple(
     Convention(library=library, kind=kind, quantity=quantity, method=method, reduction=reduction, normalization=norm)

@@ -32,8 +32,9 @@ def test_saliency_keeps_its_sign(tiny):
     torch.testing.assert_close(signed, VanillaGradient()(f, f.x).attributions.sum(-1))
 
 
-def test_feature_ablation_is_the_change_when_a_token_is_replaced(tiny):
-    result = attribute(tiny, SENTENCE, 69, Captum(captum.attr.FeatureAblation, baseline=Zero()))
+@pytest.mark.parametrize("kind", [captum.attr.FeatureAblation, captum.attr.Occlusion])
+def test_ablation_is_the_change_when_a_token_is_replaced(tiny, kind):
+    result = attribute(tiny, SENTENCE, 69, Captum(kind, baseline=Zero()))
     f = objective(tiny, SENTENCE, 69)
     x = f.x
     for place in range(len(x)):

@@ -46,7 +46,14 @@ LAST_IDS = torch.tensor([41, 10, 18])
 TARGET = 25
 TOLERANCE = 0.01  # of integrated gradients, relative to the change of the log-probability
 MOST_GRADIENTS = 1024
-STEP_SIZES = (1e-2, 1e-3, 1e-4, 1e-5)  # of finite differences; the best counts: one step may cross a jump of a router
+STEP_SIZES = (
+    1e-2,
+    3e-3,
+    1e-3,
+    3e-4,
+    1e-4,
+    1e-5,
+)  # of finite differences; the best counts: one step may cross a jump of a router
 FLOAT32_INSIDE = 1e-6  # finite differences in float64 are better than this, unless a part is computed in float32
 HALVINGS = 24  # of a stretch of 2^-20 of the path, to see that what changes there is a jump
 SMALLEST_JUMP = 1e-4  # nats; less than this is within the tolerance, jump or not

@@ -20,7 +20,7 @@ def test_gradients_equal_finite_differences(tiny, contrast):
     expected = finite_differences(lambda points: values(f, points), f.x)
     error = (gradient[0] - expected).norm() / expected.norm()
     assert error <= 1e-6
-    torch.testing.assert_close(value, values(f, f.x[None]), rtol=1e-14, atol=0)  # kernels round by where memory lies
+    torch.testing.assert_close(value, values(f, f.x[None]), rtol=1e-13, atol=0)  # kernels round by where memory lies
 
 
 @pytest.mark.parametrize("name", ["bag_lm", "lstm_lm", "encoder_lm"])

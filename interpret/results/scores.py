@@ -144,7 +144,7 @@ class Scores(Result):
             probability = math.prod(each.probability for each in target.continuation)
             text = "".join(each.text for each in target.continuation)
             return f"Why {text!r}? p = {written(probability)} for its {len(target.continuation)} tokens"
-        rank = f", rank {target.rank}" if target.rank > 1 else ""
+        rank = f" (rank {target.rank})" if target.rank > 1 else ""
         if not target.foils:
             return f"Why {target.text!r}? p = {written(target.probability)}{rank}"
         foils = " or ".join(repr(foil.text) for foil in target.foils)

@@ -109,7 +109,7 @@ export const drawMap = (found, strongest = Infinity, suffix = "") => {
   const chat = map.pieces.some((piece) => piece.role);
   const heads = [map.by, ...(chat ? ["role"] : []), `score, ${map.unit}`, "share", "note"];
   const parts = [
-    make("h3", { textContent: `Why ${map.title}` , dir: "auto" }),
+    make("h3", { textContent: map.title, dir: "auto" }),
     make("p", { className: "soft", textContent: [map.facts, found.cost].filter(Boolean).join("; ") }),
     ...(found.warnings ?? []).map((text) => make("p", { className: "note", textContent: text })),
     ...pieces(map, strongest),

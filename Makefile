@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test quick lint evidence tables architectures peers bench bench-quick gpu docs gallery
+.PHONY: setup demo test quick lint evidence tables architectures peers bench bench-quick gpu docs gallery fuzz
 
 setup: $(READY)
 
@@ -73,6 +73,10 @@ bench-quick: setup
 # Under ten minutes where there is a GPU; without one it runs in a reduced form on the CPU, and says so.
 gpu: setup
 	$(BIN)/python -m benchmarks.gpu
+
+# 10,000 hostile inputs, and 50 processes killed at random moments: about ten minutes on two cores.
+fuzz: setup
+	$(BIN)/python -W ignore -m benchmarks.fuzz
 
 lint: setup
 	$(BIN)/ruff check .

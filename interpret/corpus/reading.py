@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,14 @@ def read_rows(path: str | Path) -> Rows:
             `datasets.Dataset.save_to_disk` writes it.
 
     Raises:
-        ValueError: another ending, an id that comes twice, or a saved `DatasetDict`, of which one split is to be given.
+        ValueError: another ending, an id that comes twice, a file that is cut off or damaged, or a saved `DatasetDict`,
+            of which one split is to be given.
         OSError: a file that is not there or cannot be read.
         ImportError: pyarrow is missing, for what needs it.
     """
     path = Path(path).expanduser()
     seen: set[bytes] = set()
-    for number, row in enumerate(_rows(path)):
+    for number, row in enumerate(_whole(path)):
         given = row.get("id")
         row_id = str(number) if given is None or given == "" else str(given)
         digest = hashlib.blake2b(row_id.encode("utf-8", "surrogatepass"), digest_size=12).digest()
@@ -44,6 +46,16 @@ def read_rows(path: str | Path) -> Rows:
             raise ValueError(f"the id {row_id!r} comes twice, the second time in row {number}; ids must be unique")
         seen.add(digest)
         yield {**{name: row.get(name) for name in (*INPUT, FAULT)}, "id": row_id}
+
+
+def _whole(path: Path) -> Rows:
+    """The rows as they are read. Raises ValueError, which names the file, for one that is not what its ending says."""
+    try:
+        yield from _rows(path)
+    except (ValueError, EOFError, zlib.error, LookupError, TypeError) as error:
+        if repr(str(path)) in str(error):
+            raise
+        raise ValueError(f"cannot read {str(path)!r}: {error}") from error
 
 
 def _rows(path: Path) -> Rows:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
+import regex
+
+from interpret.results.pieces import is_span
 from nexttoken import Prompt
 
+PATIENCE = 5.0  # seconds for an expression: some take longer than anybody waits
 Region = Sequence[int] | Sequence[Sequence[int]] | str | re.Pattern[str] | int
 
 
@@ -41,9 +45,15 @@ def characters_in(region: Region, prompt: Prompt) -> list[tuple[int, int]]:
     if isinstance(region, str | re.Pattern):
         pattern = region if isinstance(region, str) else region.pattern
         try:
-            matches = [match.span() for match in re.finditer(region, prompt.text) if match[0]]
-        except re.error as error:
+            found = regex.finditer(region, prompt.text, timeout=PATIENCE) if isinstance(region, str) else None
+            matches = [match.span() for match in found or re.finditer(region, prompt.text) if match[0]]
+        except regex.error as error:
             raise ValueError(f"the region {pattern!r} is not a regular expression: {error}") from None
+        except TimeoutError:
+            raise ValueError(
+                f"the region's expression {pattern!r} takes more than {PATIENCE:.0f} s; write it without a repeat inside "
+                "a repeat"
+            ) from None
         if not matches:
             raise ValueError(f"the region's expression {pattern!r} matches nothing in the prompt")
         return matches
@@ -53,7 +63,7 @@ def characters_in(region: Region, prompt: Prompt) -> list[tuple[int, int]]:
         if not -count <= number < count:
             raise ValueError(f"the region is message {number}, and the prompt has {count} messages")
         return [(prompt.messages[number].start, prompt.messages[number].end)]
-    pairs: Sequence[Any] = [given] if all(isinstance(each, Real) for each in given) else given
-    if not all(len(pair) == 2 and all(isinstance(end, Integral) for end in pair) for pair in pairs):
+    pairs = [given] if is_span(given) else given
+    if not isinstance(pairs, Sequence) or not all(map(is_span, pairs)):
         raise ValueError(f"the region is {region!r}; it must be (start, end), an expression, or a message's number")
     return [(start, end) for start, end in pairs]

@@ -80,6 +80,8 @@ def check_candidates(candidates: int | Sequence[TokenLike]) -> Any:
     """The candidates. Raises ValueError for a text, or for none."""
     if isinstance(candidates, str):
         raise ValueError(f"candidates is {candidates!r}; give a number or a list of tokens")
+    if not isinstance(candidates, Integral | Sequence):
+        raise ValueError(f"candidates is {candidates!r}; it must be a whole number or a list of tokens")
     asked: Any = candidates
     if (asked if isinstance(asked, Integral) else len(asked)) < 1:
         raise ValueError(f"candidates is {candidates!r}; it must be at least one")

@@ -55,13 +55,26 @@ class Result(ABC):
 
     @classmethod
     def from_json(cls: type[Own], text: str) -> Own:
-        """The inverse of `to_json`."""
-        return cls.from_dict(json.loads(text))
+        """The inverse of `to_json`. Raises ValueError for any other text."""
+        try:
+            return cls.from_dict(json.loads(text))
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            begin = "this is not a saved"
+            raise ValueError(said if said.startswith(begin) else f"{begin} {cls.__name__}: {said}") from error
 
     @classmethod
     def load(cls: type[Own], path: str | Path) -> Own:
-        """Read one that was saved as JSON, by this version or an older one."""
-        return cls.from_json(Path(path).expanduser().read_text(encoding="utf-8-sig"))
+        """Read one that was saved as JSON, by this version or an older one.
+
+        Raises:
+            ValueError: the file is something else.
+            OSError: it can't be read.
+        """
+        try:
+            return cls.from_json(Path(path).expanduser().read_text(encoding="utf-8-sig"))
+        except ValueError as error:
+            raise ValueError(f"cannot load {str(path)!r}: {error}") from error
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from numbers import Integral
 
 from nexttoken import Message
 
@@ -83,3 +84,8 @@ def message_numbers(pieces: Sequence[ScoredPiece], messages: Sequence[Message]) 
         )
         for start, piece in zip(offsets(pieces), pieces, strict=True)
     ]
+
+
+def is_span(value: object) -> bool:
+    """Whether it is a pair of whole numbers, as (start, end) in characters is."""
+    return isinstance(value, Sequence) and len(value) == 2 and all(isinstance(end, Integral) for end in value)

@@ -10,7 +10,7 @@ from itertools import groupby
 import regex
 import sentencex
 
-from interpret.results.pieces import ScoredPiece, first_characters, message_numbers, offsets
+from interpret.results.pieces import ScoredPiece, first_characters, is_span, message_numbers, offsets
 from nexttoken import Message
 
 Division = str | Sequence[tuple[int, int]]
@@ -153,6 +153,10 @@ def _sentence_starts(text: str, language: str) -> Iterator[int]:
 
 def _checked(spans: Sequence[tuple[int, int]], text: str) -> list[tuple[int, int]]:
     """The spans in order. Raises ValueError if there are none, or one is empty, outside the text or over another."""
+    if not isinstance(spans, Sequence) or not all(map(is_span, spans)):
+        raise ValueError(
+            f"by is {spans!r}; it must be 'word', 'sentence', 'line', 'message', or a list of (start, end)"
+        )
     if not spans:
         raise ValueError("there are no spans; give at least one (start, end) in characters of the prompt")
     ordered = sorted((int(start), int(end)) for start, end in spans)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from matplotlib import rcParams
@@ -25,7 +26,7 @@ POINTS_PER_INCH = 72
 FONT_SIZE = 10.0  # matplotlib's default, at which lengths are in points; they grow with rcParams["font.size"]
 MARGIN = 10.0
 SLACK = 2.0  # what axes may lose in points before it is worth a warning
-WIDTH = 6.5  # of a figure in inches
+WIDTH, WIDEST = 6.5, 500.0  # of a figure in inches: by default, and at most
 # Widths by name, in inches: of the column and the text of conferences' styles; "column" and "text" fit all of them.
 WIDTHS = {
     "column": 3.03, "text": 5.5, "acl column": 3.03, "acl text": 6.3, "icml column": 3.25, "icml text": 6.75,
@@ -196,9 +197,9 @@ def inches_of(width: float | str | None) -> float | None:
         if width.lower() not in WIDTHS:
             raise ValueError(f"the width is {width!r}; it must be a number of inches or one of {', '.join(WIDTHS)}")
         return WIDTHS[width.lower()]
-    if width is not None and not 0 < width < float("inf"):
-        raise ValueError(f"the width is {width} inches; it must be a positive number")
-    return width
+    if width is not None and not (isinstance(width, Real) and 0 < width <= WIDEST):
+        raise ValueError(f"the width is {width!r}; it must be a number of inches, above 0 and up to {WIDEST:.0f}")
+    return None if width is None else float(width)
 
 
 def check_one(width: float | str | None, ax: Axes | None) -> None:

@@ -16,8 +16,8 @@ from nexttoken.huggingface.checkpointing import checkpointing
 from nexttoken.huggingface.network import NetworkLM, first_id
 from nexttoken.model import PrefixCache, Tokens
 from nexttoken.text.chat import is_message
-from nexttoken.text.prompt import Piece, Prompt, PromptLike, Side, Start, cut, unicode
-from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary
+from nexttoken.text.prompt import Piece, Prompt, PromptLike, Side, Start, cut
+from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary, unicode
 
 
 class EncoderDecoderLM(NetworkLM):

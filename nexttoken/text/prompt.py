@@ -10,7 +10,7 @@ from typing import Any
 from nexttoken.text.alignment import decoded, is_mark
 from nexttoken.text.chat import Message, filled_in, is_message
 from nexttoken.text.inputs import Array, Encoded, id_rows
-from nexttoken.text.vocabulary import Encoding, Vocabulary, whole_number
+from nexttoken.text.vocabulary import Encoding, Vocabulary, unicode, whole_number
 
 Side = str | Sequence[int]
 """What an encoder-decoder's source or target prefix is given as."""
@@ -336,14 +336,3 @@ def _mark_template(pieces: Sequence[Piece], written: Sequence[tuple[int, int]]) 
 def ending(text: str, length: int = 20) -> str:
     """The last `length` characters of a text, for a message, after an ellipsis if there are more."""
     return text if len(text) <= length else f"…{text[-length:]}"
-
-
-def unicode(text: str) -> str:
-    """The text itself. Raises ValueError for lone surrogates, which bytes that are not UTF-8 leave in arguments."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{text!r} is not valid text: character {error.start} stands for a byte that is not UTF-8"
-        ) from None
-    return text

@@ -10,8 +10,8 @@ from typing import Any, SupportsIndex
 from jaxtyping import Float
 from torch import Tensor
 
-from nexttoken.text.prompt import Prompt, ending, unicode
-from nexttoken.text.vocabulary import IdVocabulary, Vocabulary
+from nexttoken.text.prompt import Prompt, ending
+from nexttoken.text.vocabulary import IdVocabulary, Vocabulary, unicode
 
 PIECES_BEFORE = 8  # that a target is tokenized with, where the whole prompt cannot be
 TokenLike = str | SupportsIndex  # a token as text or as id
@@ -149,6 +149,8 @@ def continuation_ids(target: str | Sequence[TokenLike], prompt: Prompt, vocab: V
 
     Raises ValueError if there are none, or if the texts in the list are not the tokens they stand for together.
     """
+    if not isinstance(target, str | Sequence):
+        raise ValueError(f"the continuation is {target!r}; it must be a text or a list of tokens")
     if isinstance(target, str):
         ids = ids_after(target, prompt, vocab) if target else ()
     elif all(isinstance(token, str) for token in target):

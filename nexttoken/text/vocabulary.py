@@ -205,7 +205,7 @@ class TokenizerVocabulary(Vocabulary):
     def encode(self, text: str, add_special_tokens: bool = True) -> Encoding:
         fast = bool(getattr(self.tokenizer, "is_fast", False))
         encoded = self.tokenizer(
-            **{self.argument: text},
+            **{self.argument: unicode(text)},
             add_special_tokens=add_special_tokens,
             return_special_tokens_mask=add_special_tokens,
             return_offsets_mapping=fast,
@@ -268,3 +268,14 @@ class TokenizerVocabulary(Vocabulary):
         # does for SentencePiece.
         ids = self.tokenizer("a b", add_special_tokens=False)["input_ids"]
         return "▁" in self._decoded(ids) and "▁" not in self._decoded(ids, skip_special_tokens=True)
+
+
+def unicode(text: str) -> str:
+    """The text itself. Raises ValueError for lone surrogates, which bytes that are not UTF-8 leave in arguments."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{text!r} is not valid text: character {error.start} stands for a byte that is not UTF-8"
+        ) from None
+    return text

@@ -139,6 +139,23 @@ def test_what_cannot_be_read_is_said(tmp_path):
         list(read_rows(tmp_path / "x.txt"))
 
 
+@pytest.mark.parametrize("name", ["x.parquet", "x.jsonl.gz", "x.csv.gz"])
+@pytest.mark.parametrize("part", [0, 30, -8])
+def test_a_damaged_file_is_named(name, part, tmp_path):
+    whole = tmp_path / f"whole-{name}"
+    if name.endswith("gz"):
+        whole.write_bytes(gzip.compress(b'{"prompt": "The keys"}\n' * 50))
+    else:
+        arrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(arrow.table({"prompt": ["The keys"] * 50}), whole)
+    (tmp_path / name).write_bytes(whole.read_bytes()[:part])
+    if part == 0 and name != "x.parquet":
+        assert list(read_rows(tmp_path / name)) == []
+        return
+    with pytest.raises((ValueError, OSError), match=r"cannot read .*x\."):
+        list(read_rows(tmp_path / name))
+
+
 def test_ids_that_come_twice_are_refused(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"id": 1, "prompt": "a"}\n{"id": "1", "prompt": "b"}\n')
     with pytest.raises(ValueError, match="the id '1' comes twice"):

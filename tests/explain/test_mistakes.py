@@ -8,8 +8,8 @@ import pytest
 SCRIPT = """
 import numpy, torch, warnings
 from torch import nn
-from interpret import AttributionMatrix, ConvergenceWarning, Failure, GradientTimesInput, IntegratedGradients
-from interpret import attribute, attribute_candidates, attribute_many
+from interpret import Attribution, AttributionMatrix, ConvergenceWarning, Failure, GradientTimesInput, IntegratedGradients
+from interpret import attribute, attribute_candidates, attribute_continuation, attribute_many
 from nexttoken import NextTokenLM, SymbolVocabulary
 
 torch.manual_seed(0)  # of some weights, one step misses next to nothing
@@ -39,7 +39,26 @@ says("give an instance", method="integrated-gradients")
 says("precision is 'half'; it must be 'float64', 'float32', 'bfloat16', or None", precision="half")
 for size in (0, 2.5, "a"):
     says("it must be at least 1, a whole number of points", chunk_size=size)
-says("it must be (start, end)", region=(0.5, 1.5))
+for region in ((0.5, 1.5), 0.5, [None], [[0, 1], 2], {"a": 1}):
+    says("it must be (start, end)", region=region)
+
+def refuses(words, call):
+    try:
+        call()
+    except ValueError as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError(words)
+
+refuses("it must be a text or a list of tokens", lambda: attribute_continuation(lm, "abc", 3, method))
+refuses("it must be a whole number or a list of tokens", lambda: attribute_candidates(lm, "abc", None, method))
+why = attribute(lm, "abc", "d", method)
+for by in (1, None, [1], [(0, 1, 2)], "letter"):
+    refuses("by is", lambda: why.totals(by))
+for width in ([], "wide", 0, 1e9):
+    refuses("the width is", lambda: why.heatmap(width))
+for text in ("", "{", "[]", "3", '{"tokens": 1}', why.to_json()[:300], "[" * 100_000):
+    refuses("this is not a saved", lambda: Attribution.from_json(text))
 
 number = attribute_candidates(lm, "abc", numpy.int64(2), method=method, region=(numpy.int64(0), numpy.int64(2)))
 assert AttributionMatrix.from_json(number.to_json()).to_dict() == number.to_dict()

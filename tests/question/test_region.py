@@ -142,6 +142,12 @@ def test_an_expression_that_is_none(tiny):
         attribute(tiny, TEXT, region="(")
 
 
+def test_an_expression_that_never_ends_is_refused(tiny, monkeypatch):
+    monkeypatch.setattr("interpret.question.region.PATIENCE", 0.2)
+    with pytest.raises(ValueError, match="takes more than 0 s; write it without a repeat inside a repeat"):
+        attribute(tiny, "a" * 50 + "b", region="(a|aa)+$")
+
+
 def test_many_prompts_take_a_span(tiny):
     found = list(attribute_many(tiny, [TEXT, "no such word"], method=GradientTimesInput(), region="keys"))
     close(found[0].scores, attribute(tiny, TEXT, method=GradientTimesInput(), region="keys").scores)

@@ -1,0 +1,16 @@
+"""Hostile inputs, as `make fuzz` tries them: some of them here, run as a user would, without the checks of annotations."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_hostile_inputs_are_answered_or_refused():
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.fuzz", "--examples", "300", "--kills", "5"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -51,8 +51,8 @@ def characters_in(region: Region, prompt: Prompt) -> list[tuple[int, int]]:
             raise ValueError(f"the region {pattern!r} is not a regular expression: {error}") from None
         except TimeoutError:
             raise ValueError(
-                f"the region's expression {pattern!r} takes more than {PATIENCE:.0f} s; write it without a repeat inside "
-                "a repeat"
+                f"the region's expression {pattern!r} takes more than {PATIENCE:.0f} s; write it without a repeat "
+                "inside a repeat"
             ) from None
         if not matches:
             raise ValueError(f"the region's expression {pattern!r} matches nothing in the prompt")

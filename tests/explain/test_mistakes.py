@@ -8,7 +8,8 @@ import pytest
 SCRIPT = """
 import numpy, torch, warnings
 from torch import nn
-from interpret import Attribution, AttributionMatrix, ConvergenceWarning, Failure, GradientTimesInput, IntegratedGradients
+from interpret import Attribution, AttributionMatrix, ConvergenceWarning, Failure
+from interpret import GradientTimesInput, IntegratedGradients
 from interpret import attribute, attribute_candidates, attribute_continuation, attribute_many
 from nexttoken import NextTokenLM, SymbolVocabulary
 

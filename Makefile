@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test quick lint evidence tables architectures peers bench bench-quick gpu docs gallery fuzz
+.PHONY: setup demo test quick lint evidence tables architectures peers bench bench-quick gpu docs gallery fuzz dist lowest
 
 setup: $(READY)
 
@@ -61,6 +61,35 @@ $(PEERS_READY): pyproject.toml
 
 peers: $(PEERS_READY)
 	$(PEERS)/python -m pytest tests/project/test_peers.py
+
+# What is handed out, in dist/: an sdist, the wheel that is built from it, and what an index would say of both.
+DIST := .venv-dist/bin
+
+dist:
+	test -x $(DIST)/twine || { $(PYTHON) -m venv .venv-dist && $(DIST)/pip install --quiet build twine; }
+	rm -rf dist build
+	$(DIST)/python -m build --outdir dist
+	$(DIST)/twine check --strict dist/*
+
+# The lowest versions that pyproject.toml names, in an environment of their own (several GB: torch with CUDA). Images are
+# not compared, which differ between releases of matplotlib; other projects' deprecations are not ours, and random
+# networks, which differ between releases of transformers, may need more steps than a test takes.
+LOWEST := .venv-lowest/bin
+LOWEST_READY := .venv-lowest/ready
+
+$(LOWEST_READY): pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	$(LOWEST)/pip install --quiet uv
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct -e '.[all]'
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python \
+		pytest pytest-mpl hypothesis beartype duckdb nbformat polars pypdf sentencepiece
+	touch $(LOWEST_READY)
+
+lowest: $(LOWEST_READY)
+	$(LOWEST)/python -m pytest -m "not slow" -o addopts="--strict-markers -q -rsfE" -o cache_dir=.venv-lowest/cache \
+		-W ignore::DeprecationWarning -W "ignore:the scores miss" -W "ignore:DTensor random operators" \
+		--ignore tests/views/test_browser.py tests/test_model.py tests/methods tests/question tests/results tests/text \
+		tests/views tests/command tests/explain tests/server tests/explorer/test_explorer.py tests/corpus
 
 # About an hour on two quiet cores; `BENCH="point region"` runs only those measurements.
 bench: $(PEERS_READY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -137,7 +138,10 @@ def tiny_config(
     """
     sizes = sizes or {}
     own = OVERRIDES.get(config_class.__name__, {}) | own
-    names = {field.name for field in dataclasses.fields(config_class)}
+    if dataclasses.is_dataclass(config_class):
+        names = {field.name for field in dataclasses.fields(config_class)}
+    else:  # the first releases of transformers 5
+        names = set(inspect.signature(config_class).parameters)
     settings: dict[str, Any] = {name: sizes.get(SIZE_OF[name], SIZE_OF[name]) for name in names & SIZE_OF.keys()}
     settings |= {name: SPECIAL_IDS[name] for name in names & SPECIAL_IDS.keys()}
     settings |= {"is_decoder": True} if "is_decoder" in names else {}  # BERT's likes are causal only then

@@ -73,7 +73,7 @@ def packaged_gguf() -> Path:
     package = importlib.util.find_spec(PACKAGE)
     path = Path((package.submodule_search_locations or [""])[0]) / GGUF if package else None
     if path is None or not path.is_file():
-        raise FileNotFoundError(f"the bundled model is not installed; run: {command}")
+        raise FileNotFoundError(f"the bundled model is not installed; run: {command}; or name a model of your own")
     if digest(path) != GGUF_DIGEST:
         raise ValueError(f"{path.name} is not the file that was tested; run: {command} --force-reinstall")
     return path

@@ -218,7 +218,7 @@ def in_place(lm):
 
 def hooked(lm):
     """Steers the last token only, which is the start token where that stands alone."""
-    lm.language_model_head.transformer.h[0].register_forward_hook(
+    lm.language_model_head.transformer.h[0].mlp.register_forward_hook(
         lambda module, inputs, output: torch.cat([output[:, :-1], output[:, -1:] + 1.0], 1)
     )
 

@@ -227,3 +227,10 @@ def test_interpretml_beside_us_is_a_clear_error(tmp_path):
         )
         assert result.returncode == 1
         assert "InterpretML (interpret-core) are both installed" in result.stderr
+    result = subprocess.run(
+        [sys.executable, "-c", f"{code.format('nexttoken_command')}; nexttoken_command.main()"],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: nexttoken-interpret and InterpretML (interpret-core) are both installed")
+    assert len(result.stderr.splitlines()) == 1

@@ -405,7 +405,9 @@ def some_fonts(request, monkeypatch):
     """The fonts that are there, those that come with matplotlib, and these without its boxes for any character."""
     own = [entry for entry in fonts.fontManager.ttflist if "mpl-data" in entry.fname]
     without = [entry for entry in own if not entry.name.startswith(fonts.LAST)]
-    assert 0 < len(without) < len(own)
+    assert without
+    if request.param == "matplotlib's own" and len(without) == len(own):
+        pytest.skip("this matplotlib brings no boxes")
     chosen = {"installed": fonts.fontManager.ttflist, "matplotlib's own": own, "without boxes": without}[request.param]
     forget()
     monkeypatch.setattr(fonts.fontManager, "ttflist", chosen)

@@ -244,7 +244,8 @@ def test_a_span_adds_up(tiny):
     assert float(result.scores.sum()) == pytest.approx(
         result.completeness.value - result.completeness.baseline_value, rel=0.02
     )
-    assert result.title.startswith("' are the' (2 tokens, p = ")
+    assert result.title.startswith("Why ' are the'? p = ")
+    assert result.title.endswith(" for its 2 tokens")
 
 
 def test_texts_in_a_list_are_the_tokens_they_stand_for(tiny):
@@ -308,7 +309,8 @@ def test_entropy_on_paper(bag_lm):
     slope = -(weight.T @ (logs.exp() * (logs - (logs.exp() * logs).sum())))
     close(result.scores, x @ slope)
     assert result.target is None
-    assert (result.title, result.quantity, result.unit) == ("entropy of the next token", ENTROPY.name, "nats")
+    title = "What raises or lowers the entropy of the next token?"
+    assert (result.title, result.quantity, result.unit) == (title, ENTROPY.name, "nats")
 
 
 def test_log_odds_of_one_word_each_are_a_contrast(tiny):
@@ -344,7 +346,8 @@ def test_rows_may_explain_any_quantity(tiny, quantity):
         at = len(tiny.prompt(TEXT)) + place
         close(row.scores, attribute(tiny, ids[:at], ids[at], GradientTimesInput(), quantity=quantity).scores)
     assert matrix.targets[0] == (" are" if quantity.of_target else quantity.name)
-    assert quantity.of_target or matrix.title == "entropy of the next token at 2 places of a continuation"
+    title = "What raises or lowers the entropy of the next token at 2 places of a continuation?"
+    assert quantity.of_target or matrix.title == title
 
 
 # The matrix as a result

@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 import shutil
+import sys
 import tempfile
 import textwrap
 import threading
@@ -284,8 +285,36 @@ def photograph_server(lm, path):
     worker.close()
 
 
+def photograph_notebook(path):
+    """The explorer in JupyterLab, after a click on a foil; with a server and a browser of its own."""
+    from PIL import Image
+    from playwright.sync_api import expect
+
+    sys.path.append(str(HERE.parent))
+    from tests.explorer.test_jupyterlab import jupyterlab, opened
+
+    code = inspect.getsource(explorer).splitlines()[-1].replace("    return ", "")
+    begin = "from interpret import explore\nfrom nexttoken import NextTokenLM\n\nlm = NextTokenLM.from_pretrained()\n"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        jupyterlab(Path(folder), begin + code) as address,
+        opened(address) as window,
+    ):
+        shown = window.locator(".nexttoken-explorer")
+        title = shown.locator(".nexttoken-map .title")
+        expect(title).to_contain_text("Why ' are'?", timeout=60_000)
+        shown.get_by_role("button", name="foil").click()
+        shown.locator("button", has_text="' were'").first.click()
+        expect(title).to_contain_text("rather than ' were'", timeout=60_000)
+        shown.get_by_role("button", name="show me the code").click()
+        expect(shown).to_contain_text("contrast=", timeout=60_000)
+        window.mouse.move(5, 5)
+        window.screenshot(path=path)
+    Image.open(path).convert("RGB").quantize(200).save(path, optimize=True)
+
+
 def main():
-    """Draw all pictures and write the page. Without Chromium, the photograph of the page stays as it is."""
+    """Draw all pictures and write the page. Without Chromium, the photographs stay as they are."""
     lm = NextTokenLM.from_pretrained()
     for picture in PICTURES:
         path = IMAGES / f"gallery_{picture.__name__}.png"
@@ -299,6 +328,7 @@ def main():
         print(path.name, path.stat().st_size)
     if CHROMIUM:
         photograph_server(lm, IMAGES / "page.png")
+        photograph_notebook(IMAGES / "explorer.png")
     PAGE.write_text(whole())
 
 

@@ -174,7 +174,7 @@ def reduce(asked: Asked, settings: ReduceSettings, loading: Loading, written: Wr
 @app.command()
 @grouped
 def serve(loading: Loading, serving: Serving) -> None:
-    """Open a page in the browser that does all of this for one model; it is served on this machine alone."""
+    """Serve a page for the browser that does all of this with one model, on this machine only."""
     with errors_in_one_line() as console:
         from interpret.server.serve import listening, serve
 
@@ -187,7 +187,7 @@ def serve(loading: Loading, serving: Serving) -> None:
 def explain_corpus(files: CorpusFiles, computation: CorpusComputation, loading: Loading, workers: Workers) -> None:
     """Explain every row of a data set, on all cores or a cluster.
 
-    A run that was stopped, by whatever, goes on where it was when the same command is given again.
+    A run that was stopped, for whatever reason, continues where it stopped when you give the same command again.
     """
     with errors_in_one_line() as console:
         method = computation.build_method()
@@ -210,7 +210,7 @@ def report_corpus(
     counting: Counting,
     output: ReportOutput,
 ) -> None:
-    """Say which words speak for a target over all prompts, and how surely."""
+    """Say which words speak for a target across all prompts, and how sure that is."""
     with errors_in_one_line() as console:
         output.check()
         _to_print(output.printed)

@@ -17,7 +17,7 @@ class CorpusComputation(Computation):
 
     check: Annotated[
         bool,
-        typer.Option(help="Check each map against the model, which costs up to 64 forward passes more for each row."),
+        typer.Option(help="Check each map against the model, which takes up to 64 more forward passes for each row."),
     ] = False
 
 
@@ -40,10 +40,12 @@ class CorpusFiles:
 class Counting:
     """What a report counts, and how much of it is kept."""
 
-    by: Annotated[str, typer.Option(help="What is counted: word, or piece as the tokenizer makes them.")] = "word"
-    min_rows: Annotated[int, typer.Option(min=2, help="In how many prompts a word must come.")] = 5
-    top: Annotated[int, typer.Option(min=1, help="How many words are kept of each target.")] = 20
-    targets: Annotated[int, typer.Option(min=1, help="How many targets are shown, those of most prompts.")] = 10
+    by: Annotated[str, typer.Option(help="What to count: word, or piece for what the tokenizer cuts.")] = "word"
+    min_rows: Annotated[int, typer.Option(min=2, help="In how many prompts a word must occur.")] = 5
+    top: Annotated[int, typer.Option(min=1, help="How many words to keep for each target.")] = 20
+    targets: Annotated[
+        int, typer.Option(min=1, help="How many targets to show, those with the most prompts first.")
+    ] = 10
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,14 @@ class Workers:
     """What a corpus is run on."""
 
     workers: Annotated[
-        int | None, typer.Option(min=1, help="How many; by default one for each GPU, or one for every four cores.")
+        int | None,
+        typer.Option(min=1, help="How many workers; by default one for each GPU, or one for every four cores."),
     ] = None
     address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster, such as auto or 10.0.0.1:6379; by default this machine alone.")
+        str | None,
+        typer.Option(
+            help="The address of a Ray cluster, such as auto or 10.0.0.1:6379; by default, only this machine is used."
+        ),
     ] = None
 
 

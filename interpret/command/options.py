@@ -37,7 +37,7 @@ ChatOption = Annotated[
     bool, typer.Option("--chat", help="The prompt is a user's message in a chat, or a whole chat as JSON.")
 ]
 BudgetOption = Annotated[
-    float | None, typer.Option(help="GB to take above the model's weights; by default half of what is free.")
+    float | None, typer.Option(help="GB to use in addition to the model's weights; by default half of what is free.")
 ]
 FormatOption = Annotated[
     str, typer.Option("--format", help="What to print: table, json (all numbers) or tsv (a line for each row).")
@@ -51,11 +51,10 @@ class Loading:
     model: Annotated[
         str | None, typer.Option(help="A Hugging Face id, a folder or a GGUF file; by default the bundled model.")
     ] = None
-    revision: Annotated[
-        str | None, typer.Option(help="The branch, tag or commit of a model that is loaded by its id.")
-    ] = None
+    revision: Annotated[str | None, typer.Option(help="The branch, tag or commit of a model given by its id.")] = None
     dtype: Annotated[
-        str, typer.Option(help="Of the weights: float32, bfloat16, float16, or auto for what they were saved in.")
+        str,
+        typer.Option(help="The precision of the weights: float32, bfloat16, float16, or auto for how they were saved."),
     ] = "float32"
     device: Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda.")] = None
 
@@ -84,8 +83,8 @@ class Running:
     server: Annotated[
         str | None,
         typer.Option(
-            help="Ask the page that `nexttoken serve` has printed this address of, in place of loading a model; by "
-            f"default that in the environment's {SERVER}."
+            help="Instead of loading a model, ask the page that `nexttoken serve` runs at this address; by default "
+            f"that in the environment's {SERVER}."
         ),
     ] = None
 
@@ -112,20 +111,19 @@ class Question:
         list[str] | None, typer.Option(help="Explain why the target rather than this; may be repeated.")
     ] = None
     candidates: Annotated[
-        int | None, typer.Option(min=1, help="In place of a target: explain the N most probable next tokens.")
+        int | None, typer.Option(min=1, help="Instead of a target: explain the N most probable next tokens.")
     ] = None
     continuation: Annotated[
-        str | None, typer.Option(help="In place of a target: explain every token of this text after the prompt.")
+        str | None, typer.Option(help="Instead of a target: explain each token of this text after the prompt.")
     ] = None
-    generate: Annotated[
-        int | None, typer.Option(min=1, help="The same, for N tokens that the model itself would say.")
-    ] = None
+    generate: Annotated[int | None, typer.Option(min=1, help="The same, for N tokens that the model generates.")] = None
     region: Annotated[
-        str | None, typer.Option(help="A regular expression: explain by these parts of the prompt; the rest stays.")
+        str | None,
+        typer.Option(help="A regular expression: only these parts of the prompt get scores; the rest is context."),
     ] = None
     start: StartOption = None
     chat: ChatOption = False
-    by: Annotated[str | None, typer.Option(help="Add the scores up by word, sentence, line or message.")] = None
+    by: Annotated[str | None, typer.Option(help="Add up the scores by word, sentence, line or message.")] = None
 
     def check(self) -> None:
         """Raise ValueError for options that ask for different things."""
@@ -169,13 +167,13 @@ class Computation:
     ] = None
     precision: Annotated[
         str | None,
-        typer.Option(help="In which gradients are taken: float64, float32 or bfloat16; by default the model's own."),
+        typer.Option(help="The precision of gradients: float64, float32 or bfloat16; by default the model's own."),
     ] = None
     memory_budget: BudgetOption = None
     check: Annotated[
         bool,
         typer.Option(
-            help="Check the map of a target against the model: what do replacements of its strongest words do?"
+            help="Check the map of a target against the model: what happens when its strongest words are replaced?"
         ),
     ] = True
 
@@ -210,7 +208,7 @@ class Asked:
 
     prompt: PromptArgument
     target: Annotated[
-        str | None, typer.Option(help="The next token that it is about; by default the model's first choice.")
+        str | None, typer.Option(help="The next token in question; by default the model's first choice.")
     ] = None
     start: StartOption = None
     chat: ChatOption = False
@@ -221,17 +219,17 @@ class Asked:
 class FlipSettings:
     """What a flip is to bring about, and how hard it is looked for."""
 
-    to: Annotated[str | None, typer.Option(help="What the model's first choice is to become.")] = None
+    to: Annotated[str | None, typer.Option(help="What the model's first choice must become.")] = None
     contrast: Annotated[
-        list[str] | None, typer.Option(help="What the model is to prefer to the target; may be repeated.")
+        list[str] | None, typer.Option(help="What the model must come to prefer to the target; may be repeated.")
     ] = None
     ignore: Annotated[
-        str | None, typer.Option(help="A regular expression: these parts of the prompt stay as they are.")
+        str | None, typer.Option(help="A regular expression: these parts of the prompt are not changed.")
     ] = None
     max_edits: Annotated[int, typer.Option(min=1, help="The largest number of words to change.")] = 3
-    beam: Annotated[int, typer.Option(min=1, help="How many prompts with some edits are gone on with.")] = 4
+    beam: Annotated[int, typer.Option(min=1, help="How many edited prompts the beam search keeps.")] = 4
     candidates: Annotated[int, typer.Option(min=1, help="How many words are tried at each place.")] = 32
-    seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0
+    seed: Annotated[int, typer.Option(help="The seed of what is drawn at random.")] = 0
 
 
 @dataclass(frozen=True)
@@ -242,7 +240,7 @@ class ReduceSettings:
         str,
         typer.Option(help="first: the target stays the first choice; or the least share of its probability, 0 to 1."),
     ] = "first"
-    beam: Annotated[int, typer.Option(min=1, help="How many parts of the prompt are gone on with.")] = 3
+    beam: Annotated[int, typer.Option(min=1, help="How many parts of the prompt the beam search keeps.")] = 3
 
 
 @dataclass(frozen=True)
@@ -270,9 +268,10 @@ class Written:
 class Serving:
     """Where the page is served."""
 
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any free one.")] = 8000
     host: Annotated[
-        str, typer.Option(help="The address; another than that of this machine needs the token that is printed.")
+        str,
+        typer.Option(help="The address to listen on; beyond this machine, requests need the token that is printed."),
     ] = "127.0.0.1"
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True
 
@@ -290,7 +289,9 @@ class Output:
     ] = None
     width: Annotated[
         str | None,
-        typer.Option(help="Of saved figures: inches, or column (3.03) or text (5.5), which fit ACL, ICML and NeurIPS."),
+        typer.Option(
+            help="The width of saved figures: inches, or column (3.03) or text (5.5), which fit ACL, ICML and NeurIPS."
+        ),
     ] = None
     json: Annotated[Path | None, typer.Option(help="Save all numbers as JSON.")] = None
     printed: FormatOption = "table"

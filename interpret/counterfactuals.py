@@ -213,7 +213,7 @@ def reduce_input(
     if keep == "first" and asked.rank > 1:
         first = Target.of(None, encoded, lm.vocab, logits)
         raise ValueError(
-            f"the model's first choice is {first.text!r}, so {asked.text!r} cannot stay it; leave out the target, or "
+            f"{asked.text!r} is not the model's first choice, which is {first.text!r}; leave out the target, or "
             "give keep=0.5 to keep half of its probability"
         )
     editing = Editing(lm, encoded)

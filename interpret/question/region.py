@@ -36,7 +36,7 @@ def positions_in(region: Region, prompt: Prompt) -> tuple[int, ...]:
             found.extend(piece.positions)
         start = end
     if not found:
-        raise ValueError(f"the region {spans} has no characters of the prompt, which has {len(prompt.text)}")
+        raise ValueError(f"the region {spans} is empty or outside the prompt, which has {len(prompt.text)} characters")
     return tuple(found)
 
 

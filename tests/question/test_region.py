@@ -121,7 +121,7 @@ def test_what_a_span_names(tiny, span, characters):
     [
         ("zebra", "'zebra' matches nothing"),
         ("x*", "matches nothing"),
-        ((3, 3), "has no characters"),
+        ((3, 3), "is empty or outside the prompt"),
         ((90, 95), "the prompt, which has 27"),
         ([(1, 2, 3)], r"it must be \(start, end\)"),
         (0, "the prompt has 0 messages"),

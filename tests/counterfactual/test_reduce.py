@@ -99,7 +99,8 @@ def test_it_does_not_depend_on_the_memory_or_leave_a_trace(small):
     ("options", "said"),
     [
         ({"keep": "all"}, "keep is 'all'"), ({"keep": 0}, "keep is 0"), ({"keep": 1.5}, "keep is 1.5"),
-        ({"keep": True}, "keep is True"), ({"beam": 0}, "beam is 0"), ({"target": 3}, "is not the model's first choice"),
+        ({"keep": True}, "keep is True"), ({"beam": 0}, "beam is 0"),
+        ({"target": 3}, "is not the model's first choice"),
     ],
 )  # fmt: skip
 def test_wrong_questions_are_refused(small, options, said):

@@ -209,7 +209,7 @@ def test_two_prompts_are_asked_about_the_same_token(page):
     titles = page.locator("#two-answer h3")
     expect(titles).to_have_count(2)
     texts = titles.all_inner_texts()
-    assert len({text.partition(" (p")[0] for text in texts}) == 1
+    assert len({text.partition("? p")[0] for text in texts}) == 1
 
 
 def test_a_link_brings_everything_back(page, browser, address):

@@ -39,7 +39,7 @@ from interpret import (
     attribute_many,
 )
 from interpret.engine.gradients import gradients
-from interpret.engine.memory.policy import TOKENS_A_BATCH
+from interpret.engine.memory.policy import TOKENS_PER_BATCH
 from interpret.engine.objective import Objective
 from nexttoken import NextTokenLM, Target
 
@@ -132,7 +132,7 @@ class Bench:
 
 def path(steps: int) -> IntegratedGradients:
     """Integrated gradients as captum and inseq have them."""
-    return IntegratedGradients(steps=steps, rule="gauss-legendre", baseline=Token(0), hold=None)
+    return IntegratedGradients(steps=steps, rule="gauss-legendre", baseline=Token(0), fixed=None)
 
 
 def difference(ours: Tensor, theirs: Tensor) -> float:
@@ -435,7 +435,7 @@ def bfloat16(bench: Bench) -> Line:
     rows = [times(f"bfloat16 and our float32, one gradient of {plan.steps}, L = {plan.gemm}",
                   timings["bfloat16"].median / plan.steps, timings["float32"].median / plan.steps, "s",
                   at_least(2.2))]  # fmt: skip
-    peaks = {dtype: gemm_peak(lm.in_precision(dtype), TOKENS_A_BATCH) for dtype in (torch.bfloat16, torch.float32)}
+    peaks = {dtype: gemm_peak(lm.in_precision(dtype), TOKENS_PER_BATCH) for dtype in (torch.bfloat16, torch.float32)}
     rows.append(Row("best rate of a product in bfloat16 and in float32", peaks[torch.bfloat16], peaks[torch.float32],
                     "GFLOP/s", peaks[torch.bfloat16] / peaks[torch.float32], "times",
                     note="what matrix products alone could gain in this run"))  # fmt: skip
@@ -448,7 +448,7 @@ def bfloat16(bench: Bench) -> Line:
                 exact = attribute(lm, prompt, None, method)
                 assert exact.target is not None
                 coarse = attribute(lm, prompt, exact.target.id, method, precision="bfloat16")
-                moved = [place for place, held in enumerate(exact.held) if not held]
+                moved = [place for place, fixed in enumerate(exact.fixed) if not fixed]
                 ranks.append(rank_correlation(exact.scores[moved], coarse.scores[moved]))
                 errors.append(difference(coarse.scores, exact.scores))
                 if exact.completeness is not None and coarse.completeness is not None:

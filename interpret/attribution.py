@@ -74,9 +74,9 @@ class Attribution(Scores):
         return _save(self, path, width)
 
     def to_frame(self) -> pandas.DataFrame:
-        """The pieces as a pandas DataFrame (piece,): piece, ids, score, standard_error, held and template.
+        """The pieces as a pandas DataFrame (piece,): piece, ids, score, standard_error, fixed and template.
 
-        A held piece has no score, and NaN for it. Raises ImportError without the package pandas.
+        A fixed piece has no score, and NaN for it. Raises ImportError without the package pandas.
         """
         return frame(self)
 
@@ -87,7 +87,7 @@ class Attribution(Scores):
         width = max(map(len, map(repr, self.labels)))
         numbers = NumberFormat.of(float(self.scores.abs().max()), self.signed)
         rows = [
-            f"  {piece.label!r:<{width}}  {'held' if piece.held else numbers(piece.score)}" for piece in self.pieces
+            f"  {piece.label!r:<{width}}  {'fixed' if piece.fixed else numbers(piece.score)}" for piece in self.pieces
         ]
         of = f"{self.quantity} in {numbers.unit(self.unit)}"
         facts = ", ".join(filter(None, [of, self.method, self.gap_text, f"{self.gradients_spent} gradients"]))

@@ -31,7 +31,7 @@ def build_attribution(
     other = objective.run.grad_lm(lm)
     remark = "" if other is lm else f" (gradients in {str(other.dtype).removeprefix('torch.')})"
     positions = [piece.positions for piece in prompt.pieces]
-    held = evidence.held.tolist() if evidence.held is not None else [False] * len(prompt)
+    fixed = evidence.fixed.tolist() if evidence.fixed is not None else [False] * len(prompt)
     error = None if evidence.error is None else SUM(evidence.error[:, None], positions)
     deviation = _standard_error(evidence, method, positions)
     return Attribution(
@@ -42,7 +42,7 @@ def build_attribution(
             token_ids=[[prompt.ids[position] for position in piece] for piece in positions],
             standard_error=None if deviation is None else deviation.tolist(),
             error=None if error is None else error.tolist(),
-            held=[all(held[position] for position in piece) for piece in positions],
+            fixed=[all(fixed[position] for position in piece) for piece in positions],
             template=[piece.template for piece in prompt.pieces],
         ),
         unit=method.unit(quantity.unit),
@@ -50,7 +50,7 @@ def build_attribution(
         quantity=f"{quantity.name} difference" if target.foils and quantity.of_target else quantity.name,
         method=repr(method),
         method_name=method.name,
-        settings=method.words,
+        settings=method.description,
         reduction=method.reduction.name,
         signed=method.reduction.signed,
         model=lm.name + remark,
@@ -65,7 +65,7 @@ def build_attribution(
 
 
 def _scatter_to_prompt(evidence: Evidence, objective: Objective) -> Evidence:
-    """The evidence for all tokens of the prompt, where only some of them moved: the others are held."""
+    """The evidence for all tokens of the prompt, where only some of them moved: the others are fixed."""
     moved, prompt = objective.context.places, objective.context.prompt
     if moved is None or prompt is None:
         return evidence
@@ -78,11 +78,11 @@ def _scatter_to_prompt(evidence: Evidence, objective: Objective) -> Evidence:
         shape[axis] = length
         return found.new_full(shape, rest).index_copy(axis, places.to(found.device), found)
 
-    held = evidence.held if evidence.held is not None else torch.zeros(len(places), dtype=torch.bool)
+    fixed = evidence.fixed if evidence.fixed is not None else torch.zeros(len(places), dtype=torch.bool)
     attributions = wide(evidence.attributions, 0)
     assert attributions is not None
     return replace(
-        evidence, attributions=attributions, held=wide(held, 0, True), error=wide(evidence.error, 0),
+        evidence, attributions=attributions, fixed=wide(fixed, 0, True), error=wide(evidence.error, 0),
         samples=wide(evidence.samples, 1),
     )  # fmt: skip
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from interpret.attribution import Attribution, AttributionMatrix
 from interpret.build import build_attribution
 from interpret.counterfactual.check import check_prompt
-from interpret.engine.memory.policy import TARGETS_A_PASS
+from interpret.engine.memory.policy import TARGETS_PER_PASS
 from interpret.engine.run import Precision, Run, interruptible
 from interpret.engine.shared import Asked, SharedPass, SharedRow
 from interpret.methods.default import default_method
 from interpret.methods.method import Method
+from interpret.question.prepared import PreparedQuestion, ask, ask_candidates, ask_continuation
 from interpret.question.quantity import Quantity
-from interpret.question.question import Question, ask, ask_candidates, ask_continuation
 from interpret.question.region import Region
 from nexttoken import NextTokenLM
 from nexttoken.text.prompt import PromptLike, Start
@@ -34,7 +34,7 @@ def attribute(
     region: Region | None = None,
     start: Start = None,
     precision: Precision | None = None,
-    chunk_size: int | None = None,
+    batch_size: int | None = None,
     memory_budget: int | None = None,
     check: bool = False,
     on_progress: Callable[[int], object] | None = None,
@@ -58,7 +58,7 @@ def attribute(
         precision: in which gradients are taken: "float64", "float32" or "bfloat16"; None for the model's own. The
             latter is about twice as fast on hardware that has it, and less exact. Probabilities and the values in
             certificates stay the model's own.
-        chunk_size: the number of points (path steps, noise samples) that run at once; by default as many as are fast
+        batch_size: the number of points (path steps, noise samples) that run at once; by default as many as are fast
             and fit the memory. Scores do not depend on it.
         memory_budget: the bytes that may be taken above the model's weights, by estimate; by default half of what is
             free. Where one point does not fit, as many layers as it takes run a second time in the backward pass; all
@@ -79,7 +79,7 @@ def attribute(
         FloatingPointError: the objective or a gradient is not finite.
     """
     method, quantity = with_defaults(lm, method, quantity)
-    run = Run.of(precision, chunk_size, memory_budget, on_progress)
+    run = Run.of(precision, batch_size, memory_budget, on_progress)
     question = ask(lm, lm.prompt(prompt, start), target, contrast, region)
     (why,) = attribute_targets(lm, [question], method, quantity, run)
     return replace(why, faithfulness=check_prompt(lm, question.prompt, why, quantity, run)) if check else why
@@ -96,7 +96,7 @@ def attribute_candidates(
     region: Region | None = None,
     start: Start = None,
     precision: Precision | None = None,
-    chunk_size: int | None = None,
+    batch_size: int | None = None,
     memory_budget: int | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> AttributionMatrix:
@@ -112,7 +112,7 @@ def attribute_candidates(
         region: as for `attribute`.
         start: as for `attribute`.
         precision: as for `attribute`.
-        chunk_size: as for `attribute`.
+        batch_size: as for `attribute`.
         memory_budget: as for `attribute`.
         on_progress: as for `attribute`.
 
@@ -124,7 +124,7 @@ def attribute_candidates(
         ValueError: as for `attribute`; no candidates, or a quantity that is the same for every next token.
     """
     method, quantity = with_defaults(lm, method, quantity)
-    run = Run.of(precision, chunk_size, memory_budget, on_progress)
+    run = Run.of(precision, batch_size, memory_budget, on_progress)
     if not quantity.of_target:
         raise ValueError(f"the {quantity.name} is the same for every next token; leave out the candidates")
     question = ask_candidates(lm, lm.prompt(prompt, start), candidates, contrast, region)
@@ -142,7 +142,7 @@ def attribute_continuation(
     region: Region | None = None,
     start: Start = None,
     precision: Precision | None = None,
-    chunk_size: int | None = None,
+    batch_size: int | None = None,
     memory_budget: int | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> AttributionMatrix:
@@ -159,7 +159,7 @@ def attribute_continuation(
         region: as for `attribute`: only these tokens of the prompt move, neither the others nor the continuation.
         start: as for `attribute`.
         precision: as for `attribute`.
-        chunk_size: as for `attribute`.
+        batch_size: as for `attribute`.
         memory_budget: as for `attribute`.
         on_progress: as for `attribute`.
 
@@ -172,13 +172,13 @@ def attribute_continuation(
         ValueError: as for `attribute`; an empty continuation; a model that would say nothing, or is not causal.
     """
     method, quantity = with_defaults(lm, method, quantity)
-    run = Run.of(precision, chunk_size, memory_budget, on_progress)
+    run = Run.of(precision, batch_size, memory_budget, on_progress)
     encoded = lm.prompt(prompt, start)
     if continuation is None:
         continuation = lm.generate(encoded, max_new_tokens)
         if not continuation:
             raise ValueError("the model ends here: its first choice is the end of the text; give a continuation")
-    questions = ask_continuation(lm, encoded, continuation, region, TARGETS_A_PASS)
+    questions = ask_continuation(lm, encoded, continuation, region, TARGETS_PER_PASS)
     return AttributionMatrix("continuation", tuple(attribute_targets(lm, questions, method, quantity, run)))
 
 
@@ -191,7 +191,7 @@ def with_defaults(lm: NextTokenLM, method: Method | None, quantity: Quantity | N
 
 
 def attribute_targets(
-    lm: NextTokenLM, questions: Sequence[Question], method: Method, quantity: Quantity, run: Run
+    lm: NextTokenLM, questions: Sequence[PreparedQuestion], method: Method, quantity: Quantity, run: Run
 ) -> list[Attribution]:
     """The attributions of some questions about one text, in order. Raises what any of them does."""
     longest = max(questions, key=lambda each: len(each.prompt))
@@ -207,7 +207,7 @@ def attribute_targets(
 
 
 def attribute_batch(
-    lm: NextTokenLM, questions: Sequence[Question], method: Method, quantity: Quantity, run: Run
+    lm: NextTokenLM, questions: Sequence[PreparedQuestion], method: Method, quantity: Quantity, run: Run
 ) -> list[list[Attribution] | Exception]:
     """The attributions of each question, a row each, or why there are none; questions share what they can.
 
@@ -218,10 +218,10 @@ def attribute_batch(
 
 
 def _attributed_batch(
-    lm: NextTokenLM, questions: Sequence[Question], method: Method, quantity: Quantity, run: Run
+    lm: NextTokenLM, questions: Sequence[PreparedQuestion], method: Method, quantity: Quantity, run: Run
 ) -> list[list[Attribution] | Exception]:
-    """The same for a model that is held still."""
-    shared = SharedPass(lm, quantity, run, method.rules, method.predicted and lm.causal)
+    """The same for a model that is frozen."""
+    shared = SharedPass(lm, quantity, run, method.rules, method.needs_predictions and lm.causal)
     asked: dict[int, Asked] = {}
     found: dict[int, list[Attribution] | Exception] = {}
     for number, question in enumerate(questions):
@@ -251,7 +251,7 @@ def _shared_rows(shared: SharedPass, asked: Sequence[Asked], method: Method) -> 
 
     Many rows of one question are rated only, and so are those whose gradients do not fit the memory together.
     """
-    if method.local and max(each.question.targets for each in asked) <= TARGETS_A_PASS:
+    if method.local and max(each.question.targets for each in asked) <= TARGETS_PER_PASS:
         try:
             return shared.at_prompts(asked)
         except MemoryError:
@@ -266,8 +266,8 @@ def _attributed(shared: SharedPass, asked: Asked, rows: Sequence[SharedRow], met
     Not all at once, since the gradients of those that share are kept until the last has used its own.
     """
     found = []
-    for begin in range(0, len(rows), TARGETS_A_PASS):
-        for each in _with_first_gradients(shared, asked, rows[begin : begin + TARGETS_A_PASS], method):
+    for begin in range(0, len(rows), TARGETS_PER_PASS):
+        for each in _with_first_gradients(shared, asked, rows[begin : begin + TARGETS_PER_PASS], method):
             objective = each.objective(shared.quantity, shared.run)
             evidence = method(objective, objective.x)
             found.append(build_attribution(objective, evidence, each.row.target, method, shared.quantity))

@@ -10,13 +10,13 @@ from typing import Any
 
 from interpret.attribution import Attribution
 from interpret.counterfactual.check import check_prompt
-from interpret.engine.memory.policy import PROMPTS_A_WINDOW
+from interpret.engine.memory.policy import PROMPTS_PER_WINDOW
 from interpret.engine.progress import progress as progress_bar
 from interpret.engine.run import Precision, Run, interruptible
 from interpret.explain import EXPECTED, attribute_batch, with_defaults
 from interpret.methods.method import Method
+from interpret.question.prepared import PreparedQuestion, ask
 from interpret.question.quantity import Quantity
-from interpret.question.question import Question, ask
 from interpret.question.region import Region
 from nexttoken import NextTokenLM, Prompt
 from nexttoken.text.inputs import Array, id_rows
@@ -24,7 +24,7 @@ from nexttoken.text.prompt import PromptLike, Start
 from nexttoken.text.target import TokenLike
 
 Given = tuple[PromptLike, Any, Any]  # prompt, target, foils
-Asking = Callable[[Given], Question]
+Asking = Callable[[Given], PreparedQuestion]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def attribute_many(
     region: Region | None = None,
     start: Start = None,
     precision: Precision | None = None,
-    chunk_size: int | None = None,
+    batch_size: int | None = None,
     memory_budget: int | None = None,
     check: bool = False,
     on_progress: Callable[[int], object] | None = None,
@@ -76,7 +76,7 @@ def attribute_many(
         region: as for `attribute`, the same for every prompt.
         start: as for `attribute`, the same for every prompt.
         precision: as for `attribute`.
-        chunk_size: as for `attribute`; prompts that run together are points, too.
+        batch_size: as for `attribute`; prompts that run together are points, too.
         memory_budget: as for `attribute`.
         check: as for `attribute`, each result on its own.
         on_progress: as for `attribute`.
@@ -87,7 +87,7 @@ def attribute_many(
         MemoryError of `attribute`. Other errors, and fewer or more targets than prompts, end it.
     """
     method, quantity = with_defaults(lm, method, quantity)
-    run = Run.of(precision, chunk_size, memory_budget, on_progress)
+    run = Run.of(precision, batch_size, memory_budget, on_progress)
     for name, given in (("prompts", prompts), ("targets", targets), ("contrasts", contrasts)):
         if isinstance(given, str):
             raise ValueError(f"{name} is one text, {given!r}; give a list, or use attribute for one prompt")
@@ -95,7 +95,7 @@ def attribute_many(
     rows, done = _rows(prompts, targets, contrasts), 0
     total = len(prompts) if isinstance(prompts, Sized) else None
     with interruptible(), progress_bar(total, "prompts", shown=progress) as advance:
-        while window := list(islice(rows, PROMPTS_A_WINDOW if method.local else 1)):
+        while window := list(islice(rows, PROMPTS_PER_WINDOW if method.local else 1)):
             answers = _in_batches(lm, window, method, quantity, partial(_ask, lm, region, start), run)
             for (prompt, _, _), answer in zip(window, answers, strict=True):
                 advance(1)
@@ -136,7 +136,7 @@ def _checked(
         return error
 
 
-def _ask(lm: NextTokenLM, region: Region | None, start: Start, given: Given) -> Question:
+def _ask(lm: NextTokenLM, region: Region | None, start: Start, given: Given) -> PreparedQuestion:
     prompt, target, contrast = given
     return ask(lm, lm.prompt(prompt, start), target, contrast, region)
 
@@ -146,7 +146,7 @@ def _in_batches(
 ) -> list[Attribution | Exception]:
     """The answers to some rows, those with prompts of like length together."""
     answers: dict[int, Attribution | Exception] = {}
-    asked: dict[int, Question] = {}
+    asked: dict[int, PreparedQuestion] = {}
     for number, given in enumerate(window):
         try:
             asked[number] = asking(given)
@@ -159,7 +159,7 @@ def _in_batches(
     return [answers[number] for number in range(len(window))]
 
 
-def _batches(lm: NextTokenLM, asked: dict[int, Question], run: Run) -> Iterator[list[int]]:
+def _batches(lm: NextTokenLM, asked: dict[int, PreparedQuestion], run: Run) -> Iterator[list[int]]:
     """The numbers of the questions that run together, the longest first; one with several targets runs alone."""
     alone = [number for number, question in asked.items() if len(question.places) > 1]
     yield from ([number] for number in alone)

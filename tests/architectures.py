@@ -285,7 +285,7 @@ def error_of_gim(objective: Objective) -> float:
 
 
 class StraightPath:
-    """The path of integrated gradients from the mean embedding to the prompt, its first token held, refined."""
+    """The path of integrated gradients from the mean embedding to the prompt, its first token fixed, refined."""
 
     def __init__(self, objective: Objective):
         self.objective, x = objective, objective.x

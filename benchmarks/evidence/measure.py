@@ -92,7 +92,7 @@ def ranks(
             yield {"refused": str(why.error)}
             continue
         pieces, evidence = _pieces(lm, example)
-        scores = torch.tensor([-torch.inf if why.held[piece] else float(why.scores[piece]) for piece in pieces])
+        scores = torch.tensor([-torch.inf if why.fixed[piece] else float(why.scores[piece]) for piece in pieces])
         rank = rank_of(scores, [piece in evidence for piece in pieces])
         yield {
             "reciprocal": 1 / rank, "top3": float(rank <= 3),
@@ -103,7 +103,7 @@ def ranks(
 def rank_of(scores: torch.Tensor, evidence: Sequence[bool]) -> float:
     """The rank of the best piece of evidence, 1 for the highest score; pieces of the same score share theirs.
 
-    What was held has no score (minus infinity) and comes last.
+    What was fixed has no score (minus infinity) and comes last.
     """
     mine = scores[torch.tensor(evidence)].max()
     return float((scores > mine).sum() + ((scores == mine).sum() + 1) / 2)

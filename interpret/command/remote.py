@@ -18,7 +18,7 @@ from interpret.views.standard_output import print_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-PATIENCE = 10.0  # seconds without a sign of life; the page gives one every 5
+TIMEOUT = 10.0  # seconds without a sign of life; the page gives one every 5
 
 
 class NotRunningError(OSError):
@@ -76,7 +76,7 @@ def events(address: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     headers = {"Content-Type": "application/json"}
     if parts.fragment.startswith("token="):
         headers["Authorization"] = f"Bearer {parts.fragment.removeprefix('token=')}"
-    with closing(HTTPConnection(host, port, timeout=PATIENCE)) as connection:
+    with closing(HTTPConnection(host, port, timeout=TIMEOUT)) as connection:
         try:
             connection.request("POST", "/api/command", json.dumps(asked), headers)
             response = connection.getresponse()

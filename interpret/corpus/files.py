@@ -10,7 +10,7 @@ from interpret.attribution import Attribution
 from interpret.corpus.schema import VERSION, attribution_of
 from interpret.results.files import write_whole
 
-AT_ONCE = 1024  # rows of a Parquet file that are held at once
+AT_ONCE = 1024  # rows of a Parquet file that are fixed at once
 
 
 def arrow() -> Any:
@@ -35,7 +35,7 @@ def output_schema() -> Any:
         "target_id": whole, "probability": number, "rank": whole, "foils": types.list_(text), "unit": text,
         "method": text, "gap": number, "verdict": text, "check": text, "gradients": whole, "forwards": whole,
         "seconds": number, "error": text, "labels": types.list_(text), "token_ids": types.list_(types.list_(whole)),
-        "standard_error": types.list_(number), "numerical_error": types.list_(number), "held": types.list_(truth),
+        "standard_error": types.list_(number), "numerical_error": types.list_(number), "fixed": types.list_(truth),
         "template": types.list_(truth), "facts": text,
     }  # fmt: skip
     return types.schema(list(kinds.items()), metadata={"nexttoken.corpus": str(VERSION)})

@@ -22,7 +22,7 @@ READERS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".jsonl.gz"
 def read_rows(path: str | Path) -> Rows:
     """The rows of a data set in order, each with an `id`, which is the row's number where it has none.
 
-    Lines that are no row come with their `fault`. Nothing but one row at a time is held in memory, but for a list in
+    Lines that are no row come with their `fault`. Nothing but one row at a time is kept in memory, but for a list in
     a .json file.
 
     Args:

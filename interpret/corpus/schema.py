@@ -17,7 +17,7 @@ PLAIN = (
     "id", "prompt", "pieces", "scores", "target", "target_id", "probability", "rank", "foils", "unit", "method", "gap",
     "verdict", "check", "gradients", "forwards", "seconds", "error",
 )  # fmt: skip
-REST = ("labels", "token_ids", "standard_error", "numerical_error", "held", "template", "facts")
+REST = ("labels", "token_ids", "standard_error", "numerical_error", "fixed", "template", "facts")
 OUTPUT = (*PLAIN, *REST)
 RENAMED = {"tokens": "pieces", "error": "numerical_error"}  # of the names in `Attribution.to_dict`
 

@@ -33,7 +33,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run alone. Raises BlockingIOError while another process does."""
+        """Fixed the run alone. Raises BlockingIOError while another process does."""
         import filelock
 
         self.path.mkdir(parents=True, exist_ok=True)

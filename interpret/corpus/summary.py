@@ -260,7 +260,7 @@ def _words(why: Attribution, by: By) -> Iterator[tuple[int, int, float, str | No
     for piece in why.pieces:
         starts.append(at)
         at += len(piece.text)
-    places = [place for place in range(len(why)) if not why.template[place] and not why.held[place]]
+    places = [place for place in range(len(why)) if not why.template[place] and not why.fixed[place]]
     groups = [[place] for place in places]
     if by == "word" and why.signed and places:
         moved = set(places)

@@ -43,7 +43,7 @@ def check(
     """Check a map against the model: replace pieces by what else might stand there, and see what F does.
 
     F is the log-probability of the target, or its difference to that of the foils, whatever the map explains of them;
-    for a quantity of the whole distribution it is that. Pieces that were held, and the template, stay as they are.
+    for a quantity of the whole distribution it is that. Pieces that were fixed, and the template, stay as they are.
     The replacements are words drawn from the model's own next-word distribution at each place, given what stands before
     it in the prompt, without the word itself (its 50 most probable). ERASER's comprehensiveness and sufficiency
     (DeYoung et al. 2020, arXiv:1911.03429) delete words; the linear datamodelling score (LDS) under random masks is
@@ -225,7 +225,7 @@ def _groups(prompt: Prompt, why: Scores) -> list[_Group]:
     for piece in why.pieces:
         groups.append((piece, _Group(piece.label, piece.score, tuple(range(begin, begin + len(piece.ids))))))
         begin += len(piece.ids)
-    moved = [(piece, group) for piece, group in groups if not piece.held and group.places]
+    moved = [(piece, group) for piece, group in groups if not piece.fixed and group.places]
     written = [group for piece, group in moved if not piece.template] or [group for _, group in moved]
     if not written:
         raise ValueError("no piece of the prompt was moved, so there is nothing to check")

@@ -93,18 +93,18 @@ class Editing:
         characters = not numbers and all(len(piece.text) <= 1 for piece in pieces)
         sections = word_numbers(scored) if self.by_text and not characters else range(len(pieces))
 
-        def is_held(place: int) -> bool:
+        def is_fixed(place: int) -> bool:
             piece = pieces[place]
             return piece.template or not piece.text or bool(kept & set(piece.positions))
 
         def key(place: int) -> tuple[object, ...]:
             digit = not numbers and any(character.isdigit() for character in pieces[place].text)
-            return sections[place], of_message[place], is_held(place), place if digit else -1, self._in_source(place)
+            return sections[place], of_message[place], is_fixed(place), place if digit else -1, self._in_source(place)
 
         words = []
         for _, group in groupby(range(len(pieces)), key):
             own = list(group)
-            if not is_held(own[0]):
+            if not is_fixed(own[0]):
                 places = tuple(place for each in own for place in pieces[each].positions)
                 text = "".join(pieces[each].text for each in own)
                 words.append(Word(places, text, starts[own[0]], of_message[own[0]]))

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.engine.memory.policy import TOKENS_A_BACKWARD
+from interpret.engine.memory.policy import TOKENS_PER_BACKWARD
 from interpret.engine.objective import Objective
 from interpret.engine.parallel import available, side_by_side
 from interpret.engine.run import BackwardRules
@@ -114,7 +114,7 @@ def vjp(
     if rows == 1:
         return torch.autograd.grad(value.sum(), points)[0][None]
     workers, tokens = available(points.device) if threads else 1, rows * points[..., 0].numel()
-    at_once = math.ceil(rows / (workers * math.ceil(tokens / (workers * TOKENS_A_BACKWARD)))) if batched else 1
+    at_once = math.ceil(rows / (workers * math.ceil(tokens / (workers * TOKENS_PER_BACKWARD)))) if batched else 1
 
     def of_some(begin: int) -> Tensor:
         some = value[:, begin : begin + at_once].sum(0)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.engine.forward import Forward, Passage
-from interpret.engine.memory.policy import TOKENS_A_BATCH, Outcome
+from interpret.engine.memory.policy import TOKENS_PER_BATCH, Outcome
 from interpret.engine.run import Run
 from interpret.question.quantity import LOG_PROBABILITY, Quantity
 from nexttoken import NextTokenLM, Prompt, Target
@@ -97,7 +97,7 @@ class Objective:
         return cls(function, forward.x.clone(), grad_function, context, replace(run, fitting=fitting))
 
     def frozen(self) -> AbstractContextManager[None]:
-        """The model held still while values and gradients are computed; afterwards it is as it was."""
+        """The model frozen while values and gradients are computed; afterwards it is as it was."""
         return self.context.lm.frozen() if self.context.lm is not None else contextlib.nullcontext()
 
     def places(self) -> Sequence[int]:
@@ -115,7 +115,7 @@ class Objective:
         """The number of points of a length that run at once."""
         if self.run.batch_size is not None:
             return self.run.batch_size
-        fast = max(1, TOKENS_A_BATCH // length)
+        fast = max(1, TOKENS_PER_BATCH // length)
         return min(fast, self.run.fitting()) if self.run.fitting is not None else fast
 
 

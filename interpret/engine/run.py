@@ -136,7 +136,7 @@ class Run:
     def of(
         cls,
         precision: Precision | None = None,
-        chunk_size: int | None = None,
+        batch_size: int | None = None,
         memory_budget: int | None = None,
         on_progress: Callable[[int], object] | None = None,
     ) -> Run:
@@ -147,9 +147,9 @@ class Run:
         """
         if precision is not None and precision not in PRECISIONS:
             raise ValueError(f"precision is {precision!r}; it must be {', '.join(map(repr, PRECISIONS))}, or None")
-        if chunk_size is not None and not (isinstance(chunk_size, Integral) and chunk_size >= 1):
-            raise ValueError(f"chunk_size is {chunk_size!r}; it must be at least 1, a whole number of points")
-        return cls(PRECISIONS.get(precision or ""), chunk_size, Memory(memory_budget), on_progress)
+        if batch_size is not None and not (isinstance(batch_size, Integral) and batch_size >= 1):
+            raise ValueError(f"batch_size is {batch_size!r}; it must be at least 1, a whole number of points")
+        return cls(PRECISIONS.get(precision or ""), batch_size, Memory(memory_budget), on_progress)
 
     def grad_lm(self, lm: NextTokenLM) -> NextTokenLM:
         """The model whose gradients are taken: a copy in the run's precision, or the model itself if it has it."""

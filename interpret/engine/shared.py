@@ -16,11 +16,11 @@ from torch import Tensor
 
 from interpret.engine.forward import Forward, Passage, forward_together
 from interpret.engine.gradients import vjp
-from interpret.engine.memory.policy import TOKENS_A_BATCH, Shortage
+from interpret.engine.memory.policy import TOKENS_PER_BATCH, Shortage
 from interpret.engine.objective import Objective
 from interpret.engine.run import BackwardRules, Counts, Known, Predicted, Run
+from interpret.question.prepared import PreparedQuestion, Row
 from interpret.question.quantity import Quantity
-from interpret.question.question import Question, Row
 from nexttoken import NextTokenLM
 
 
@@ -54,12 +54,12 @@ class SharedRow:
 class Asked:
     """A question with the forward pass of its text."""
 
-    question: Question
+    question: PreparedQuestion
     forward: Forward
     grad_forward: Forward
 
     @classmethod
-    def of(cls, lm: NextTokenLM, question: Question, run: Run) -> Asked:
+    def of(cls, lm: NextTokenLM, question: PreparedQuestion, run: Run) -> Asked:
         """Raises ValueError if the text does not fit the memory."""
         text = Passage(question.prompt, question.places, question.following, question.moving)
         forward = Forward(lm, text, run.checkpointed_layers(lm, question.prompt, len(question.following)))
@@ -133,7 +133,7 @@ class SharedPass:
         memory, question = self.run.memory, asked.question
         places = max(len(question.places), len(rows))
         fitting = memory.fitting(self.grad_lm, question.prompt, len(question.following), places)
-        size = self.run.batch_size or min(max(1, TOKENS_A_BATCH // points.shape[1]), fitting)
+        size = self.run.batch_size or min(max(1, TOKENS_PER_BATCH // points.shape[1]), fitting)
 
         def of_chunk(chunk: Tensor) -> tuple[Tensor, Tensor]:
             ((_, values, gradient),) = self._evaluate([asked], [chunk], [rows])
@@ -262,6 +262,6 @@ class SharedPass:
 
     @contextmanager
     def _gradients_taken(self) -> Iterator[None]:
-        """The context in which gradients are taken: the model held still."""
+        """The context in which gradients are taken: the model frozen."""
         with self.lm.frozen(), torch.enable_grad():
             yield

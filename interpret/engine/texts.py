@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interpret.engine.memory.policy import LOGITS_AT_ONCE, TOKENS_A_BATCH
+from interpret.engine.memory.policy import LOGITS_AT_ONCE, TOKENS_PER_BATCH
 from interpret.engine.run import Run
 from interpret.question.logits import upcast
 from nexttoken import NextTokenLM, Prompt
@@ -34,7 +34,7 @@ def read_next_tokens(
     def of_batch(ids: Int[Tensor, "row token"]) -> Tensor:
         return read(upcast(lm.next_tokens(lm.embed({"input_ids": ids}), ids)[1][:, 0]))
 
-    tokens = min(TOKENS_A_BATCH, run.memory.fitting(lm, like) * len(like))
+    tokens = min(TOKENS_PER_BATCH, run.memory.fitting(lm, like) * len(like))
     return _in_batches(lm, rows, of_batch, lambda length: max(1, tokens // length), run)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 Job = Callable[[Callable[[], None]], None]
 
 ALONE = threading.Lock()  # a model is used by one job at a time, whoever asked for it
-PATIENCE = 0.05  # seconds after which a job that waits for another one looks whether it is still wanted
+TIMEOUT = 0.05  # seconds after which a job that waits for another one looks whether it is still wanted
 
 
 class Cancelled(Exception):  # noqa: N818  not an error: it was asked for
@@ -99,7 +99,7 @@ class Background:
     def run(self, job: Job, number: int) -> None:
         """Run a job while no other one runs; put it back if it was stopped by a pause."""
         try:
-            while not ALONE.acquire(timeout=PATIENCE):
+            while not ALONE.acquire(timeout=TIMEOUT):
                 self.still(number)
             try:
                 job(lambda: self.still(number))

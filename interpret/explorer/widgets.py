@@ -19,7 +19,7 @@ from interpret.explorer.state import State
 from interpret.methods.listed import slug_of
 from interpret.methods.method import Method
 from interpret.methods.settings import every_method
-from interpret.results.numbers import written
+from interpret.results.numbers import format_number
 from interpret.views.colour import AGAINST, FOR, ink, to_hex
 from interpret.views.invisible import escape_invisible
 from nexttoken import Target
@@ -214,7 +214,7 @@ class View:
 def _named(candidate: Target, role: str | None) -> str:
     """What stands on a button: the token and its probability, with a sign for its role."""
     sign = {"target": "✓ ", "foil": "≠ ", None: ""}[role]
-    return f"{sign}{escape_invisible(candidate.text)!r} {written(candidate.probability)}"
+    return f"{sign}{escape_invisible(candidate.text)!r} {format_number(candidate.probability)}"
 
 
 def _note(role: str, colour: str, text: str) -> str:

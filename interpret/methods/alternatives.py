@@ -218,8 +218,8 @@ def _template(objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tenso
     if prompt is None:
         return torch.zeros(len(x), dtype=torch.bool, device=x.device)
     written = {position for piece in prompt.pieces if piece.template for position in piece.positions}
-    held = torch.tensor([place in written for place in objective.places()], device=x.device)
-    return held & ~held.all()
+    fixed = torch.tensor([place in written for place in objective.places()], device=x.device)
+    return fixed & ~fixed.all()
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ class PlausibleAlternatives(Baseline):
         ValueError: `top` below 1, a `weight` that is not between 0 and 1, or an objective without a model.
     """
 
-    predicted = True
+    needs_predictions = True
 
     top: int = 50
     weight: float = 1.0
@@ -253,10 +253,10 @@ class PlausibleAlternatives(Baseline):
             raise ValueError(f"weight is {self.weight}; it must be from 0 (no baseline) to 1 (the alternatives)")
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "plausible alternatives" + (f" weighted {self.weight:g}" if self.weight != 1 else "")
 
-    def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"]:
+    def fixed(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"]:
         return _template(objective, x)
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
@@ -280,7 +280,7 @@ class Marginalization(Method):
 
     Kim et al. 2020 (arXiv:2010.13984). Scores are signed, in nats, and exact but for the sampling, which their standard
     errors tell: the reference that gradients are compared with, and the answer for models without usable gradients.
-    They do not add up. What the tokenizer or a chat template wrote is held. Costs `samples` forward passes a token,
+    They do not add up. What the tokenizer or a chat template wrote is fixed. Costs `samples` forward passes a token,
     those of PlausibleAlternatives, one at the prompt, and no gradient.
 
     Raises:
@@ -294,7 +294,7 @@ class Marginalization(Method):
     top: int = 50
 
     stochastic = True
-    predicted = True
+    needs_predictions = True
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -302,20 +302,20 @@ class Marginalization(Method):
         _check_top(self.top)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"{self.samples} samples a token"
 
     def cost(self, tokens: int) -> int:
         return 0
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        found, held = alternatives(objective, self.top), _template(objective, x)
+        found, fixed = alternatives(objective, self.top), _template(objective, x)
         generator = torch.Generator().manual_seed(self.seed)
         drawn = found.draw(self.samples, model_of(objective, self).vocab.size(), generator)
         replacements = embedded_words(objective, drawn, x)
         changes = x.new_zeros(self.samples, len(x), 1)
         whole = values(objective, x[None])
-        moving = (~held).nonzero().flatten().tolist()
+        moving = (~fixed).nonzero().flatten().tolist()
         group = max(1, objective.points_at_once(len(x)) // self.samples)
         for begin in range(0, len(moving), group):
             tokens = moving[begin : begin + group]
@@ -324,7 +324,7 @@ class Marginalization(Method):
                 points[place, :, token] = replacements[:, token]
             replaced = values(objective, points.flatten(0, 1)).unflatten(0, (len(tokens), self.samples))
             changes[:, tokens, 0] = (whole - replaced).T.to(changes)
-        return Evidence(changes.mean(0), held=held, samples=changes)
+        return Evidence(changes.mean(0), fixed=fixed, samples=changes)
 
 
 def _check_top(top: int) -> None:

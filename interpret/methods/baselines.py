@@ -19,14 +19,14 @@ class Baseline(ABC):
     """A baseline: the objective and the prompt's embeddings (token, dim) in, embeddings of the same shape out.
 
     Attributes:
-        predicted: whether it asks the model what else might stand at each place, which a forward pass at the prompt
-            then shows besides.
+        needs_predictions: whether it asks the model what else might stand at each position, which a forward pass at the
+            prompt then shows besides.
     """
 
-    predicted: ClassVar[bool] = False
+    needs_predictions: ClassVar[bool] = False
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What figures call it, after "from" or "against": by default its class's name."""
         return type(self).__name__
 
@@ -34,7 +34,7 @@ class Baseline(ABC):
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
         """The embeddings where the path starts."""
 
-    def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
+    def fixed(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
         """The tokens that it leaves at the prompt, and that so have no score; None where it moves all."""
         return None
 
@@ -44,7 +44,7 @@ class Zero(Baseline):
     """All-zero embeddings. A network without biases that divides by the length of its state is singular there."""
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "zero embeddings"
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
@@ -56,7 +56,7 @@ class MeanEmbedding(Baseline):
     """The mean of all word embeddings, at every token."""
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "the mean embedding"
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
@@ -74,7 +74,7 @@ class Token(Baseline):
     token: int | str | None = None
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "an empty token" if self.token is None else f"the token {self.token!r}"
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
@@ -99,7 +99,7 @@ class LineBreak(Baseline):
     """
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "a line break"
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
@@ -118,7 +118,7 @@ class Unknown(Baseline):
     """The embedding of the vocabulary's token for unknown words, at every token. Raises ValueError if it has none."""
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "the unknown token"
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
@@ -135,7 +135,7 @@ class Text(Baseline):
     text: PromptLike
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return repr(self.text) if isinstance(self.text, str) else "another text"
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
@@ -183,7 +183,7 @@ class Embeddings(Baseline):
         return hash(self.name)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"{self.name} embeddings"
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:

@@ -27,7 +27,7 @@ class Captum(Method):
     classes that give bare gradients. Where captum changes features (FeatureAblation, Occlusion, Lime and others), a
     feature is a token. Where it takes baselines, it gets `baseline`; its random numbers come from `seed`, and the
     global state is put back. Costs what captum's settings say; gradients are counted by their forward passes. What runs
-    at once is captum's to decide: `chunk_size` and `memory_budget` do not count here.
+    at once is captum's to decide: `batch_size` and `memory_budget` do not count here.
 
     Args:
         attribution: the class, from captum.attr.
@@ -67,8 +67,8 @@ class Captum(Method):
         return f"captum's {self.attribution.__name__}"
 
     @property
-    def words(self) -> str:
-        start = [f"from {self.baseline.words}"] if self.takes_baselines else []
+    def description(self) -> str:
+        start = [f"from {self.baseline.description}"] if self.takes_baselines else []
         return ", ".join([*start, *(f"{name} {value}" for name, value in self.settings.items())])
 
     def __repr__(self) -> str:

@@ -181,9 +181,9 @@ class PlainNoise(Method):
 
 
 IG, GI, GRADIENT, SMOOTHGRAD = "integrated gradients", "gradient x input", "gradient", "smoothgrad"
-FIRST_ID = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Token(0), hold=None)
-LEFT_FROM_ZERO = IntegratedGradients(steps=10, rule="left", baseline=Zero(), hold=None)
-UNKNOWN = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Unknown(), hold=None)
+FIRST_ID = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Token(0), fixed=None)
+LEFT_FROM_ZERO = IntegratedGradients(steps=10, rule="left", baseline=Zero(), fixed=None)
+UNKNOWN = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Unknown(), fixed=None)
 ALMOST_ZERO = Embeddings(1e-6)
 
 

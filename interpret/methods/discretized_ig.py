@@ -11,8 +11,8 @@ from torch import Tensor
 from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
 from interpret.methods.baselines import Baseline, LineBreak, every_embedding
+from interpret.methods.fixed_positions import Fixed
 from interpret.methods.gap import warn_of_gap
-from interpret.methods.holding import Hold
 from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
 from interpret.results.certificate import Completeness
@@ -36,11 +36,11 @@ class DiscretizedIG(Method):
     steps: int = 30
     neighbours: int = 200
     baseline: Baseline = LineBreak()
-    hold: Hold = "template"
+    fixed: Fixed = "template"
 
     @property
-    def words(self) -> str:
-        return f"from {self.baseline.words}, {self.steps} steps"
+    def description(self) -> str:
+        return f"from {self.baseline.description}, {self.steps} steps"
 
     def __post_init__(self) -> None:
         for name in ("steps", "neighbours"):
@@ -51,16 +51,16 @@ class DiscretizedIG(Method):
         return self.steps + 2
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        line = Line.of(self.baseline, self.hold, objective, x)
+        line = Line.of(self.baseline, self.fixed, objective, x)
         path = self._path(objective, line)
         value, gradient = gradients(objective, path, exact_values=True)
         attributions = ((path[1:] - path[:-1]) * (gradient[1:] + gradient[:-1]) / 2).sum(0)
         completeness = Completeness.of(float(value[-1]), float(value[0]), float(attributions.double().sum()))
         warn_of_gap(completeness, f"more steps than {self.steps}, or another baseline")
-        return Evidence(attributions, completeness, line.held)
+        return Evidence(attributions, completeness, line.fixed)
 
     def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
-        return self._path(objective, Line.of(self.baseline, self.hold, objective, objective.x))
+        return self._path(objective, Line.of(self.baseline, self.fixed, objective, objective.x))
 
     def _path(self, objective: Objective, line: Line) -> Float[Tensor, "point token dim"]:
         """The points from the baseline to the prompt, each token on a track of its own."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
 from interpret.methods.baselines import every_embedding
-from interpret.methods.holding import Hold, held_tokens
+from interpret.methods.fixed_positions import Fixed, fixed_tokens
 from interpret.methods.method import Evidence, Method
 
 
@@ -29,12 +29,12 @@ class ExpectedGradients(Method):
 
     samples: int = 200
     seed: int = 0
-    hold: Hold = "template"
+    fixed: Fixed = "template"
 
     stochastic = True
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"{self.samples} samples"
 
     def __post_init__(self) -> None:
@@ -45,22 +45,22 @@ class ExpectedGradients(Method):
         return self.samples
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        held = held_tokens(self.hold, objective, x)
-        points, way = self._drawn(objective, x, held)
+        fixed = fixed_tokens(self.fixed, objective, x)
+        points, way = self._drawn(objective, x, fixed)
         samples = way * gradients(objective, points)[1]
-        return Evidence(samples.mean(0), held=held, samples=samples)
+        return Evidence(samples.mean(0), fixed=fixed, samples=samples)
 
     def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
-        return self._drawn(objective, objective.x, held_tokens(self.hold, objective, objective.x))[0]
+        return self._drawn(objective, objective.x, fixed_tokens(self.fixed, objective, objective.x))[0]
 
     def _drawn(
-        self, objective: Objective, x: Float[Tensor, "token dim"], held: Bool[Tensor, " token"]
+        self, objective: Objective, x: Float[Tensor, "token dim"], fixed: Bool[Tensor, " token"]
     ) -> tuple[Float[Tensor, "point token dim"], Float[Tensor, "point token dim"]]:
         """The points, one on each path, and the paths' ways."""
         words = every_embedding(objective, self)
         generator = torch.Generator().manual_seed(self.seed)
         drawn = torch.randint(len(words), (self.samples, len(x)), generator=generator)
         alphas = torch.rand((self.samples, 1, 1), generator=generator, dtype=torch.float64).to(x)
-        start = torch.where(held[:, None], x, words[drawn.to(words.device)].to(x))
+        start = torch.where(fixed[:, None], x, words[drawn.to(words.device)].to(x))
         way = x - start
         return start + alphas * way, way

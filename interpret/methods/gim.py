@@ -20,7 +20,7 @@ from interpret.methods.baselines import Baseline
 from interpret.methods.method import LocalMethod
 from interpret.question.logits import upcast
 
-ROWS_A_BLOCK = 256  # of the attention matrix, which is never whole
+ROWS_PER_BLOCK = 256  # of the attention matrix, which is never whole
 STATISTICS = (
     "RsqrtBackward",
     "LinalgVectorNormBackward",
@@ -88,8 +88,8 @@ class GIM(LocalMethod):
     temperature: float = 1.0
 
     @property
-    def words(self) -> str:
-        return "" if self.baseline is None else f"against {self.baseline.words}"
+    def description(self) -> str:
+        return "" if self.baseline is None else f"against {self.baseline.description}"
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
@@ -99,8 +99,8 @@ class GIM(LocalMethod):
     def rules(self) -> BackwardRules:  # type: ignore[override]
         return InteractionRules(self.temperature)
 
-    def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
-        return None if self.baseline is None else self.baseline.held(objective, x)
+    def fixed(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
+        return None if self.baseline is None else self.baseline.fixed(objective, x)
 
     def at(
         self,
@@ -286,8 +286,8 @@ def _attention(node: Node, temperature: float, factors: dict[int, float], gradie
     mask = getattr(node, "_saved_attn_bias", None) if mask is None else mask
     length, total = query.shape[2], key.shape[2]
     of_query, of_key, of_value = [], torch.zeros_like(key), torch.zeros_like(value)
-    for begin in range(0, length, ROWS_A_BLOCK):
-        rows = slice(begin, min(begin + ROWS_A_BLOCK, length))
+    for begin in range(0, length, ROWS_PER_BLOCK):
+        rows = slice(begin, min(begin + ROWS_PER_BLOCK, length))
         scores = scale * query[:, :, rows] @ key.mT
         if node._saved_is_causal:
             seen = torch.ones(length, total, dtype=torch.bool, device=scores.device).tril()[rows]

@@ -27,11 +27,11 @@ class GradientTimesInput(LocalMethod):
     baseline: Baseline | None = None
 
     @property
-    def words(self) -> str:
-        return "" if self.baseline is None else f"against {self.baseline.words}"
+    def description(self) -> str:
+        return "" if self.baseline is None else f"against {self.baseline.description}"
 
-    def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
-        return None if self.baseline is None else self.baseline.held(objective, x)
+    def fixed(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
+        return None if self.baseline is None else self.baseline.fixed(objective, x)
 
     def at(
         self,

@@ -11,7 +11,7 @@ from torch import Tensor
 from interpret.engine.gradients import gradients, values
 from interpret.engine.objective import Objective
 from interpret.methods.baselines import Baseline, LineBreak
-from interpret.methods.holding import Hold
+from interpret.methods.fixed_positions import Fixed
 from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import quadrature
@@ -34,11 +34,11 @@ class IDGI(Method):
 
     steps: int = 50
     baseline: Baseline = LineBreak()
-    hold: Hold = "template"
+    fixed: Fixed = "template"
 
     @property
-    def words(self) -> str:
-        return f"from {self.baseline.words}, {self.steps} steps"
+    def description(self) -> str:
+        return f"from {self.baseline.description}, {self.steps} steps"
 
     def __post_init__(self) -> None:
         quadrature("left", self.steps)
@@ -47,12 +47,12 @@ class IDGI(Method):
         return self.steps
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        line = Line.of(self.baseline, self.hold, objective, x)
+        line = Line.of(self.baseline, self.fixed, objective, x)
         alphas, _ = quadrature("left", self.steps)
         value, gradient = gradients(objective, line.at(alphas), exact_values=True)
         ends = values(objective, torch.stack([line.start, x]))
         steps = torch.cat([value[1:], ends[1:]]) - value
-        squared = gradient.masked_fill(line.held[:, None], 0).square()
+        squared = gradient.masked_fill(line.fixed[:, None], 0).square()
         length = squared.sum((1, 2))
         share = squared / length.where(length > 0, torch.ones_like(length))[:, None, None]
         attributions = (share * steps[:, None, None]).sum(0)
@@ -63,7 +63,7 @@ class IDGI(Method):
             (*value.tolist(), float(ends[1])),
             (*slopes.tolist(), None),
         )
-        return Evidence(attributions, Completeness.of(float(ends[1]), float(ends[0]), total), line.held, path=path)
+        return Evidence(attributions, Completeness.of(float(ends[1]), float(ends[0]), total), line.fixed, path=path)
 
     def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
-        return Line.of(self.baseline, self.hold, objective, objective.x).at(quadrature("left", self.steps)[0])
+        return Line.of(self.baseline, self.fixed, objective, objective.x).at(quadrature("left", self.steps)[0])

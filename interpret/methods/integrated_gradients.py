@@ -14,8 +14,8 @@ from interpret.engine.objective import Objective
 from interpret.methods.adaptive import Point, certified_gap, first_alphas, integrate, total
 from interpret.methods.alternatives import PlausibleAlternatives
 from interpret.methods.baselines import Baseline
+from interpret.methods.fixed_positions import Fixed
 from interpret.methods.gap import SMALLEST_GAP, warn, warn_of_gap
-from interpret.methods.holding import Hold
 from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import Rule, quadrature
@@ -42,7 +42,7 @@ class IntegratedGradients(Method):
         tolerance: the certified gap that is good enough, relative to |F(x) - F(x')|, or 0.01 nats if that is larger.
         max_gradients: what it may cost; short of the tolerance, a ConvergenceWarning says what to change.
         baseline: x', where the path starts: by default what else might stand at each place, whose paths are the tamest.
-        hold: the tokens that are not moved, and so have no score: "template" (the first token, which carries the
+        fixed: the tokens that are not moved, and so have no score: "template" (the first token, which carries the
             attention sink, and what a chat template wrote), "first", positions, a function of a Piece, or None.
         steps: a fixed number of gradients instead, without a certificate; the gap of the whole path is still known.
         rule: the quadrature rule for `steps`.
@@ -53,13 +53,13 @@ class IntegratedGradients(Method):
     tolerance: float = 0.05
     max_gradients: int = 256
     baseline: Baseline = PlausibleAlternatives()
-    hold: Hold = "template"
+    fixed: Fixed = "template"
     steps: int | None = None
     rule: Rule = "midpoint"
 
     @property
-    def words(self) -> str:
-        return f"from {self.baseline.words}" + (f", {self.steps} {self.rule} steps" if self.steps else "")
+    def description(self) -> str:
+        return f"from {self.baseline.description}" + (f", {self.steps} {self.rule} steps" if self.steps else "")
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < float("inf"):
@@ -72,7 +72,7 @@ class IntegratedGradients(Method):
         return self.max_gradients if self.steps is None else self.steps
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        line = Line.of(self.baseline, self.hold, objective, x)
+        line = Line.of(self.baseline, self.fixed, objective, x)
         try:
             return self._certified(objective, line) if self.steps is None else self._fixed(objective, line)
         except FloatingPointError as error:
@@ -85,7 +85,7 @@ class IntegratedGradients(Method):
         alphas = torch.tensor(first_alphas(FIRST_SEGMENTS), dtype=torch.float64)
         if self.steps is not None:
             alphas, _ = quadrature(self.rule, self.steps)
-        return Line.of(self.baseline, self.hold, objective, objective.x).at(alphas)
+        return Line.of(self.baseline, self.fixed, objective, objective.x).at(alphas)
 
     def _certified(self, objective: Objective, line: Line) -> Evidence:
         """The path refined until its certified gap is within the tolerance; attributions summed over dimensions."""
@@ -108,14 +108,14 @@ class IntegratedGradients(Method):
             jumps = certified_gap([segment for segment in segments if segment.narrow])
             more = f"more than max_gradients={self.max_gradients}, " if gap - jumps > enough else ""
             why = f" (jumps of the network on this path make {jumps:.2g} of it)" if jumps > SMALLEST_GAP else ""
-            warn(completeness, f"{more}another baseline, or hold more tokens{why}")
+            warn(completeness, f"{more}another baseline, or fix more tokens{why}")
         points = [point for segment in segments for point in (segment.start, segment.middle)] + [segments[-1].end]
         path = StraightPath(
             tuple(point.alpha for point in points),
             tuple(point.value for point in points),
             tuple(float(point.slope.sum()) for point in points),
         )
-        return Evidence(scores[:, None], completeness, line.held, error=error, path=path)
+        return Evidence(scores[:, None], completeness, line.fixed, error=error, path=path)
 
     def _fixed(self, objective: Objective, line: Line) -> Evidence:
         """The path by a fixed rule."""
@@ -133,4 +133,4 @@ class IntegratedGradients(Method):
         ends = [(0.0, baseline_value, None), (1.0, value, None)]
         points += [end for end in ends if all(alpha != end[0] for alpha, *_ in points)]
         path = StraightPath(*zip(*sorted(points, key=lambda point: point[0]), strict=True))
-        return Evidence(attributions, completeness, line.held, path=path)
+        return Evidence(attributions, completeness, line.fixed, path=path)

@@ -10,32 +10,32 @@ from torch import Tensor
 
 from interpret.engine.objective import Objective
 from interpret.methods.baselines import Baseline
-from interpret.methods.holding import Hold, held_tokens
+from interpret.methods.fixed_positions import Fixed, fixed_tokens
 
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """x' + alpha (x - x'), where tokens that are held stay at the prompt.
+    """x' + alpha (x - x'), where tokens that are fixed stay at the prompt.
 
     Attributes:
-        start: (token, dim) x', the baseline; x where a token is held.
+        start: (token, dim) x', the baseline; x where a token is fixed.
         x: (token, dim) the prompt.
-        held: (token,) True for the tokens that stay.
+        fixed: (token,) True for the tokens that stay.
     """
 
     start: Float[Tensor, "token dim"]
     x: Float[Tensor, "token dim"]
-    held: Bool[Tensor, " token"]
+    fixed: Bool[Tensor, " token"]
 
     @classmethod
-    def of(cls, baseline: Baseline, hold: Hold, objective: Objective, x: Float[Tensor, "token dim"]) -> Line:
+    def of(cls, baseline: Baseline, positions: Fixed, objective: Objective, x: Float[Tensor, "token dim"]) -> Line:
         """The line to x, for a method's settings. Raises ValueError where nothing is left to move."""
-        held = held_tokens(hold, objective, x)
-        return cls(torch.where(held[:, None], x, baseline(objective, x)), x, held)
+        fixed = fixed_tokens(positions, objective, x)
+        return cls(torch.where(fixed[:, None], x, baseline(objective, x)), x, fixed)
 
     @property
     def way(self) -> Float[Tensor, "token dim"]:
-        """x - x', which is 0 where a token is held."""
+        """x - x', which is 0 where a token is fixed."""
         return self.x - self.start
 
     def at(self, alphas: Float[Tensor, " point"]) -> Float[Tensor, "point token dim"]:

@@ -25,7 +25,7 @@ class Evidence:
         attributions: (token, dim), before they are reduced to a score per token; (token, 1) where a method whose
             reduction is the sum has added up the dimensions already.
         completeness: for path methods, how much of the change of the objective the attributions account for.
-        held: (token,) True where a token was not moved and so has no score.
+        fixed: (token,) True where a token was not moved and so has no score.
         error: (token,) how far off each token's sum over dimensions may be, where the method can tell.
         samples: (sample, token, dim) independent estimates whose mean is `attributions`, for the standard error.
         path: for methods that follow the straight path from a baseline, what they saw on it.
@@ -33,7 +33,7 @@ class Evidence:
 
     attributions: Float[Tensor, "token dim"]
     completeness: Completeness | None = None
-    held: Bool[Tensor, " token"] | None = None
+    fixed: Bool[Tensor, " token"] | None = None
     error: Float[Tensor, " token"] | None = None
     samples: Float[Tensor, "sample token dim"] | None = None
     path: StraightPath | None = None
@@ -61,7 +61,7 @@ class Method(ABC):
         return type(self).__name__
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What matters of its settings, in words, as figures write it after the name: by default nothing."""
         return ""
 
@@ -89,9 +89,9 @@ class Method(ABC):
         return objective.x[None] if self.local else None
 
     @property
-    def predicted(self) -> bool:
+    def needs_predictions(self) -> bool:
         """Whether it asks the model what else might stand at each place: by default where its `baseline` does."""
-        return getattr(getattr(self, "baseline", None), "predicted", False)
+        return getattr(getattr(self, "baseline", None), "needs_predictions", False)
 
     def unit(self, quantity: str) -> str:
         """The unit of a score, given the unit of the quantity explained."""
@@ -116,13 +116,13 @@ class LocalMethod(Method):
     ) -> Float[Tensor, "point token dim"]:
         """The attributions at each point, given the gradients there."""
 
-    def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
+    def fixed(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
         """The tokens that have no score, since nothing about them was asked; None where there are none."""
         return None
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
         _, gradient = gradients(objective, x[None], rules=self.rules)
-        return Evidence(self.at(objective, x[None], gradient)[0], held=self.held(objective, x))
+        return Evidence(self.at(objective, x[None], gradient)[0], fixed=self.fixed(objective, x))
 
     def cost(self, tokens: int) -> int:
         return 1

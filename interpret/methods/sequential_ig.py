@@ -11,7 +11,7 @@ from torch import Tensor
 from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
 from interpret.methods.baselines import Baseline, LineBreak
-from interpret.methods.holding import Hold
+from interpret.methods.fixed_positions import Fixed
 from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import Rule, quadrature
@@ -24,7 +24,7 @@ class SequentialIG(Method):
     s_t = sum_d (x - x')_td * sum_k w_k (dF/dx)_td(x with token t at x'_t + alpha_k (x_t - x'_t))
 
     Enguehard 2023 (arXiv:2305.15853). Scores are signed, in nats: s_t is what the objective loses when token t alone
-    goes to the baseline, so their sum is not F(x) - F(x'). Costs `steps` gradients for each token that is not held.
+    goes to the baseline, so their sum is not F(x) - F(x'). Costs `steps` gradients for each token that is not fixed.
     """
 
     name = "sequential integrated gradients"
@@ -32,11 +32,11 @@ class SequentialIG(Method):
     steps: int = 20
     baseline: Baseline = LineBreak()
     rule: Rule = "gauss-legendre"
-    hold: Hold = "template"
+    fixed: Fixed = "template"
 
     @property
-    def words(self) -> str:
-        return f"from {self.baseline.words}, {self.steps} steps a token"
+    def description(self) -> str:
+        return f"from {self.baseline.description}, {self.steps} steps a token"
 
     def __post_init__(self) -> None:
         quadrature(self.rule, self.steps)
@@ -45,13 +45,13 @@ class SequentialIG(Method):
         return self.steps * tokens
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        line = Line.of(self.baseline, self.hold, objective, x)
+        line = Line.of(self.baseline, self.fixed, objective, x)
         way = line.way
         alphas, weights = (each.to(x)[:, None] for each in quadrature(self.rule, self.steps))
         attributions = torch.zeros_like(x)
-        for token in (~line.held).nonzero().flatten().tolist():
+        for token in (~line.fixed).nonzero().flatten().tolist():
             points = x.repeat(self.steps, 1, 1)
             points[:, token] -= (1 - alphas) * way[token]
             _, gradient = gradients(objective, points)
             attributions[token] = way[token] * (weights * gradient[:, token]).sum(0)
-        return Evidence(attributions, held=line.held)
+        return Evidence(attributions, fixed=line.fixed)

@@ -60,8 +60,8 @@ class Noisy(Method):
         return self.statistic if self.method.name == usual else f"{self.statistic} of {self.method.name}"
 
     @property
-    def words(self) -> str:
-        return ", ".join(filter(None, [self.method.words, f"{self.samples} samples with noise {self.sigma:g}"]))
+    def description(self) -> str:
+        return ", ".join(filter(None, [self.method.description, f"{self.samples} samples with noise {self.sigma:g}"]))
 
     @property
     def quantity(self) -> Quantity:  # type: ignore[override]
@@ -77,20 +77,20 @@ class Noisy(Method):
         """One estimate of the statistic from each pair; their mean is the result."""
 
     def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        attributions, held = self.at_points(objective, self._noisy(x))
+        attributions, fixed = self.at_points(objective, self._noisy(x))
         samples = self.of_pairs(*attributions.chunk(2))
-        return Evidence(samples.mean(0), held=held, samples=samples)
+        return Evidence(samples.mean(0), fixed=fixed, samples=samples)
 
     def at_points(
         self, objective: Objective, points: Float[Tensor, "point token dim"]
     ) -> tuple[Float[Tensor, "point token _"], Bool[Tensor, " token"] | None]:
-        """The wrapped method's attributions at each point, and what it held; points run together where they can."""
+        """The wrapped method's attributions at each point, and what it fixed; points run together where they can."""
         if isinstance(self.method, LocalMethod):
             return self.method.at(objective, points, gradients(objective, points, rules=self.rules)[1]), None
         evidence = [self.method(objective, point) for point in points]
         if self.method.reduction is not self.reduction and evidence[0].attributions.shape != points.shape[1:]:
             raise ValueError(f"{self.method} has added up the dimensions, which {type(self).__name__} needs apart")
-        return torch.stack([each.attributions for each in evidence]), evidence[0].held
+        return torch.stack([each.attributions for each in evidence]), evidence[0].fixed
 
     def points(self, objective: Objective) -> Float[Tensor, "point token dim"] | None:
         return self._noisy(objective.x) if isinstance(self.method, LocalMethod) else None

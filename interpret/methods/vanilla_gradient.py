@@ -27,7 +27,7 @@ class VanillaGradient(LocalMethod):
     norm: int = 2
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"L{self.norm}"
 
     def __post_init__(self) -> None:

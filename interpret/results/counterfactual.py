@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from interpret.results.files import Result
-from interpret.results.numbers import percent, written
+from interpret.results.numbers import format_number, percent
 from nexttoken import Target
 
 Own = TypeVar("Own", bound="FlipFacts")
@@ -85,7 +85,7 @@ class RandomEdits:
             return "no random change could be made"
         count = f"{self.flipped} of {self.trials}"
         return f"{count} random changes of {_words(self.edits)} do the same; the best of them reaches a margin of " + (
-            written(self.lowest, signed=True) + " nats"
+            format_number(self.lowest, signed=True) + " nats"
         )
 
 
@@ -141,15 +141,15 @@ class FlipFacts(Result):
             close = f"; the closest attempt changes {_listed(self.closest)}" if self.closest else ""
             return (
                 f"Not found with {_words(self.facts_of.get('max_edits', 0))} changed: the model still says "
-                f"{before.first.text!r} (margin {written(before.margin)} nats){close}"
+                f"{before.first.text!r} (margin {format_number(before.margin)} nats){close}"
             )
         if not self.edits:
             return f"Nothing to change: the model's first choice is {before.first.text!r} already"
         said = f"{_chosen(before)} becomes {_chosen(after)}"
         if before.target.foils:
             best = max(after.target.foils, key=lambda foil: foil.probability)
-            said = f"the model prefers {best.text!r} (p = {written(best.probability)}) to {before.target.text!r} "
-            said += f"(p = {written(after.target.probability)})"
+            said = f"the model prefers {best.text!r} (p = {format_number(best.probability)}) to {before.target.text!r} "
+            said += f"(p = {format_number(after.target.probability)})"
         return f"{_words(len(self.edits))} changed, {_listed(self.edits)}: {said}"
 
     @property
@@ -280,7 +280,7 @@ class ReductionFacts(Result):
             return f"Nothing can be taken away: without any one of its words the model no longer says {self._said}"
         return (
             f"{left} of {_words(whole)} left: the model still says {self._said}, p = "
-            f"{written(self.before.probability)} before and {written(self.after.probability)} after"
+            f"{format_number(self.before.probability)} before and {format_number(self.after.probability)} after"
         )
 
     @property
@@ -438,4 +438,4 @@ def _listed(edits: tuple[Edit, ...]) -> str:
 
 
 def _chosen(said: Preference) -> str:
-    return f"{said.first.text!r} (p = {written(said.first.probability)})"
+    return f"{said.first.text!r} (p = {format_number(said.first.probability)})"

@@ -8,7 +8,7 @@ from itertools import permutations, product
 from statistics import fmean
 from typing import Any, Literal
 
-from interpret.results.numbers import percent, written
+from interpret.results.numbers import format_number, percent
 
 Verdict = Literal["passes", "fails", "undecided"]
 PASSES, FAILS = 0.9, 0.85  # of shuffles that fit worse; between the two, more evidence is needed
@@ -165,27 +165,28 @@ class Faithfulness:
         other = f"{NUMBERS[len(self.strongest)]} random ones" if many else "a random one"
         ways = [("lower", "raise")[change < 0] for change in (self.together.change, random)]
         text = f"{VERDICTS[self.verdict]}: replacing {which} {ways[0]}s the {self.quantity} "
-        text += f"by {written(abs(self.together.change))} {self.unit}"
+        text += f"by {format_number(abs(self.together.change))} {self.unit}"
         if not self.others:
             return text
         verb = "" if ways[0] == ways[1] else f"{ways[1]}{'' if many else 's'} it "
-        return f"{text}, {other} {verb}by {written(abs(random))}"
+        return f"{text}, {other} {verb}by {format_number(abs(random))}"
 
     @property
     def details(self) -> str:
         """The other numbers in words, each beside its control."""
         if self.deletion is None or self.correlation is None:
             return "too few pieces to compare orders"
-        low, high = (written(end) for end in self.correlation.interval)
+        low, high = (format_number(end) for end in self.correlation.interval)
         better = "" if self.percentile is None else f"fits the {self.forwards - 1} replacements better than "
         better += "" if self.percentile is None else f"{percent(self.percentile)} of its shuffles do; "
         words = (
-            f"{better}rank correlation under random masks {written(self.correlation.value)} ({low} to {high}; shuffled "
-            f"0); strongest pieces taken away first rather than last cost {written(self.deletion.area)} {self.unit} "
+            f"{better}rank correlation under random masks {format_number(self.correlation.value)} ({low} to {high}; "
+            f"shuffled 0); strongest pieces taken away first rather than last cost {format_number(self.deletion.area)} "
+            f"{self.unit} "
             f"more, further apart than {percent(self.deletion.percentile)} of random orders"
         )
         if self.randomized is not None:
-            words += f"; with shuffled weights the map correlates with itself by {written(self.randomized)}"
+            words += f"; with shuffled weights the map correlates with itself by {format_number(self.randomized)}"
         return words
 
     @classmethod

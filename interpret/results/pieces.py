@@ -18,10 +18,10 @@ class ScoredPiece:
         text: the exact text; empty for a token that the tokenizer added.
         label: what to show for it: its text, or the name of an added token.
         ids: its token ids.
-        score: 0 where it was held.
+        score: 0 where it was fixed.
         standard_error: of the score, for methods that sample.
         error: how far off the score may be numerically, for methods that can tell.
-        held: whether its tokens stayed where they are, so that it has no score.
+        fixed: whether its tokens stayed where they are, so that it has no score.
         template: whether the tokenizer or the chat template wrote it.
     """
 
@@ -31,7 +31,7 @@ class ScoredPiece:
     score: float
     standard_error: float | None = None
     error: float | None = None
-    held: bool = False
+    fixed: bool = False
     template: bool = False
 
     @classmethod
@@ -43,7 +43,7 @@ class ScoredPiece:
         token_ids: Sequence[Sequence[int]],
         standard_error: Sequence[float] | None = None,
         error: Sequence[float] | None = None,
-        held: Sequence[bool] | None = None,
+        fixed: Sequence[bool] | None = None,
         template: Sequence[bool] | None = None,
     ) -> tuple[ScoredPiece, ...]:
         """Pieces from sequences with one entry each. Raises ValueError if they differ in length."""
@@ -53,7 +53,7 @@ class ScoredPiece:
             tokens, labels, map(tuple, token_ids), map(float, scores),
             nothing if standard_error is None else map(float, standard_error),
             nothing if error is None else map(float, error),
-            no if held is None else map(bool, held), no if template is None else map(bool, template), strict=True,
+            no if fixed is None else map(bool, fixed), no if template is None else map(bool, template), strict=True,
         )  # fmt: skip
         return tuple(cls(*values) for values in columns)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from interpret.results.certificate import Completeness
 from interpret.results.faithfulness import Faithfulness
 from interpret.results.files import Result
-from interpret.results.numbers import written
+from interpret.results.numbers import format_number
 from interpret.results.path import StraightPath
 from interpret.results.pieces import ScoredPiece, message_numbers
 from interpret.results.reduction import SUM, named
@@ -29,7 +29,7 @@ FACTS = (
     "unit", "quantity", "method", "method_name", "settings", "reduction", "signed", "model", "gradients_spent",
     "forwards_spent", "by", "start",
 )  # fmt: skip
-COLUMNS = ("tokens", "scores", "labels", "token_ids", "standard_error", "error", "held", "template")
+COLUMNS = ("tokens", "scores", "labels", "token_ids", "standard_error", "error", "fixed", "template")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -90,7 +90,7 @@ class Scores(Result):
 
     @cached_property
     def scores(self) -> Float[Tensor, " piece"]:
-        """(piece,) in float64; 0 where a piece was held."""
+        """(piece,) in float64; 0 where a piece was fixed."""
         return _column(piece.score for piece in self.pieces)
 
     @cached_property
@@ -104,9 +104,9 @@ class Scores(Result):
         return _column_if_known(piece.error for piece in self.pieces)
 
     @cached_property
-    def held(self) -> tuple[bool, ...]:
+    def fixed(self) -> tuple[bool, ...]:
         """True for pieces that were not moved and have no score."""
-        return tuple(piece.held for piece in self.pieces)
+        return tuple(piece.fixed for piece in self.pieces)
 
     @cached_property
     def template(self) -> tuple[bool, ...]:
@@ -143,13 +143,15 @@ class Scores(Result):
         if target.following:
             probability = math.prod(each.probability for each in target.continuation)
             text = "".join(each.text for each in target.continuation)
-            return f"Why {text!r}? p = {written(probability)} for its {len(target.continuation)} tokens"
+            return f"Why {text!r}? p = {format_number(probability)} for its {len(target.continuation)} tokens"
         rank = f" (rank {target.rank})" if target.rank > 1 else ""
         if not target.foils:
-            return f"Why {target.text!r}? p = {written(target.probability)}{rank}"
+            return f"Why {target.text!r}? p = {format_number(target.probability)}{rank}"
         foils = " or ".join(repr(foil.text) for foil in target.foils)
-        against = " and ".join(written(foil.probability) for foil in target.foils)
-        return f"Why {target.text!r} rather than {foils}? p = {written(target.probability)}{rank} against {against}"
+        against = " and ".join(format_number(foil.probability) for foil in target.foils)
+        return (
+            f"Why {target.text!r} rather than {foils}? p = {format_number(target.probability)}{rank} against {against}"
+        )
 
     @property
     def heading(self) -> str:
@@ -179,12 +181,12 @@ class Scores(Result):
             return ""
         kind = "gap" if self.completeness.certified_gap is None else "certified gap"
         gap = self.completeness.largest_gap
-        return f"{kind} {100 * self.completeness.relative(gap):.1f} % ({written(gap)} {self.completeness.unit})"
+        return f"{kind} {100 * self.completeness.relative(gap):.1f} % ({format_number(gap)} {self.completeness.unit})"
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k pieces with the largest scores by magnitude, with their labels, the largest first."""
         order = self.scores.abs().argsort(descending=True, stable=True).tolist()
-        return [(self.labels[place], float(self.scores[place])) for place in order if not self.held[place]][:k]
+        return [(self.labels[place], float(self.scores[place])) for place in order if not self.fixed[place]][:k]
 
     def totals(self: Own, by: Division, template: bool = True, language: str = "en") -> Own:
         """The scores of words, sentences, lines, messages or spans: a result with one score for each of them.
@@ -192,7 +194,7 @@ class Scores(Result):
         A group is made of whole pieces: a piece belongs to the group that its first character other than a space lies
         in. Groups never mix a message with another one or with the template. Signed scores are added, exactly;
         unsigned ones are joined as their reduction says, so that a total is the score of the group's tokens together:
-        norms are the root of the sum of squares (L2) or the sum (L1), shares are added. A group is held if all of its
+        norms are the root of the sum of squares (L2) or the sum (L1), shares are added. A group is fixed if all of its
         pieces are. Totals of scores that are correlated have no standard error; numerical errors add up.
 
         Args:
@@ -266,7 +268,7 @@ class Scores(Result):
             **{name: getattr(self, name) for name in FACTS},
             "completeness": self.completeness and asdict(self.completeness),
             **{name: None if error is None else error.tolist() for name, error in errors.items()},
-            **{name: list(getattr(self, name)) for name in ("held", "template", "labels")},
+            **{name: list(getattr(self, name)) for name in ("fixed", "template", "labels")},
             "token_ids": [list(ids) for ids in self.token_ids],
             "versions": dict(self.versions),
             "messages": [asdict(message) for message in self.messages],

@@ -88,7 +88,7 @@ def _as_one(group: Sequence[ScoredPiece], score: float) -> ScoredPiece:
         ids=tuple(token_id for piece in group for token_id in piece.ids),
         score=score,
         error=sum(errors) if errors else None,
-        held=all(piece.held for piece in group),
+        fixed=all(piece.fixed for piece in group),
         template=all(piece.template for piece in group),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from interpret.results.counterfactual import FlipFacts, ReductionFacts
-from interpret.results.numbers import written
+from interpret.results.numbers import format_number
 from interpret.results.scores import Scores
 from interpret.views.cells import NOTES, Cell, cells_of, legend_keys
 from interpret.views.colour import NIGHT, Colour, ink, pale_ink, to_hex
@@ -47,7 +47,7 @@ def shown_targets(targets: tuple[Target, ...]) -> list[dict[str, Any]]:
     return [
         {
             "id": each.id, "text": each.text, "name": escape_invisible(each.text, edge_spaces=True),
-            "probability": each.probability, "written": written(each.probability), "rank": each.rank,
+            "probability": each.probability, "written": format_number(each.probability), "rank": each.rank,
         }
         for each in targets
     ]  # fmt: skip
@@ -84,5 +84,5 @@ def _ink(shade: Any, background: Colour) -> str:
 
 
 def _notes(result: Scores, scale: Scale) -> list[str]:
-    looks = {**{key: look.striptags() for key, look in LOOKS.items()}, "held": "hatched"}
+    looks = {**{key: look.striptags() for key, look in LOOKS.items()}, "fixed": "hatched"}
     return [f"{looks[key]}: {NOTES[key]}" for key in legend_keys(scale, [result])]

@@ -12,7 +12,7 @@ from interpret.results.numbers import NumberFormat
 from interpret.results.scores import Scores
 from interpret.views.canvas import POINTS_PER_INCH, Canvas, Sheet
 from interpret.views.caption import Heading, Verdict, legend, looks
-from interpret.views.cells import HELD, meaning
+from interpret.views.cells import FIXED, meaning
 from interpret.views.colour import ink
 from interpret.views.colour_bar import SLIT, ColourBar
 from interpret.views.columns import Column, columns
@@ -141,7 +141,7 @@ class _Grid:
             for scale, score, text, height in shown:
                 if text is not None:
                     number = score if isinstance(score, float) else 0.0
-                    background = scale.colour(number, page.background, score == HELD)
+                    background = scale.colour(number, page.background, score == FIXED)
                     canvas.block(x, y, width, height, background, page.background)
                     middle = y + height / 2 + NUMBER_SIZE * 0.36
                     canvas.write(x + width / 2, middle, text, NUMBER_SIZE, shade=ink(background), ha="center")

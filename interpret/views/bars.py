@@ -33,7 +33,7 @@ def bars(attribution: Scores, top: int = MOST, width: float | str | None = None,
     """The scores as horizontal bars in the order of the text, with numbers and errors.
 
     Whiskers are the standard error where the method samples, or else the numerical error where it knows one; the
-    heading says which. Pieces that were held have no bar.
+    heading says which. Pieces that were fixed have no bar.
 
     Args:
         attribution: what to show: pieces, or the totals of words, sentences or messages (`attribution.totals`).
@@ -72,8 +72,8 @@ def bars(attribution: Scores, top: int = MOST, width: float | str | None = None,
     rows = [
         Bar(
             "\n".join(lines), cell.piece.score, _error(cell), cell.number,
-            None if cell.piece.held else {"color": bar_colour(page, cell.piece.score, scale.signed), "linewidth": 0},
-            page.muted if cell.piece.template else page.ink, page.muted if cell.piece.held else page.ink,
+            None if cell.piece.fixed else {"color": bar_colour(page, cell.piece.score, scale.signed), "linewidth": 0},
+            page.muted if cell.piece.template else page.ink, page.muted if cell.piece.fixed else page.ink,
         )
         for cell, lines in zip(cells, labels, strict=True)
     ]  # fmt: skip
@@ -133,7 +133,7 @@ def _strongest(attribution: Scores, scale: Scale, top: int) -> tuple[list[int], 
     every = range(len(attribution))
     if len(every) <= top:
         return list(every), ""
-    moved = [place for place in every if not attribution.held[place]]
+    moved = [place for place in every if not attribution.fixed[place]]
     order = attribution.scores.abs().argsort(descending=True, stable=True).tolist()
     strongest = sorted([place for place in order if place in set(moved)][:top])
     others = [attribution.pieces[place].score for place in moved if place not in set(strongest)]
@@ -152,7 +152,7 @@ def _source_of_errors(attribution: Scores) -> str:
 
 def _error(cell: Cell) -> float:
     piece = cell.piece
-    return 0.0 if piece.held else piece.standard_error or piece.error or 0.0
+    return 0.0 if piece.fixed else piece.standard_error or piece.error or 0.0
 
 
 def _number_ends(chart: Chart, rows: Sequence[Bar], size: float) -> None:

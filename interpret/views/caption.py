@@ -17,7 +17,7 @@ BELOW = 6.0
 MOST_LINES = 3  # of a title; rows and metadata have all of it
 TOGETHER = re.compile(r"(?<=[ (]['\"]) (?=\S)|(?<=\bp) (?== )|(?<=\bp =) ")  # where no line may break: ' are', p = 0.36
 UNBROKEN = "\N{NO-BREAK SPACE}"
-LOOKS = {"held": "grey", "template": "pale italics"}
+LOOKS = {"fixed": "grey", "template": "pale italics"}
 
 
 class Heading:
@@ -65,7 +65,7 @@ class Verdict:
 
 
 def legend(unit: str, results: Sequence[Scores]) -> list[str]:
-    """What the numbers on the colour bar mean, and the looks of held pieces and of the template's."""
+    """What the numbers on the colour bar mean, and the looks of fixed pieces and of the template's."""
     return [meaning(unit, results), *looks(results)]
 
 

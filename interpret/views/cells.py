@@ -11,13 +11,13 @@ from interpret.views.colour import WHITE, Colour
 from interpret.views.invisible import escape_invisible
 from interpret.views.scale import FAINT, Mark, Scale
 
-HELD = "held"
+FIXED = "fixed"
 FAINT_NOTE = f"under {100 * FAINT:.0f} % of the largest"
 NOTES = {
     "for": "raises it",
     "against": "lowers it",
     "": FAINT_NOTE,
-    "held": "held, no score",
+    "fixed": "fixed, no score",
     "template": "written by the template or tokenizer",
 }
 
@@ -44,8 +44,8 @@ class Cell:
 
     @property
     def number(self) -> str:
-        """Its score in the format of the scale, or that it was held."""
-        return HELD if self.piece.held else self.scale.numbers(self.piece.score)
+        """Its score in the format of the scale, or that it was fixed."""
+        return FIXED if self.piece.fixed else self.scale.numbers(self.piece.score)
 
     @property
     def standard_error(self) -> str:
@@ -60,33 +60,33 @@ class Cell:
     @property
     def mark(self) -> Mark:
         """What must be seen of it without its colour."""
-        return self.scale.mark(self.piece.score, self.piece.held)
+        return self.scale.mark(self.piece.score, self.piece.fixed)
 
     def colour(self, page: Colour = WHITE) -> Colour:
         """Of its score on a page."""
-        return self.scale.colour(self.piece.score, page, self.piece.held)
+        return self.scale.colour(self.piece.score, page, self.piece.fixed)
 
     @property
     def note(self) -> str:
         """What is special about it."""
-        return ", ".join([HELD] * self.piece.held + [TEMPLATE] * self.piece.template)
+        return ", ".join([FIXED] * self.piece.fixed + [TEMPLATE] * self.piece.template)
 
     @property
     def says(self) -> str:
         """All that is known of it, in words: score, share, standard error, ids, and who wrote it."""
         piece, scale = self.piece, self.scale
         known = [
-            "held: context, no score" if piece.held else scale.numbers.with_unit(piece.score, scale.unit),
+            "fixed: context, no score" if piece.fixed else scale.numbers.with_unit(piece.score, scale.unit),
             NOTES["template"] if piece.template else "",
             f"{self.share} of all magnitudes" if self.share else "",
             f"standard error {scale.errors.with_unit(piece.standard_error, scale.unit)}"
-            if piece.standard_error is not None and not piece.held else "",
+            if piece.standard_error is not None and not piece.fixed else "",
             f"{'id' if len(piece.ids) == 1 else 'ids'} {' '.join(map(str, piece.ids))}" if piece.ids else "",
         ]  # fmt: skip
         return escape_invisible("; ".join(filter(None, known)))
 
     def _error(self, error: float | None) -> str:
-        return "" if error is None or self.piece.held else self.scale.errors(error)
+        return "" if error is None or self.piece.fixed else self.scale.errors(error)
 
 
 def cells_of(result: Scores, scale: Scale | None = None) -> list[Cell]:
@@ -118,12 +118,12 @@ def legend_keys(scale: Scale, results: Sequence[Scores]) -> list[str]:
 
 
 def signs(results: Sequence[Scores]) -> Iterator[str]:
-    """The keys of NOTES for what results have beside scores: pieces that were held, or written by the template."""
-    if any(any(each.held) for each in results):
-        yield HELD
+    """The keys of NOTES for what results have beside scores: pieces that were fixed, or written by the template."""
+    if any(any(each.fixed) for each in results):
+        yield FIXED
     if any(any(each.template) for each in results):
         yield TEMPLATE
 
 
 def _share(piece: ScoredPiece, total: float) -> str:
-    return "" if piece.held or total == 0 else f"{100 * abs(piece.score) / total:.1f} %"
+    return "" if piece.fixed or total == 0 else f"{100 * abs(piece.score) / total:.1f} %"

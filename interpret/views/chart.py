@@ -11,7 +11,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.transforms import ScaledTranslation
 
 from interpret.results.files import Result
-from interpret.results.numbers import NumberFormat, written
+from interpret.results.numbers import NumberFormat, format_number
 from interpret.views.canvas import MARGIN, POINTS_PER_INCH, WIDTH, Page, check_one, inches_of, root, size_of
 from interpret.views.caption import BELOW, NOTE_LINE, NOTE_SIZE, TITLE_LINE, TITLE_SIZE, Heading, Verdict
 from interpret.views.figure import ResultFigure
@@ -73,7 +73,7 @@ class Chart:
     def write_ticks(self, axis: Axis, numbers: NumberFormat) -> None:
         """Write the numbers at the ticks of an axis as multiples of a power of ten, where the format has one."""
         if numbers.exponent:
-            axis.set_major_formatter(lambda place, _: written(place / 10.0**numbers.exponent, TICK_DIGITS))
+            axis.set_major_formatter(lambda place, _: format_number(place / 10.0**numbers.exponent, TICK_DIGITS))
 
     def _head(self, left: float) -> None:
         """Write the heading above the plot and what was checked below it, from `left` points beside it on."""

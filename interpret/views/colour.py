@@ -11,7 +11,7 @@ Colour = tuple[float, float, float]
 AGAINST: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.66, 0.80, 0.93), (0.29, 0.54, 0.80), (0.09, 0.30, 0.58))
 FOR: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.96, 0.75, 0.61), (0.85, 0.39, 0.21), (0.60, 0.11, 0.06))
 STRENGTH: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.78, 0.89, 0.80), (0.36, 0.67, 0.53), (0.04, 0.37, 0.31))
-HELD: Colour = (0.93, 0.93, 0.93)
+FIXED: Colour = (0.93, 0.93, 0.93)
 # The same on a dark page, where strong is light (L* 0, 21, 48, 80).
 AGAINST_DARK: tuple[Colour, ...] = ((0.0, 0.0, 0.0), (0.06, 0.20, 0.38), (0.20, 0.45, 0.74), (0.60, 0.80, 0.98))
 FOR_DARK: tuple[Colour, ...] = ((0.0, 0.0, 0.0), (0.34, 0.13, 0.05), (0.74, 0.32, 0.13), (1.0, 0.72, 0.52))
@@ -59,7 +59,7 @@ def neutral(page: Colour) -> Colour:
 
 def held_colour(page: Colour) -> Colour:
     """The grey of pieces without a score."""
-    return HELD_DARK if is_dark(page) else HELD
+    return HELD_DARK if is_dark(page) else FIXED
 
 
 def luminance(rgb: Colour) -> float:

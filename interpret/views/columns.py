@@ -19,7 +19,7 @@ class Column:
     Attributes:
         label: what to show for it.
         template: whether it was written by the template or tokenizer.
-        scores: of each attribution; "held" for what was not moved, None where it has no such token.
+        scores: of each attribution; "fixed" for what was not moved, None where it has no such token.
     """
 
     label: str
@@ -79,8 +79,8 @@ def _score(attribution: Scores, pieces: Sequence[int]) -> float | str | None:
     """The score of some pieces together."""
     if not pieces:
         return None
-    if all(attribution.held[piece] for piece in pieces):
-        return "held"
+    if all(attribution.fixed[piece] for piece in pieces):
+        return "fixed"
     if len(pieces) == 1:
         return float(attribution.scores[pieces[0]])
     return float(attribution.group_scores([pieces])[0])

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from interpret.results.counterfactual import Edit, FlipFacts, ReductionFacts, ReplacementFacts
-from interpret.results.numbers import written
+from interpret.results.numbers import format_number
 from interpret.views.html import fragment, head
 from interpret.views.invisible import escape_invisible
 from interpret.views.markup import fill, joined
@@ -112,22 +112,23 @@ def table_of(result: FlipFacts | ReductionFacts) -> tuple[list[str], list[list[s
         return ["from", "to", "how likely it is there"], [_edit_row(edit) for edit in edits]
     heads = ["taken away", "what is left", "p(target)", "rank"]
     rows = [
-        [_name(step.removed), _name(step.prompt), written(step.probability), str(step.rank)] for step in result.steps
+        [_name(step.removed), _name(step.prompt), format_number(step.probability), str(step.rank)]
+        for step in result.steps
     ]
     return heads, rows
 
 
 def _edit_row(edit: Edit) -> list[str]:
-    likely = "unknown" if edit.probability is None else written(edit.probability)
+    likely = "unknown" if edit.probability is None else format_number(edit.probability)
     return [_name(edit.old), _name(edit.new), likely]
 
 
 def _replacement_rows(result: ReplacementFacts) -> tuple[list[str], list[list[str]]]:
     heads = ["word", "how likely it is there", "F with it, nats", "drop of F, nats", "first choice then"]
-    own = "unknown" if result.probability is None else written(result.probability)
-    rows = [[f"{_name(result.old)} (stands there)", own, written(result.value), "0", ""]]
+    own = "unknown" if result.probability is None else format_number(result.probability)
+    rows = [[f"{_name(result.old)} (stands there)", own, format_number(result.value), "0", ""]]
     for each in result.rows:
-        numbers = [written(each.probability), written(each.value), written(each.drop, signed=True)]
+        numbers = [format_number(each.probability), format_number(each.value), format_number(each.drop, signed=True)]
         rows.append([_name(each.text), *numbers, _name(each.first)])
     return heads, rows
 

@@ -16,7 +16,7 @@ from interpret.views.cells import Cell, cells_of
 from interpret.views.colour import ink, pale_ink
 from interpret.views.colour_bar import SLIT, ColourBar
 from interpret.views.fonts import TEXT_SIZE, drawable, fit, text_width
-from interpret.views.names import told_apart
+from interpret.views.names import disambiguate
 from interpret.views.scale import Scale, scales, sharing
 
 NARROWEST_TEXT, LEAST_WIDTH = 72.0, 300.0  # of a text, and of a figure whose width is free, in units
@@ -42,7 +42,7 @@ def heatmap(attribution: Scores, width: float | str | None = None, ax: Axes | No
     """The prompt as running text, each piece on its colour.
 
     Signed scores diverge about zero, unsigned ones run from the page's colour to a strong one; the colour bar carries
-    the unit. A slit along the foot marks negative scores, so that grey shows them too. Pieces that were held are grey.
+    the unit. A slit along the foot marks negative scores, so that grey shows them too. Pieces that were fixed are grey.
 
     Args:
         attribution: what to show.
@@ -77,7 +77,7 @@ def compare(attributions: Sequence[Scores], width: float | str | None = None, sh
     if not attributions:
         raise ValueError("there is nothing to show: give at least one attribution")
     sheet, note = Sheet(width, None), sharing(attributions, shared_scale, "panel")
-    panels = _panels(told_apart(attributions), sheet, scales(attributions, shared_scale), note)
+    panels = _panels(disambiguate(attributions), sheet, scales(attributions, shared_scale), note)
     height = sum(panel.height for panel in panels) + BETWEEN * (len(panels) - 1)
     canvas, top = sheet.open(panels[0].room, height, attributions), 0.0
     for panel in panels:

@@ -88,7 +88,7 @@ def _table(attribution: Scores, scale: Scale, cells: Sequence[Cell]) -> Markup:
     rows = []
     for cell in cells:
         numbers = [
-            " ".join(map(str, cell.piece.ids)), "" if cell.piece.held else cell.number,
+            " ".join(map(str, cell.piece.ids)), "" if cell.piece.fixed else cell.number,
             *([cell.standard_error] if sampled else []), *([cell.numerical_error] if certified else []), cell.share,
         ]  # fmt: skip
         values = [*([fill("<td>{role}</td>", role=cell.role)] if chat else [])]

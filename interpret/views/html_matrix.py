@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from interpret.results.matrix import ScoreMatrix
-from interpret.results.numbers import written
+from interpret.results.numbers import format_number
 from interpret.results.scores import Scores
 from interpret.views.cells import cells_of
 from interpret.views.html import fragment, head
@@ -54,11 +54,11 @@ def _row(matrix: ScoreMatrix[Scores], place: int, scale: Scale) -> Markup:
     for column, cell in zip(matrix.columns(place), cells_of(matrix[place], scale), strict=True):
         cells[column] = fill(
             '<td class="cell {mark}" title="{says}" style="{style}">{number}</td>',
-            mark=cell.mark, says=cell.says, style=style_of(cell), number="" if cell.piece.held else cell.number,
+            mark=cell.mark, says=cell.says, style=style_of(cell), number="" if cell.piece.fixed else cell.number,
         )  # fmt: skip
     return fill(
         '<tr><th scope="row"><span class="target" lang="" translate="no">{target}</span>{likely}</th>{cells}</tr>',
         target=escape_invisible(matrix.targets[place], edge_spaces=True),
-        likely=Markup("") if probability is None else fill(" <small>p = {p}</small>", p=written(probability)),
+        likely=Markup("") if probability is None else fill(" <small>p = {p}</small>", p=format_number(probability)),
         cells=joined(cells),
     )

@@ -70,10 +70,10 @@ def legend(scale: Scale, results: Sequence[Scores]) -> Markup:
         f'<span class="bar" style="background-image:linear-gradient(to right,{stops});'
         f'background-image:linear-gradient(to right,{both})"></span>'
     )
-    held = fill(
-        '<span class="held" style="{style}">hatched</span>', style=shades(held_colour(WHITE), held_colour(NIGHT))
+    fixed = fill(
+        '<span class="fixed" style="{style}">hatched</span>', style=shades(held_colour(WHITE), held_colour(NIGHT))
     )
-    looks = {**LOOKS, "held": held}
+    looks = {**LOOKS, "fixed": fixed}
     notes = [fill("{quantity}", quantity=results[0].quantity)]
     notes += [fill("{look}: {note}", look=looks[key], note=NOTES[key]) for key in legend_keys(scale, results)]
     return fill(

@@ -13,7 +13,7 @@ from matplotlib.image import PcolorImage
 from matplotlib.patches import Polygon
 
 from interpret.results.matrix import ScoreMatrix
-from interpret.results.numbers import written
+from interpret.results.numbers import format_number
 from interpret.results.scores import Scores
 from interpret.views.canvas import Canvas, Page, Sheet
 from interpret.views.caption import Heading, legend
@@ -74,7 +74,7 @@ def matrix_heatmap(matrix: ScoreMatrix[Scores], width: float | str | None = None
     columns = [_label(label, LONGEST_LABEL) for label in matrix.labels]
     most = LONGEST_LABEL if sheet.width is None else min(LONGEST_LABEL, LABELS_SHARE * sheet.width)
     rows = [
-        _label(target, most) + ("" if probability is None else f"  p = {written(probability)}")
+        _label(target, most) + ("" if probability is None else f"  p = {format_number(probability)}")
         for target, probability in zip(matrix.targets, matrix.probabilities, strict=True)
     ]
     grid = _grid_of(columns, rows, sheet)
@@ -137,7 +137,7 @@ def _draw_cells(canvas: Canvas, grid: Grid, top: float, cells: list[list[Cell | 
         if cell.mark == "against"
     ]
     canvas.slits(slits, thick)
-    numbers = [(row, column, cell.number) for row, column, cell in seen if not cell.piece.held]
+    numbers = [(row, column, cell.number) for row, column, cell in seen if not cell.piece.fixed]
     widest = max((text_width(text, NUMBER_SIZE) for _, _, text in numbers), default=0.0)
     if widest > grid.cell - 2 or grid.height < NUMBER_SIZE * 1.5:
         return

@@ -24,7 +24,7 @@ def method_names(results: Sequence[Scores]) -> list[str]:
     return found
 
 
-def told_apart(results: Sequence[Scores]) -> list[Scores]:
+def disambiguate(results: Sequence[Scores]) -> list[Scores]:
     """The results with methods whose names tell them apart."""
     return [
         each if name == each.method_name else replace(each, method_name=name, settings=_unsaid(each, name))

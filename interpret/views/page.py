@@ -16,7 +16,7 @@ from interpret.results.scores import Scores
 from interpret.views.html import section
 from interpret.views.html_matrix import matrix_section
 from interpret.views.markup import asset, fill, joined
-from interpret.views.names import choices_of, told_apart
+from interpret.views.names import choices_of, disambiguate
 
 Shown = Scores | ScoreMatrix[Scores]
 PAGE_STYLE = (
@@ -56,7 +56,7 @@ def document(results: Sequence[Shown]) -> str:
     names = choices_of(first_rows, results)
     sections = [
         section(named, heading, name) if isinstance(each, Scores) else matrix_section(each, heading, name)
-        for each, named, name in zip(results, told_apart(first_rows), names, strict=True)
+        for each, named, name in zip(results, disambiguate(first_rows), names, strict=True)
     ]
     title = results[0].heading
     title_of_all = Markup("<h1>Why the model said that</h1>" if several else "")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from interpret.results.numbers import NumberFormat, written
+from interpret.results.numbers import NumberFormat, format_number
 from interpret.results.path import StraightPath
 from interpret.results.scores import Scores
 from interpret.views.canvas import Page, root
@@ -82,7 +82,7 @@ def path_plot(attribution: Scores, width: float | str | None = None, ax: Axes | 
         rise = path.values[place + 1] - path.values[place]
         middle = (path.values[place] + path.values[place + 1]) / 2
         alpha = (path.alphas[place] + path.alphas[place + 1]) / 2
-        text, left = f"{written(rise, signed=True)} {unit}", alpha > 0.75
+        text, left = f"{format_number(rise, signed=True)} {unit}", alpha > 0.75
         axes.annotate(
             text, (alpha, middle), (-5 if left else 5, 0), textcoords="offset points", ha="right" if left else "left",
             va="center_baseline", color=page.ink, **page.font(text, NOTE_SIZE),

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from interpret.results.counterfactual import FlipFacts, ReductionFacts
 from interpret.results.matrix import ScoreMatrix
-from interpret.results.numbers import written
+from interpret.results.numbers import format_number
 from interpret.results.report import ReportFacts
 from interpret.results.scores import Scores
 from interpret.views.edits import edits_terminal
@@ -82,7 +82,7 @@ def print_predictions(targets: Sequence[Target], printed: str) -> None:
         rows.add_column(column, justify=side)  # type: ignore[arg-type]
     for target in targets:
         shown = Text(repr(escape_invisible(target.text)))
-        rows.add_row(str(target.rank), shown, str(target.id), written(target.probability, 3))
+        rows.add_row(str(target.rank), shown, str(target.id), format_number(target.probability, 3))
     console = Console()
     with console.capture() as captured:
         console.print(rows)

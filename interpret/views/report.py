@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rich.console import Group
 from rich.text import Text
 
-from interpret.results.numbers import percent, written
+from interpret.results.numbers import format_number, percent
 from interpret.results.report import SURE, Example, ReportFacts, WordEffect
 from interpret.views.bars import APART, LABEL_GAP, LABELS_SHARE, LINE, LONGEST, Bar, bar_colour, draw_bars
 from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Page, inches_of, root
@@ -48,7 +48,7 @@ def report_figure(report: ReportFacts, number: int, top: int, width: float | str
     for word, label in zip(words, labels, strict=True):
         colour = bar_colour(page, word.mean, True)
         look: dict[str, Any] = {"color": colour, "linewidth": 0} if word.sure else {"fill": False, "edgecolor": colour}
-        ending = f"{written(word.mean, signed=True)}  ({word.rows:,})"
+        ending = f"{format_number(word.mean, signed=True)}  ({word.rows:,})"
         rows.append(Bar(label, word.mean, word.standard_error, ending, look, page.ink, page.ink))
     draw_bars(chart, rows, size, whiskers=True)
     return root(chart.axes)
@@ -97,7 +97,7 @@ def _words(name: str, words: Sequence[WordEffect], first: tuple[str, ...]) -> Ma
         return _paragraph(f"{name}: no word comes often enough.")
     table = html_table((*first, *HEADS[1:]), [_row(word, first) for word in words])
     examples = [
-        [_word(word), example.id, written(example.score, signed=True), _context(example)]
+        [_word(word), example.id, format_number(example.score, signed=True), _context(example)]
         for word in words for example in word.examples
     ]  # fmt: skip
     shown = html_table(("word", "row", "score", "where it stands"), examples)
@@ -107,12 +107,17 @@ def _words(name: str, words: Sequence[WordEffect], first: tuple[str, ...]) -> Ma
 
 def _row(word: WordEffect, first: tuple[str, ...] = ("word",)) -> list[str]:
     names = {"word": _word(word), "role": word.role or ""}
-    numbers = [f"{word.rows:,}", written(word.mean, signed=True), written(word.standard_error), _rate(word.q)]
+    numbers = [
+        f"{word.rows:,}",
+        format_number(word.mean, signed=True),
+        format_number(word.standard_error),
+        _rate(word.q),
+    ]
     return [*(names[name] for name in first), *numbers]
 
 
 def _rate(q: float) -> str:
-    return "below 10⁻⁶" if q < 1e-6 else written(q)
+    return "below 10⁻⁶" if q < 1e-6 else format_number(q)
 
 
 def _gap_rows(report: ReportFacts) -> list[list[str]]:

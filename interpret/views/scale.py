@@ -11,7 +11,7 @@ from interpret.results.numbers import NumberFormat
 from interpret.results.scores import Scores
 from interpret.views.colour import WHITE, Colour, colour, held_colour
 
-Mark = Literal["for", "against", "held", ""]
+Mark = Literal["for", "against", "fixed", ""]
 FAINT = 0.05  # of the largest magnitude: up to it, a piece has hardly a colour, and no mark
 ZERO = "0"  # at the tick of zero, which is exact
 
@@ -68,14 +68,14 @@ class Scale:
         """Scores from the lower end to the upper one, for a colour bar with so many steps."""
         return [self.low + (self.limit - self.low) * step / count for step in range(count + 1)]
 
-    def colour(self, score: float, page: Colour = WHITE, held: bool = False) -> Colour:
-        """The colour of a score on a page, or of a piece that was held."""
-        return held_colour(page) if held else colour(score, self.limit, self.signed, page)
+    def colour(self, score: float, page: Colour = WHITE, fixed: bool = False) -> Colour:
+        """The colour of a score on a page, or of a piece that was fixed."""
+        return held_colour(page) if fixed else colour(score, self.limit, self.signed, page)
 
-    def mark(self, score: float, held: bool = False) -> Mark:
+    def mark(self, score: float, fixed: bool = False) -> Mark:
         """What must be seen of a score without its colour: its direction, unless it is faint, or that there is none."""
-        if held:
-            return "held"
+        if fixed:
+            return "fixed"
         return "" if not self.signed or abs(score) <= FAINT * self.limit else "for" if score > 0 else "against"
 
 

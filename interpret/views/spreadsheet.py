@@ -14,7 +14,7 @@ from interpret.results.scores import Scores
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("piece", "ids", "score", "standard_error", "held", "template")
+COLUMNS = ("piece", "ids", "score", "standard_error", "fixed", "template")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # categories of characters that would end a line, or steer a terminal
@@ -26,8 +26,8 @@ def tsv(result: Result) -> str:
     """A header and a line for each piece, or in a matrix for each target and each piece that it sees.
 
     The columns are the piece, its token ids (separated by spaces), its score with all digits, the score's standard
-    error (empty where there is none), and "true" or "false" for whether it was held, and whether the template wrote it.
-    A held piece has no score; its 0 stands for that. In a matrix, the last column is the target. Texts have no line
+    error (empty where there is none), and "true" or "false" for whether it was fixed, and whether the template wrote
+    it. A fixed piece has no score; its 0 stands for that. In a matrix, the last column is the target. Texts have no line
     breaks: see `field`. A field with a quotation mark is quoted, as csv readers expect it.
     """
     head, rows = _table(result)
@@ -51,7 +51,7 @@ def frame(result: Result) -> pandas.DataFrame:
     head, rows = _table(result)
     found = pandas.DataFrame(rows, columns=list(head))
     numbers = found[["score", "standard_error"]].astype("float64")
-    found[["score", "standard_error"]] = numbers.mask(found["held"], float("nan"))
+    found[["score", "standard_error"]] = numbers.mask(found["fixed"], float("nan"))
     return found
 
 
@@ -65,7 +65,7 @@ def _table(result: Result) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
 
 def _rows(result: Scores) -> list[tuple[Any, ...]]:
     return [
-        (piece.label, " ".join(map(str, piece.ids)), piece.score, piece.standard_error, piece.held, piece.template)
+        (piece.label, " ".join(map(str, piece.ids)), piece.score, piece.standard_error, piece.fixed, piece.template)
         for piece in result.pieces
     ]
 

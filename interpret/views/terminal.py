@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from interpret.results.matrix import ScoreMatrix
-from interpret.results.numbers import written
+from interpret.results.numbers import format_number
 from interpret.results.scores import Scores
 from interpret.views.cells import Cell, cells_of
 from interpret.views.colour import READABLE, Colour, contrast, ink, pale_ink
@@ -122,7 +122,7 @@ def matrix_table(matrix: ScoreMatrix[Scores], width: int | None = None, system: 
             strongest = ", ".join(
                 f"{escape_invisible(label, True)!r} {scale.numbers(score)}" for label, score in each.top(3)
             )
-            share = "" if probability is None else written(probability)
+            share = "" if probability is None else format_number(probability)
             rows.add_row(Text(target), share, Text(strongest))
         return rows
     rows.add_column(Text(_corner(scale)))

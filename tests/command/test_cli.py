@@ -128,7 +128,7 @@ def test_every_method_is_listed_with_its_settings():
     listing = run("methods").stdout
     for each in METHODS:
         assert f"\n{each.slug}\n  {each.help}\n" in "\n" + listing
-    assert "settings: tolerance=0.05, max_gradients=256, baseline=alternatives, hold=template, steps=none" in listing
+    assert "settings: tolerance=0.05, max_gradients=256, baseline=alternatives, fixed=template, steps=none" in listing
     assert "midpoint, gauss-legendre, trapezoid, left, right" in listing
     assert all(f"  {each.slug} " in listing for each in BASELINES)
     assert len(re.findall(r"^  \w+:[\w-]+$", listing, re.M)) == len(CONVENTIONS)
@@ -261,7 +261,7 @@ def test_explain_candidates_and_continuations(folder, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_explain_by_a_part_and_in_a_chat(folder):
     quick = ("--method", "gradient-times-input", "--model", folder)
-    assert "held" in run("explain", "The keys to", "--region", "keys", *quick).stdout
+    assert "fixed" in run("explain", "The keys to", "--region", "keys", *quick).stdout
     assert "The keys" in run("explain", "The keys to", "--by", "sentence", *quick).stdout.split("nats")[-1]
     assert "<|user|>" in run("explain", "The keys to", "--chat", *quick).stdout
 
@@ -294,7 +294,7 @@ def test_formats_for_other_programs(folder, tmp_path):
     assert "saved" in printed.stderr
     why = json.loads(printed.stdout)
     lines = [line.split("\t") for line in run(*words, "--format", "tsv").stdout.splitlines()]
-    assert lines[0] == ["piece", "ids", "score", "standard_error", "held", "template"]
+    assert lines[0] == ["piece", "ids", "score", "standard_error", "fixed", "template"]
     assert "".join(line[0] for line in lines[1:]) == "The keys\\tto"
     assert [float(line[2]) for line in lines[1:]] == why["scores"]
     lines = run(*words, "--candidates", 2, "--format", "tsv").stdout.splitlines()

@@ -202,7 +202,7 @@ def test_parts_that_do_not_move_stay(tiny):
     written = {label for label, template in zip(found.labels, found.template, strict=True) if not template}
     assert {label for each in found.faithfulness.strongest for label in each.labels} <= written
     part = attribute(tiny, "The keys to the cat", 70, GIM(), region="keys", check=True)
-    moved = {label for label, held in zip(part.labels, part.held, strict=True) if not held}
+    moved = {label for label, fixed in zip(part.labels, part.fixed, strict=True) if not fixed}
     assert {label for each in part.faithfulness.strongest for label in each.labels} <= moved
     several = attribute(tiny, "The keys to the cat", [70, 71], GIM(), check=True)
     assert several.faithfulness.value < 0
@@ -243,6 +243,6 @@ def test_mistakes_are_told(tiny, weighted):
         check(tiny, why, prompt="The keys")
     with pytest.raises(ValueError, match="give that quantity"):
         check(weighted, attribute(weighted, "abcd", None, GIM(), quantity=linear(weighted)))
-    held = replace(why, pieces=tuple(replace(piece, held=True) for piece in why.pieces))
+    fixed = replace(why, pieces=tuple(replace(piece, fixed=True) for piece in why.pieces))
     with pytest.raises(ValueError, match="nothing to check"):
-        check(tiny, held)
+        check(tiny, fixed)

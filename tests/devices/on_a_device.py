@@ -120,7 +120,7 @@ def test_many_targets_and_prompts(pair):
 
 @pytest.mark.parametrize(
     "options",
-    [{"region": (2, 3)}, {"start": 3}, {"precision": "float64"}, {"precision": "bfloat16"}, {"chunk_size": 1},
+    [{"region": (2, 3)}, {"start": 3}, {"precision": "float64"}, {"precision": "bfloat16"}, {"batch_size": 1},
      {"memory_budget": 200_000}],
     ids=str,
 )  # fmt: skip

@@ -51,13 +51,13 @@ def test_the_estimate_is_what_a_gradient_takes(lm):
 def test_where_it_runs_out_fewer_points_run_at_once(lm):
     """A part of the memory is taken away, so that 64 points do not fit, and one does."""
     method, whole = IntegratedGradients(steps=64), IDS[:256]
-    expected = attribute(lm, whole, 20, method, chunk_size=1).scores
+    expected = attribute(lm, whole, 20, method, batch_size=1).scores
     one = memory_profile(lm, lm.prompt(whole)).of_point(len(whole))
     device = torch.device("cuda")
     ballast = torch.empty(max(0, available_on(device) - 16 * one), dtype=torch.uint8, device=device)
     try:
         with pytest.warns(MemoryShortageWarning):
-            found = attribute(lm, whole, 20, method, chunk_size=64).scores
+            found = attribute(lm, whole, 20, method, batch_size=64).scores
     finally:
         del ballast
         torch.cuda.empty_cache()

@@ -112,7 +112,7 @@ def test_workers_leave_the_warnings_alone(tokenizer, two_threads):
 
     lm = NextTokenLM.from_pretrained(gpt2(), tokenizer)
     lm.__class__ = Asked
-    attribute_candidates(lm, TEXT, 3, IntegratedGradients(steps=8), chunk_size=1)
+    attribute_candidates(lm, TEXT, 3, IntegratedGradients(steps=8), batch_size=1)
     assert here
     assert set(here) == {threading.get_ident()}
     assert warnings.filters == filters

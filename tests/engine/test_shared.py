@@ -30,8 +30,8 @@ from interpret.engine import shared as shared_module
 from interpret.engine.memory.profile import memory_profile
 from interpret.engine.run import Run
 from interpret.engine.shared import Asked, SharedPass
+from interpret.question.prepared import ask, ask_candidates, ask_continuation
 from interpret.question.quantity import LOG_PROBABILITY
-from interpret.question.question import ask, ask_candidates, ask_continuation
 from tests.conftest import letters_lm
 
 TEXT = "The keys to the cabinet"
@@ -60,7 +60,7 @@ class Asking(LocalMethod):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"region": (4, 8)}, {"region": "keys|cabinet", "precision": "float64"}, {"chunk_size": 1}]
+    "options", [{}, {"region": (4, 8)}, {"region": "keys|cabinet", "precision": "float64"}, {"batch_size": 1}]
 )
 def test_a_local_method_may_ask_for_any_number_of_points(tiny, options):
     alone = attribute(tiny, TEXT, " a", Asking(), **options)
@@ -101,16 +101,16 @@ def test_methods_of_one_gradient_run_together(tiny, method, monkeypatch, untouch
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 def test_many_take_the_options_of_one(tiny32, method):
     prompts = ["The keys to the", "The keys to the cat", "keys are there"]
-    for options in ({"region": "keys"}, {"precision": "bfloat16"}, {"precision": "float64", "chunk_size": 2}):
+    for options in ({"region": "keys"}, {"precision": "bfloat16"}, {"precision": "float64", "batch_size": 2}):
         found = list(attribute_many(tiny32, prompts, method=method, **options))
         for prompt, each in zip(prompts, found, strict=True):
             alone = attribute(tiny32, prompt, method=method, **options)
             close(each.scores, alone.scores, 0.05 if options.get("precision") == "bfloat16" else 1e-4)
-            assert (each.model, each.held, each.target.id) == (alone.model, alone.held, alone.target.id)
+            assert (each.model, each.fixed, each.target.id) == (alone.model, alone.fixed, alone.target.id)
 
 
 def test_entry_points_take_the_same_options():
-    how = {"precision", "chunk_size", "memory_budget", "on_progress", "quantity", "region"}
+    how = {"precision", "batch_size", "memory_budget", "on_progress", "quantity", "region"}
     for entry in ENTRIES:
         parameters = inspect.signature(entry).parameters
         assert how <= set(parameters)
@@ -318,7 +318,7 @@ def test_a_profile_that_fails_is_that_prompts_failure(monkeypatch):
             return embeddings.cumsum(1)
 
     lm = letters_lm(Picky())
-    for method in (GradientTimesInput(), IntegratedGradients(steps=3, hold=None)):
+    for method in (GradientTimesInput(), IntegratedGradients(steps=3, fixed=None)):
         found = list(attribute_many(lm, ["abcdefgh", "abc", "abd", "abcdefg"], method=method))
         assert isinstance(found[0], Failure)
         alone = [attribute_or_error(lm, prompt, method) for prompt in ("abc", "abd", "abcdefg")]

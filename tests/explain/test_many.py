@@ -172,7 +172,7 @@ def test_a_number_that_is_not_finite_fails_alone(tiny, monkeypatch):
 
 def test_prompts_may_come_one_by_one(tiny, monkeypatch):
     """A generator is read no further than the window that is worked on."""
-    monkeypatch.setattr(many, "PROMPTS_A_WINDOW", 2)
+    monkeypatch.setattr(many, "PROMPTS_PER_WINDOW", 2)
     taken = []
 
     def source():

@@ -39,7 +39,7 @@ says("give an instance, such as IntegratedGradients()", method=IntegratedGradien
 says("give an instance", method="integrated-gradients")
 says("precision is 'half'; it must be 'float64', 'float32', 'bfloat16', or None", precision="half")
 for size in (0, 2.5, "a"):
-    says("it must be at least 1, a whole number of points", chunk_size=size)
+    says("it must be at least 1, a whole number of points", batch_size=size)
 for region in ((0.5, 1.5), 0.5, [None], [[0, 1], 2], {"a": 1}):
     says("it must be (start, end)", region=region)
 
@@ -76,7 +76,7 @@ assert attribute(lm, "abc", "d", method).target.text == "d"  # a vocabulary with
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    attribute(curved, "abc", "d", IntegratedGradients(steps=1, rule="left", hold=None))
+    attribute(curved, "abc", "d", IntegratedGradients(steps=1, rule="left", fixed=None))
 assert [(each.category, each.filename) for each in caught] == [(ConvergenceWarning, "<string>")]
 """
 

@@ -22,9 +22,9 @@ def test_the_model_says_what_it_is_known_to_say(bundled, prompt, target, foil, p
 
 @pytest.mark.parametrize(("prompt", "target", "foil", "probability"), QUESTIONS)
 def test_integrated_gradients_add_up(bundled, prompt, target, foil, probability):
-    result = attribute(bundled, prompt, target, IntegratedGradients(steps=200, hold="first"), contrast=foil)
+    result = attribute(bundled, prompt, target, IntegratedGradients(steps=200, fixed="first"), contrast=foil)
     assert result.prompt == prompt
-    assert result.held == (True,) + (False,) * (len(result) - 1)
+    assert result.fixed == (True,) + (False,) * (len(result) - 1)
     c = result.completeness
     assert c.relative_gap < 0.05
     assert float(result.scores.sum()) == pytest.approx(c.value - c.baseline_value, rel=0.05)

@@ -27,7 +27,7 @@ METHODS = [
     GradientTimesInput(),
     GIM(PlausibleAlternatives()),
     IntegratedGradients(steps=3),
-    IntegratedGradients(steps=2, baseline=Text("The cats to the key"), hold=None),
+    IntegratedGradients(steps=2, baseline=Text("The cats to the key"), fixed=None),
     Marginalization(samples=2),
 ]
 
@@ -56,7 +56,7 @@ def test_what_begins_with_it_stays_as_it_is(tiny):
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 def test_scores_are_those_behind_it(tiny, method):
-    """Those of a prompt that has it as its first token, which is held."""
+    """Those of a prompt that has it as its first token, which is fixed."""
     found = attribute(tiny, TEXT, TARGET, method, start=True)
     begin = 1
     words = [(0, *ids(tiny))[place] for place in range(begin, len(ids(tiny)) + 1)]
@@ -78,9 +78,9 @@ def test_scores_are_those_behind_it(tiny, method):
 def test_the_first_word_moves_behind_it(tiny):
     """What "template" and "first" hold is the start token, and positions count from the first word."""
     found = attribute(tiny, TEXT, TARGET, IntegratedGradients(steps=3), start=True)
-    assert not any(found.held)
-    held = attribute(tiny, TEXT, TARGET, IntegratedGradients(steps=3, hold=[0]), start=True)
-    assert held.held == (True, *[False] * (len(held) - 1))
+    assert not any(found.fixed)
+    fixed = attribute(tiny, TEXT, TARGET, IntegratedGradients(steps=3, fixed=[0]), start=True)
+    assert fixed.fixed == (True, *[False] * (len(fixed) - 1))
 
 
 @pytest.mark.parametrize("method", [GradientTimesInput(), GIM(PlausibleAlternatives())], ids=repr)
@@ -100,7 +100,7 @@ def test_every_way_to_ask_agrees(tiny, method):
     assert "behind <s>" in rows.facts
     assert one.totals("word").start == "<s>"
     part = attribute(tiny, TEXT, TARGET, method, region="keys", start=True)
-    assert "".join(text for text, held in zip(part.tokens, part.held, strict=True) if not held).strip() == "keys"
+    assert "".join(text for text, fixed in zip(part.tokens, part.fixed, strict=True) if not fixed).strip() == "keys"
 
 
 def test_targets_are_tokenized_after_the_text(tiny):

@@ -37,7 +37,7 @@ from tests.conftest import gpt2
 PROMPT = "The keys to the cabinet"
 FAST = GradientTimesInput()
 SLOW = SmoothGrad(VanillaGradient(), samples=50_000)
-PATIENCE = 60
+TIMEOUT = 60
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def begin(tiny):
     yield explored
     for explorer in begun:
         explorer.cancel()
-        assert explorer.wait(PATIENCE)
+        assert explorer.wait(TIMEOUT)
 
 
 def answered(explorer):
     """The attribution, once it is there."""
-    assert explorer.wait(PATIENCE)
+    assert explorer.wait(TIMEOUT)
     assert explorer.answer.error is None, explorer.answer.error
     return explorer.answer.attribution
 
@@ -75,7 +75,7 @@ def run(explorer):
 
 
 def until(condition):
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -121,13 +121,13 @@ def test_a_token_can_be_written(begin, tiny):
     (are,) = explorer.answer.asked
     assert explorer.question.target == are
     explorer.choose(" are you there at all")
-    assert explorer.wait(PATIENCE)
+    assert explorer.wait(TIMEOUT)
     assert "tokens after this prompt" in explorer.answer.status
     assert explorer.answer.candidates  # they can still be clicked on
 
 
 EVERY = [
-    IntegratedGradients(steps=3, rule="left", baseline=Text("are we!"), hold=None),
+    IntegratedGradients(steps=3, rule="left", baseline=Text("are we!"), fixed=None),
     IntegratedGradients(max_gradients=32, tolerance=0.5, baseline=Token(" are")),
     SmoothGrad(IntegratedGradients(steps=2), samples=2, sigma=0.1),
     VarGrad(samples=4),
@@ -178,11 +178,11 @@ def test_every_method_can_be_chosen_and_everything_about_it_set():
     kinds = {setting.name: setting for setting in settings(IntegratedGradients())}
     assert (kinds["tolerance"].kind, kinds["max_gradients"].kind) == (float, int)
     assert (kinds["steps"].kind, kinds["steps"].optional) == (int, True)
-    assert [label for label, _ in kinds["hold"].choices] == ["template", "first", "none"]
+    assert [label for label, _ in kinds["fixed"].choices] == ["template", "first", "none"]
     assert {label for label, _ in kinds["baseline"].choices} > {"line-break", "zero", "text", "token"}
-    given = IntegratedGradients(baseline=Embeddings(torch.zeros(())), hold=(0, 1))
+    given = IntegratedGradients(baseline=Embeddings(torch.zeros(())), fixed=(0, 1))
     kinds = {setting.name: setting for setting in settings(given)}
-    assert kinds["hold"].choices[0] == ("(0, 1)", (0, 1))  # what cannot be chosen stays as it was given
+    assert kinds["fixed"].choices[0] == ("(0, 1)", (0, 1))  # what cannot be chosen stays as it was given
     assert kinds["baseline"].choices[0] == ("Embeddings", given.baseline)
 
 
@@ -194,7 +194,7 @@ def test_work_is_cancelled_between_chunks_and_leaves_the_model_alone(tiny, untou
         assert explorer.answer.working
         assert f"of at most {SLOW.samples} gradients" in explorer.answer.status
         explorer.cancel()
-        assert explorer.wait(PATIENCE)
+        assert explorer.wait(TIMEOUT)
         answer = explorer.answer
         assert (answer.status, answer.attribution, answer.working) == ("cancelled", None, False)
         with pytest.raises(ValueError, match="no map to save"):
@@ -235,21 +235,24 @@ def test_errors_are_said_in_words(begin, monkeypatch):
         ({"prompt": ""}, "the prompt is empty"),
         ({"prompt": "are " * 80}, "this model reads at most 64"),
         ({"prompt": PROMPT, "target": 3, "foils": (3,)}, "the same token"),
-        ({"target": None, "foils": (), "method": IntegratedGradients(hold=lambda piece: True)}, "every token is held"),
+        (
+            {"target": None, "foils": (), "method": IntegratedGradients(fixed=lambda piece: True)},
+            "every token is fixed",
+        ),
     ):
         explorer.change(**wrong)
-        assert explorer.wait(PATIENCE)
+        assert explorer.wait(TIMEOUT)
         assert words in explorer.answer.status
         assert words in repr(explorer)
         assert explorer.answer.attribution is None
         assert not explorer.answer.working
     monkeypatch.setattr("interpret.explorer.answering.attribute", lambda *_, **__: 1 / 0)
     explorer.change(method=FAST)
-    assert explorer.wait(PATIENCE)
+    assert explorer.wait(TIMEOUT)
     assert explorer.answer.status == "division by zero"
     monkeypatch.setattr("interpret.explorer.answering.attribute", lambda *_, **__: {}["<b>"])
     explorer.again()
-    assert explorer.wait(PATIENCE)
+    assert explorer.wait(TIMEOUT)
     assert explorer.answer.status == "KeyError: '<b>'"
     assert "&lt;b&gt;" in explorer._repr_html_()
     assert isinstance(explorer.answer.error, KeyError)  # to be raised, with its traceback
@@ -307,7 +310,7 @@ def test_jobs_run_one_at_a_time_whoever_asks():
     crews = [Background() for _ in range(3)]
     for crew in crews:
         crew.ask(job)
-    assert all(crew.wait(PATIENCE) for crew in crews)
+    assert all(crew.wait(TIMEOUT) for crew in crews)
     assert most == [1, 1, 1]
 
 
@@ -326,7 +329,7 @@ def test_a_pause_stops_the_job_and_begins_it_anew_afterwards():
     time.sleep(0.05)
     assert (crew.running, len(begun)) == (False, 1)
     crew.resume()
-    assert crew.wait(PATIENCE)
+    assert crew.wait(TIMEOUT)
     assert len(begun) == 2
 
 
@@ -345,23 +348,23 @@ def test_waiting_in_a_pause_lets_the_work_go_on_meanwhile():
     assert not crew.wait(0.2)
     assert (crew.running, crew.paused, begun) == (False, True, [1])
     release.set()
-    assert crew.wait(PATIENCE)
+    assert crew.wait(TIMEOUT)
     assert begun == [1, 1]
 
 
 def test_what_waits_for_another_job_can_be_cancelled_or_paused():
     first, second, done = Background(), Background(), []
     release = threading.Event()
-    first.ask(lambda still: release.wait(PATIENCE))
+    first.ask(lambda still: release.wait(TIMEOUT))
     until(lambda: first.running)
     second.ask(lambda still: done.append(1))
     until(lambda: second.running)
     second.pause()  # returns, although the first goes on
     second.cancel()
     second.resume()
-    assert second.wait(PATIENCE)
+    assert second.wait(TIMEOUT)
     release.set()
-    assert first.wait(PATIENCE)
+    assert first.wait(TIMEOUT)
     assert done == []
 
 
@@ -402,7 +405,7 @@ def test_no_work_is_done_while_a_cell_runs(begin, tiny, monkeypatch):
         expected = torch.Generator().manual_seed(7)
         until(lambda: explorer.answer.done > 0)
         explorer.cancel()
-        assert explorer.wait(PATIENCE)
+        assert explorer.wait(TIMEOUT)
         assert torch.equal(torch.rand(3), torch.rand(3, generator=expected))  # the cell's seed stands
         assert tiny.training
     finally:
@@ -416,7 +419,7 @@ def test_an_explorer_whose_cell_runs_again_leaves_nothing_behind(tiny, monkeypat
 
     def cell():
         explorer = explore(tiny, PROMPT, method=SmoothGrad(samples=2))
-        assert explorer.wait(PATIENCE)
+        assert explorer.wait(TIMEOUT)
         if shown:
             assert explorer.widget is not None
             explorer.view.method.value = "integrated gradients"  # which exchanges the panel of settings
@@ -444,7 +447,7 @@ def test_an_explorer_that_is_dropped_takes_its_hooks_along(tiny, monkeypatch):
     shell = Shell()
     monkeypatch.setattr("interpret.explorer.explore.notebook_shell", lambda: shell)
     explorer = explore(tiny, PROMPT, method=FAST)
-    assert explorer.wait(PATIENCE)
+    assert explorer.wait(TIMEOUT)
     gone = weakref.ref(explorer)
     del explorer
     until(lambda: gc.collect() is not None and gone() is None)
@@ -465,7 +468,7 @@ def view(begin):
 
 def settled(view):
     """The map as it is shown, once it is there."""
-    assert view.explorer.wait(PATIENCE)
+    assert view.explorer.wait(TIMEOUT)
     return view.map.value
 
 
@@ -510,11 +513,11 @@ def test_settings_are_widgets(view):
     parts = view.panel.parts
     parts["steps"].box.value = "3"
     parts["rule"].dropdown.value = "left"
-    parts["hold"].dropdown.value = "none"
+    parts["fixed"].dropdown.value = "none"
     parts["baseline"].dropdown.value = "token"
     parts["baseline"].panel.parts["token"].box.value = " are"
     settled(view)
-    assert explorer.question.method == IntegratedGradients(steps=3, rule="left", hold=None, baseline=Token(" are"))
+    assert explorer.question.method == IntegratedGradients(steps=3, rule="left", fixed=None, baseline=Token(" are"))
     assert explorer.answer.attribution.gradients_spent == 3
     parts["steps"].box.value = "three"
     assert "steps is &#x27;three&#x27;; it must be a whole number" in view.status.value
@@ -525,7 +528,7 @@ def test_settings_are_widgets(view):
     parts["max_gradients"].box.value = 64
     settled(view)
     assert explorer.question.method == IntegratedGradients(
-        rule="left", hold=None, baseline=Token(" are"), max_gradients=64
+        rule="left", fixed=None, baseline=Token(" are"), max_gradients=64
     )
     view.method.value = "SmoothGrad"
     view.panel.parts["samples"].box.value = 4
@@ -556,7 +559,7 @@ def test_the_button_cancels_and_runs_again(view):
     view.stop.click()
     assert "cancelled" in view.status.value
     assert view.stop.description == "run again"
-    assert view.explorer.wait(PATIENCE)
+    assert view.explorer.wait(TIMEOUT)
     view.stop.click()
     until(lambda: view.progress.value > 0)
     assert view.explorer.answer.working

@@ -185,10 +185,10 @@ def test_integrated_gradients_are_complete_and_score_the_sources_first_word(t5_l
         assert result.completeness.value == pytest.approx(float(value), abs=1e-9)
         change = result.completeness.value - result.completeness.baseline_value
         assert float(result.scores.sum()) == pytest.approx(change, abs=0.01 * abs(change))
-        assert result.held == result.template
-        assert result.scores[[not held for held in result.held]].abs().min() > 0
+        assert result.fixed == result.template
+        assert result.scores[[not fixed for fixed in result.fixed]].abs().min() > 0
         first = next(place for place, text in enumerate(result.tokens) if text)
-        assert not result.held[first]
+        assert not result.fixed[first]
 
 
 def ids_of(lm):

@@ -69,7 +69,7 @@ def test_of_one_alternative_on_a_linear_network_all_agree(bag_lm):
     for method in (
         GradientTimesInput(start),
         GIM(baseline=start),
-        IntegratedGradients(steps=2, baseline=start, hold=None),
+        IntegratedGradients(steps=2, baseline=start, fixed=None),
     ):
         close(attribute(bag_lm, "abcde", "f", method, contrast="g").scores, close_to.scores)
     assert close_to.gradients_spent == 0
@@ -89,8 +89,8 @@ def test_a_score_is_the_mean_change_when_a_token_is_replaced(tiny):
 
 def test_draws_follow_the_seed_and_not_the_chunk_size(tiny):
     one = attribute(tiny, TEXT, 70, Marginalization())
-    close(attribute(tiny, TEXT, 70, Marginalization(), chunk_size=1).scores, one.scores)
-    close(attribute(tiny, TEXT, 70, Marginalization(), chunk_size=33).scores, one.scores)
+    close(attribute(tiny, TEXT, 70, Marginalization(), batch_size=1).scores, one.scores)
+    close(attribute(tiny, TEXT, 70, Marginalization(), batch_size=33).scores, one.scores)
     assert not torch.equal(attribute(tiny, TEXT, 70, Marginalization(seed=1)).scores, one.scores)
     assert one.forwards_spent == 1 + 1 + 1 + 8 * len(tiny.prompt(TEXT))  # rated, the first word, F, replaced
     many = attribute(tiny, TEXT, 70, Marginalization(samples=256))
@@ -100,7 +100,7 @@ def test_draws_follow_the_seed_and_not_the_chunk_size(tiny):
 
 def test_a_region_and_many_prompts(tiny):
     part = attribute(tiny, TEXT, 70, Marginalization(), region="keys")
-    assert part.scores.count_nonzero() == len([held for held in part.held if not held]) > 0
+    assert part.scores.count_nonzero() == len([fixed for fixed in part.fixed if not fixed]) > 0
     for method in (Marginalization(), GIM(baseline=PlausibleAlternatives())):
         found = list(attribute_many(tiny, [TEXT, "are we?"], [70, 71], method))
         close(found[0].scores, attribute(tiny, TEXT, 70, method).scores)
@@ -143,7 +143,7 @@ def test_the_bundled_model(bundled):
     """Without a start token of its own, the first word is predicted after the end-of-text token."""
     found = attribute(bundled, "The capital of France is", " Paris", Marginalization())
     assert found.top(1)[0][0] == " France"
-    assert not any(found.held)
+    assert not any(found.fixed)
     assert attribute(bundled, "The capital of France is", " Paris", GIM(baseline=PlausibleAlternatives())).scores[3] > 0
 
 

@@ -16,7 +16,7 @@ def test_it_gives_what_our_own_methods_give(tiny):
         (Captum(captum.attr.InputXGradient), GradientTimesInput()),
         (
             Captum(captum.attr.IntegratedGradients, n_steps=200, method="riemann_middle", baseline=Zero()),
-            IntegratedGradients(steps=200, baseline=Zero(), hold=None),
+            IntegratedGradients(steps=200, baseline=Zero(), fixed=None),
         ),
     ]:
         one, other = (attribute(tiny, SENTENCE, 69, method) for method in (theirs, ours))

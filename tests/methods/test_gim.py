@@ -198,7 +198,7 @@ def test_it_is_the_gradient_of_the_patched_network(name, attention, untouched):
 @pytest.mark.parametrize("build", [gpt2, llama])
 def test_the_networks_own_attention_and_a_written_one_agree(build, block, monkeypatch):
     """At any temperature; the fused one in blocks of rows, whatever their number."""
-    monkeypatch.setattr(gim, "ROWS_A_BLOCK", block)
+    monkeypatch.setattr(gim, "ROWS_PER_BLOCK", block)
     for temperature in (1.0, 2.0, 0.5):
         found = []
         for attention in ("sdpa", "eager"):

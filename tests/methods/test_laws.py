@@ -33,7 +33,7 @@ from interpret.results.reduction import SUM
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2, letters_lm
 
-ZERO = {"baseline": Zero(), "hold": None}
+ZERO = {"baseline": Zero(), "fixed": None}
 FINE = IntegratedGradients(tolerance=1e-4, max_gradients=2000, **ZERO)
 GAUSS = IntegratedGradients(steps=64, rule="gauss-legendre", **ZERO)
 COMPLETE = [FINE, GAUSS, IDGI(steps=40, **ZERO)]
@@ -325,7 +325,7 @@ def test_vargrad_is_unbiased_with_few_samples(quadratic_model):
 
 def test_expected_gradients_of_a_bag_are_the_way_from_the_mean_word(bag_lm):
     """On a linear model, the score is w . (x - mean of all words), within its standard error."""
-    result = attribute(bag_lm, "abca", "d", ExpectedGradients(samples=2000, hold=None), contrast="e")
+    result = attribute(bag_lm, "abca", "d", ExpectedGradients(samples=2000, fixed=None), contrast="e")
     w = bag_lm.language_model_head.weight.detach()
     table = bag_lm.text_field_embedder.weight.detach()
     expected = (table[[0, 1, 2, 0]] - table.mean(0)) @ (w[3] - w[4])
@@ -334,7 +334,7 @@ def test_expected_gradients_of_a_bag_are_the_way_from_the_mean_word(bag_lm):
 
 
 def test_discretized_ig_is_complete_on_a_bag(bag_lm):
-    method = DiscretizedIG(steps=5, neighbours=8, baseline=Zero(), hold=None)
+    method = DiscretizedIG(steps=5, neighbours=8, baseline=Zero(), fixed=None)
     result = attribute(bag_lm, "abca", "d", method, contrast="e")
     assert result.completeness.gap < 1e-10
 

@@ -63,10 +63,10 @@ def test_gradient_times_input_of_a_linear_function_is_exact():
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("hold", [None, "first", [1, -1]])
+@pytest.mark.parametrize("fixed", [None, "first", [1, -1]])
 def test_integrated_gradients_of_a_linear_function_is_exact(rule, hold):
     w, f = linear()
-    evidence = IntegratedGradients(steps=3, baseline=Zero(), rule=rule, hold=hold)(f, f.x)
+    evidence = IntegratedGradients(steps=3, baseline=Zero(), rule=rule, fixed=hold)(f, f.x)
     expected = w * f.x
     expected[{None: [], "first": [0]}.get(hold if isinstance(hold, str | None) else "", [1, 3])] = 0
     torch.testing.assert_close(evidence.attributions, expected)
@@ -79,14 +79,14 @@ def test_integrated_gradients_of_a_cube():
     """F = sum of x^3 from 0: each token's share is its x^3, which 2 Gauss-Legendre nodes integrate exactly."""
     x = torch.tensor([[1.0], [-2.0], [3.0]], dtype=torch.float64)
     f = Objective(lambda points: (points**3).sum((1, 2)), x)
-    evidence = IntegratedGradients(steps=2, baseline=Zero(), rule="gauss-legendre", hold=None)(f, x)
+    evidence = IntegratedGradients(steps=2, baseline=Zero(), rule="gauss-legendre", fixed=None)(f, x)
     torch.testing.assert_close(evidence.attributions, x**3)
     with pytest.warns(ConvergenceWarning, match=r"= 20 by up to 1\.2 \(6%\); take more steps than 2"):
-        midpoint = IntegratedGradients(steps=2, baseline=Zero(), hold=None)(f, x).attributions
+        midpoint = IntegratedGradients(steps=2, baseline=Zero(), fixed=None)(f, x).attributions
     torch.testing.assert_close(midpoint, x**3 * 3 * (0.25**2 + 0.75**2) / 2)
 
 
-@pytest.mark.parametrize("method", [GradientTimesInput(), IntegratedGradients(steps=8, baseline=Zero(), hold=None)])
+@pytest.mark.parametrize("method", [GradientTimesInput(), IntegratedGradients(steps=8, baseline=Zero(), fixed=None)])
 def test_a_bag_of_embeddings_is_explained_exactly(bag_lm, method):
     """Contrast on a bag of embeddings: logit difference = sum over tokens of (w_target - w_foil) . x_t."""
     result = attribute(bag_lm, "abba", "c", method, contrast="d")
@@ -169,7 +169,8 @@ def test_integrated_gradients_equals_captum(tiny32, rule, theirs):
     with tiny32.frozen():
         expected = captum.attr.IntegratedGradients(forward).attribute(x, start, n_steps=12, method=theirs)[0]
     close(
-        IntegratedGradients(steps=12, baseline=LineBreak(), rule=rule, hold=None)(f, f.x).attributions, expected.float()
+        IntegratedGradients(steps=12, baseline=LineBreak(), rule=rule, fixed=None)(f, f.x).attributions,
+        expected.float(),
     )
 
 
@@ -207,7 +208,7 @@ def test_smoothgrad_without_noise_is_the_wrapped_method(tiny, method):
     smooth = attribute(tiny, SENTENCE, 69, SmoothGrad(method, samples=2, sigma=0.0))
     plain = attribute(tiny, SENTENCE, 69, method)
     torch.testing.assert_close(smooth.scores, plain.scores, rtol=1e-10, atol=1e-12)
-    assert (smooth.unit, smooth.signed, smooth.held) == (plain.unit, plain.signed, plain.held)
+    assert (smooth.unit, smooth.signed, smooth.fixed) == (plain.unit, plain.signed, plain.fixed)
 
 
 def test_smoothgrad_depends_on_its_seed_only(tiny):
@@ -238,11 +239,11 @@ def test_standard_error_of_a_sum_is_the_usual_one(tiny):
 
 
 @pytest.mark.parametrize("method", EVERY, ids=repr)
-@pytest.mark.parametrize("chunk_size", [1, 3])
-def test_scores_do_not_depend_on_the_chunk_size(tiny, method, chunk_size):
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_scores_do_not_depend_on_the_chunk_size(tiny, method, batch_size):
     whole = attribute(tiny, SENTENCE, 69, method).scores
     torch.testing.assert_close(
-        attribute(tiny, SENTENCE, 69, method, chunk_size=chunk_size).scores, whole, rtol=1e-9, atol=1e-11
+        attribute(tiny, SENTENCE, 69, method, batch_size=batch_size).scores, whole, rtol=1e-9, atol=1e-11
     )
 
 
@@ -260,7 +261,7 @@ def test_cost_is_what_is_spent(tiny, method):
 
 
 @pytest.mark.parametrize(
-    "method", [VanillaGradient(), GradientTimesInput(), IntegratedGradients(steps=50, hold=None)], ids=repr
+    "method", [VanillaGradient(), GradientTimesInput(), IntegratedGradients(steps=50, fixed=None)], ids=repr
 )
 def test_what_the_target_cannot_see_gets_nothing(method):
     """Read the token after position 3 of 6: the three later tokens do not matter, and score exactly 0."""
@@ -278,7 +279,7 @@ def test_what_the_target_cannot_see_gets_nothing(method):
         return LOG_PROBABILITY.function(logits, Target("", 4, 0.0, 1))
 
     if isinstance(method, IntegratedGradients):
-        method = IntegratedGradients(steps=200, baseline=Zero(), hold=None)
+        method = IntegratedGradients(steps=200, baseline=Zero(), fixed=None)
     attributions = method(Objective(function, x), x).attributions
     assert attributions[:3].any(-1).all()
     assert not attributions[3:].any()
@@ -308,23 +309,23 @@ def test_the_gap_is_reported_and_a_large_one_warned_about(tiny):
 
 
 def test_a_held_token_has_no_score(tiny):
-    result = attribute(tiny, SENTENCE, 69, IntegratedGradients(steps=300, hold=[0, 2]))
-    assert [place for place, held in enumerate(result.held) if held] == [0, 2]
+    result = attribute(tiny, SENTENCE, 69, IntegratedGradients(steps=300, fixed=[0, 2]))
+    assert [place for place, fixed in enumerate(result.fixed) if fixed] == [0, 2]
     assert result.scores[[0, 2]].tolist() == [0, 0]
     assert result.scores[[1, 3]].all()
 
 
 def test_a_prompt_of_one_token_is_moved(bag_lm):
     result = attribute(bag_lm, "a", "b", IntegratedGradients(steps=20, baseline=Zero()))
-    assert result.held == (False,)
+    assert result.fixed == (False,)
     assert result.scores.any()
 
 
 def test_hold_errors(tiny):
     f = objective(tiny, SENTENCE, 69)
-    for hold, message in [([99], "hold names position 99"), (range(len(f.x)), "every token is held")]:
+    for hold, message in [([99], "hold names position 99"), (range(len(f.x)), "every token is fixed")]:
         with pytest.raises(ValueError, match=message):
-            IntegratedGradients(hold=hold)(f, f.x)
+            IntegratedGradients(fixed=hold)(f, f.x)
 
 
 # Settings that make no sense

@@ -53,7 +53,7 @@ def inside(prompt, start, end):
 def test_a_gradient_is_the_whole_gradients_part(tiny, method):
     whole, part = attribute(tiny, TEXT, " a", method), attribute(tiny, TEXT, " a", method, region=(4, 8))
     moving = inside(tiny.prompt(TEXT), 4, 8)
-    assert [place for place, held in enumerate(part.held) if not held] == moving
+    assert [place for place, fixed in enumerate(part.fixed) if not fixed] == moving
     close(part.scores[moving], whole.scores[moving])
     assert part.scores.count_nonzero() == len(moving)
     assert part.tokens == whole.tokens
@@ -62,12 +62,12 @@ def test_a_gradient_is_the_whole_gradients_part(tiny, method):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda hold: IntegratedGradients(steps=4, hold=hold),
-        lambda hold: IntegratedGradients(hold=hold),
-        lambda hold: IntegratedGradients(steps=4, hold=hold, baseline=Text("aaaaaaaaa")),
-        lambda hold: IDGI(steps=4, hold=hold),
-        lambda hold: SequentialIG(steps=2, hold=hold),
-        lambda hold: DiscretizedIG(steps=3, neighbours=20, hold=hold),
+        lambda hold: IntegratedGradients(steps=4, fixed=hold),
+        lambda hold: IntegratedGradients(fixed=hold),
+        lambda hold: IntegratedGradients(steps=4, fixed=hold, baseline=Text("aaaaaaaaa")),
+        lambda hold: IDGI(steps=4, fixed=hold),
+        lambda hold: SequentialIG(steps=2, fixed=hold),
+        lambda hold: DiscretizedIG(steps=3, neighbours=20, fixed=hold),
     ],
 )
 def test_a_path_is_the_path_that_holds_the_rest(tiny, make):
@@ -77,12 +77,12 @@ def test_a_path_is_the_path_that_holds_the_rest(tiny, make):
         letters = "a" * 60
         text = next(letters[:n] for n in range(1, 60) if len(tiny.prompt(letters[:n])) == len(prompt))
         method = IntegratedGradients(steps=4, baseline=Text(text))
-        make = lambda hold: IntegratedGradients(steps=4, hold=hold, baseline=Text(text))  # noqa: E731
+        make = lambda hold: IntegratedGradients(steps=4, fixed=hold, baseline=Text(text))  # noqa: E731
     moving = positions_in("cabinet|keys", prompt)
     rest = [place for place in range(len(prompt)) if place not in moving]
     part, whole = attribute(tiny, TEXT, " a", method, region="cabinet|keys"), attribute(tiny, TEXT, " a", make(rest))
     close(part.scores, whole.scores)
-    assert part.held == whole.held
+    assert part.fixed == whole.fixed
     if part.completeness is not None:
         assert part.completeness.value == pytest.approx(whole.completeness.value)
         assert part.completeness.baseline_value == pytest.approx(whole.completeness.baseline_value)
@@ -133,8 +133,8 @@ def test_a_span_that_is_not_there(tiny, span, message):
 
 
 def test_a_span_that_is_held_anyway(tiny):
-    with pytest.raises(ValueError, match="hold=None holds none"):
-        attribute(tiny, [0, 70, 71], 72, IntegratedGradients(hold=[0, 1, 2]), region=(0, 99))
+    with pytest.raises(ValueError, match="fixed=None fixes none"):
+        attribute(tiny, [0, 70, 71], 72, IntegratedGradients(fixed=[0, 1, 2]), region=(0, 99))
 
 
 def test_an_expression_that_is_none(tiny):
@@ -143,7 +143,7 @@ def test_an_expression_that_is_none(tiny):
 
 
 def test_an_expression_that_never_ends_is_refused(tiny, monkeypatch):
-    monkeypatch.setattr("interpret.question.region.PATIENCE", 0.2)
+    monkeypatch.setattr("interpret.question.region.TIMEOUT", 0.2)
     with pytest.raises(ValueError, match="takes more than 0 s; write it without a repeat inside a repeat"):
         attribute(tiny, "a" * 50 + "b", region="(a|aa)+$")
 
@@ -161,7 +161,7 @@ def test_the_bundled_model_explained_by_a_question(bundled):
     result = attribute(bundled, text, " Paris", IntegratedGradients(baseline=LineBreak()), region=region)
     assert result.completeness.relative_gap < 0.05
     assert result.prompt == text
-    moved = "".join(piece for piece, held in zip(result.tokens, result.held, strict=True) if not held)
+    moved = "".join(piece for piece, fixed in zip(result.tokens, result.fixed, strict=True) if not fixed)
     assert moved.strip() == "Question: What is the capital of France?"
     assert result.top(1)[0][0] == " France"
     assert attribute(bundled, text, " Paris", region=region).top(1)[0][0] == " France"
@@ -263,9 +263,9 @@ def test_what_stands_before_is_kept_from_the_second_point_on(monkeypatch):
 
     monkeypatch.setattr(lm, "prefix_cache", read)
     monkeypatch.setattr(lm, "next_tokens", watched)
-    kept = attribute(lm, ids, 25, IntegratedGradients(steps=8), region=(start, 1000), chunk_size=1)
+    kept = attribute(lm, ids, 25, IntegratedGradients(steps=8), region=(start, 1000), batch_size=1)
     assert len(reads) == 1
     assert seen == [(len(ids), False)] + [(len(ids) - 9, True)] * 7
     monkeypatch.setattr(lm, "prefix_cache", lambda *args: None)
-    alone = attribute(lm, ids, 25, IntegratedGradients(steps=8), region=(start, 1000), chunk_size=1)
+    alone = attribute(lm, ids, 25, IntegratedGradients(steps=8), region=(start, 1000), batch_size=1)
     torch.testing.assert_close(kept.scores, alone.scores, rtol=0, atol=1e-6 * float(alone.scores.abs().max()))

@@ -109,14 +109,14 @@ def test_every_token_of_a_continuation_sees_what_stands_before_it(tiny, method):
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_a_continuation_does_not_depend_on_its_blocks(tiny, monkeypatch, size):
     whole = attribute_continuation(tiny, TEXT, " are the dog", IntegratedGradients(steps=3))
-    monkeypatch.setattr(explain, "TARGETS_A_PASS", size)
-    parts = attribute_continuation(tiny, TEXT, " are the dog", IntegratedGradients(steps=3), chunk_size=1)
+    monkeypatch.setattr(explain, "TARGETS_PER_PASS", size)
+    parts = attribute_continuation(tiny, TEXT, " are the dog", IntegratedGradients(steps=3), batch_size=1)
     close(parts.scores.nan_to_num(), whole.scores.nan_to_num())
 
 
 def test_many_candidates_do_not_depend_on_their_blocks(tiny, monkeypatch):
     whole = attribute_candidates(tiny, TEXT, 5, IntegratedGradients(steps=3))
-    monkeypatch.setattr(explain, "TARGETS_A_PASS", 2)
+    monkeypatch.setattr(explain, "TARGETS_PER_PASS", 2)
     calls = counted(tiny, monkeypatch)
     parts = attribute_candidates(tiny, TEXT, 5, IntegratedGradients(steps=3))
     close(parts.scores, whole.scores)
@@ -159,7 +159,7 @@ def test_what_targets_have_in_common_runs_once(tiny, monkeypatch):
     attribute_candidates(tiny, TEXT, 5, method=GradientTimesInput())
     assert calls == [1]  # it rates the candidates and is explained
     calls.clear()
-    attribute_candidates(tiny, TEXT, 5, IntegratedGradients(steps=6), chunk_size=6)
+    attribute_candidates(tiny, TEXT, 5, IntegratedGradients(steps=6), batch_size=6)
     assert calls == [1, 6] + 5 * [2]  # F at both ends of the path is each candidate's own
     calls.clear()
     attribute_continuation(tiny, TEXT, " are the dog", GradientTimesInput())
@@ -323,7 +323,7 @@ def test_log_odds_of_one_word_each_are_a_contrast(tiny):
 def test_log_odds_of_sets_weigh_their_summed_probabilities(tiny):
     words, others = [70, 71], [72, 73, 74]
     result = attribute(
-        tiny, TEXT, method=IntegratedGradients(steps=3, hold=None), quantity=log_odds(tiny, words, others)
+        tiny, TEXT, method=IntegratedGradients(steps=3, fixed=None), quantity=log_odds(tiny, words, others)
     )
     p = {target.id: target.probability for target in tiny.predict(TEXT, 400)}
     expected = torch.tensor(sum(p[i] for i in words) / sum(p[i] for i in others)).log()

@@ -9,15 +9,15 @@ from interpret.results.pieces import ScoredPiece
 from nexttoken import Target
 
 UGLY = ["$x_1$ ", "\\alpha{", " <b>&", "\n", "\t", " [red]", "😀", " 你好", "\x00", "   ", "%", "_" * 90, " end"]
-COLUMNS = ("tokens", "scores", "labels", "token_ids", "standard_error", "error", "held", "template")
+COLUMNS = ("tokens", "scores", "labels", "token_ids", "standard_error", "error", "fixed", "template")
 
 
-def made(tokens, scores=None, signed=True, held=None, unit="nats", template=None, **more):
+def made(tokens, scores=None, signed=True, fixed=None, unit="nats", template=None, **more):
     """An attribution of some tokens; what is known per piece may be changed like the rest."""
     count = len(tokens)
     scores = torch.linspace(-1, 1, count, dtype=torch.float64).tolist() if scores is None else scores
     pieces = ScoredPiece.from_columns(
-        tokens, scores, labels=tokens, token_ids=[(number,) for number in range(count)], held=held, template=template
+        tokens, scores, labels=tokens, token_ids=[(number,) for number in range(count)], fixed=fixed, template=template
     )
     usual = Attribution(
         pieces=pieces, unit=unit, target=Target(" $t_", 1, 0.5, 1), quantity="log-probability", method="Method()",

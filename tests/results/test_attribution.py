@@ -29,7 +29,7 @@ def result(request, tiny):
 
 def test_what_a_result_says(result, tiny):
     assert result.prompt == "".join(result.tokens) == SENTENCE
-    assert len(result) == len(result.scores) == len(result.held) == len(result.labels) == len(result.token_ids)
+    assert len(result) == len(result.scores) == len(result.fixed) == len(result.labels) == len(result.token_ids)
     assert [token_id for ids in result.token_ids for token_id in ids] == list(tiny.vocab.encode(SENTENCE).ids)
     assert len(result.token_ids[-1]) == 4
     assert (result.target.id, result.target.foils[0].id) == (69, 70)
@@ -73,7 +73,7 @@ def test_top_is_by_magnitude_and_leaves_out_what_was_held(tiny):
 
 def test_repr_can_be_read(tiny):
     text = repr(attribute(tiny, SENTENCE, 69, IntegratedGradients(steps=300)))
-    assert "held" in text
+    assert "fixed" in text
     assert "gap 0.0 %" in text
     assert "'😀'" in text
 

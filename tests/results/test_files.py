@@ -35,7 +35,7 @@ def test_older_files_of_integrated_gradients_load():
     assert why.method == old["method"]
     assert why.scores.tolist() == old["scores"]
     assert why.scores.dtype == torch.float64
-    assert (why.tokens, why.held) == (tuple(old["tokens"]), tuple(old["held"]))
+    assert (why.tokens, why.fixed) == (tuple(old["tokens"]), tuple(old["fixed"]))
     assert why.token_ids == tuple(map(tuple, old["token_ids"]))
     assert why.completeness.gap == old["completeness"]["gap"]
     assert list(why.path.slopes) == old["path"]["slopes"]

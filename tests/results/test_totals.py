@@ -25,12 +25,14 @@ CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": 
 DIVISIONS = ("word", "sentence", "line")
 
 
-def made(tokens, scores=None, signed=True, reduction="sum", unit="nats", template=None, held=None, messages=(), **more):
+def made(
+    tokens, scores=None, signed=True, reduction="sum", unit="nats", template=None, fixed=None, messages=(), **more
+):
     count = len(tokens)
     pieces = ScoredPiece.from_columns(
         tokens, [2**place for place in range(count)] if scores is None else scores,
         labels=[token or "<s>" for token in tokens], token_ids=more.get("token_ids", ((1,),) * count),
-        error=more.get("error"), held=held, template=template,
+        error=more.get("error"), fixed=fixed, template=template,
     )  # fmt: skip
     return Attribution(
         pieces=pieces, unit=unit, target=Target(" t", 1, 0.5, 1), quantity="log-probability", method="Method()",
@@ -187,9 +189,9 @@ def test_doubts_add_up_and_correlated_errors_have_no_total(tiny):
 
 
 def test_a_group_is_held_if_all_of_its_pieces_are():
-    why = made(["a", "b", " c", " d", "e"], [0, 1, 0, 0, 0], held=[True, False, True, True, True])
-    assert why.totals("word").held == (False, True, True)
-    assert why.totals("line").held == (False,)
+    why = made(["a", "b", " c", " d", "e"], [0, 1, 0, 0, 0], fixed=[True, False, True, True, True])
+    assert why.totals("word").fixed == (False, True, True)
+    assert why.totals("line").fixed == (False,)
 
 
 def test_a_start_token_is_a_group_of_its_own():

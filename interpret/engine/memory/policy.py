@@ -20,12 +20,12 @@ from interpret.results.warned import warn_caller
 from nexttoken import NextTokenLM, Prompt
 
 AVAILABLE_SHARE = 0.5  # of the available memory, for the points that run at once
-TOKENS_A_BATCH = 512  # rows of tokens in a forward pass; more brings nothing on a CPU, see docs/performance.md
-TOKENS_A_BACKWARD = 384  # rows of tokens in backward passes that run at once
-TARGETS_A_PASS = 16  # tokens of a continuation that share a pass, which may stop at its own end
-PROMPTS_A_WINDOW = 256  # prompts of a data set that are looked at together, to find those of like length
+TOKENS_PER_BATCH = 512  # rows of tokens in a forward pass; more brings nothing on a CPU, see docs/performance.md
+TOKENS_PER_BACKWARD = 384  # rows of tokens in backward passes that run at once
+TARGETS_PER_PASS = 16  # tokens of a continuation that share a pass, which may stop at its own end
+PROMPTS_PER_WINDOW = 256  # prompts of a data set that are looked at together, to find those of like length
 PADDING_SHARE = 0.1  # of the tokens that run together, at most
-LENGTHS_A_PASS = 4  # different lengths that run together: the logits of every row are computed at the end of each
+LENGTHS_PER_PASS = 4  # different lengths that run together: the logits of every row are computed at the end of each
 OUT_OF_MEMORY = (  # how devices say so
     "can't allocate memory",
     "not enough memory",
@@ -114,8 +114,8 @@ class Memory:
 
         Prompts of different lengths run together only where padding is known to change nothing.
         """
-        fitting = self.fitting(lm, longest, places=LENGTHS_A_PASS)
-        size = self.capped(min(max(1, TOKENS_A_BATCH // lengths[0]), fitting), lengths[0])
+        fitting = self.fitting(lm, longest, places=LENGTHS_PER_PASS)
+        size = self.capped(min(max(1, TOKENS_PER_BATCH // lengths[0]), fitting), lengths[0])
         return _alike(lengths[:size], padded=lm.supports_right_padding)
 
     def capped(self, count: int, length: int) -> int:
@@ -154,7 +154,7 @@ class Memory:
             if self.together:  # the other processes wait in the middle of the step
                 raise MemoryError(
                     f"a device ran out of memory with {count} x {length} tokens at once, and processes that share a "
-                    f"model cannot go on with fewer; give a smaller memory_budget or chunk_size ({result.message})"
+                    f"model cannot go on with fewer; give a smaller memory_budget or batch_size ({result.message})"
                 )
             if count == 1:
                 raise MemoryError(
@@ -164,7 +164,7 @@ class Memory:
             if self.batch_cap is None:
                 warn_caller(
                     f"the device ran out of memory with {count} points at once; the run goes on with fewer, with the "
-                    "same result; a smaller chunk_size or a memory_budget avoids it",
+                    "same result; a smaller batch_size or a memory_budget avoids it",
                     MemoryShortageWarning,
                 )
             self.batch_cap = count // 2 * length
@@ -210,7 +210,7 @@ def _alike(lengths: Sequence[int], padded: bool) -> int:
     while count < len(lengths):
         some, longest = lengths[: count + 1], lengths[0]
         padding = 1 - sum(some) / (longest * len(some))
-        if len(set(some)) > (LENGTHS_A_PASS if padded else 1) or padding > PADDING_SHARE:
+        if len(set(some)) > (LENGTHS_PER_PASS if padded else 1) or padding > PADDING_SHARE:
             break
         count += 1
     return count

@@ -35,7 +35,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Question:
+class PreparedQuestion:
     """A text, and what is asked about the next tokens in it; its rows share a forward pass.
 
     Attributes:
@@ -62,14 +62,14 @@ def ask(
     target: TokenLike | Sequence[TokenLike] | None = None,
     contrast: Foils = None,
     region: Region | None = None,
-) -> Question:
+) -> PreparedQuestion:
     """Why this next token, or these tokens in a row, after this prompt? See `interpret.attribute`."""
     encoded = lm.prompt(prompt)
     moving = moving_in(region, encoded)
     last = len(encoded) - 1
     if not is_continuation(target):
         token: Any = target
-        return Question(
+        return PreparedQuestion(
             encoded,
             (last,),
             lambda logits: [Row(encoded, Target.of(token, encoded, lm.vocab, logits[0], contrast), (0,))],
@@ -79,7 +79,7 @@ def ask(
         raise ValueError("a list of tokens has no foils; contrast one token, not in a list, with another")
     ids, _ = ids_of_continuation(lm, encoded, target)
     every = range(len(ids))
-    return Question(
+    return PreparedQuestion(
         encoded,
         tuple(last + place for place in every),
         lambda logits: [Row(encoded, Target.of_continuation(ids, lm.vocab, logits), tuple(every))],
@@ -94,11 +94,11 @@ def ask_candidates(
     candidates: int | Sequence[TokenLike],
     contrast: Foils = None,
     region: Region | None = None,
-) -> Question:
+) -> PreparedQuestion:
     """Why each of several next tokens? See `interpret.attribute_candidates`."""
     asked = check_candidates(candidates)
     encoded = lm.prompt(prompt)
-    return Question(
+    return PreparedQuestion(
         encoded,
         (len(encoded) - 1,),
         lambda logits: [
@@ -115,7 +115,7 @@ def ask_continuation(
     continuation: str | Sequence[TokenLike],
     region: Region | None,
     targets_a_pass: int,
-) -> list[Question]:
+) -> list[PreparedQuestion]:
     """Why each token of a continuation, by all that stands before it? See `interpret.attribute_continuation`.
 
     A question for each `targets_a_pass` tokens, whose text ends where the last of them is predicted.
@@ -124,7 +124,7 @@ def ask_continuation(
     moving = moving_in(region, prompt)
     prompts = [whole.first(len(prompt) + place) for place in range(len(ids))]
 
-    def question(block: Sequence[int]) -> Question:
+    def question(block: Sequence[int]) -> PreparedQuestion:
         own = [prompts[place] for place in block]
 
         def rows(logits: Float[Tensor, "place vocab"]) -> list[Row]:
@@ -132,7 +132,7 @@ def ask_continuation(
             alone = [replace(target, following=()) for target in targets]
             return [Row(*row) for row in zip(own, alone, [(read,) for read in range(len(own))], strict=True)]
 
-        return Question(own[-1], tuple(len(each) - 1 for each in own), rows, moving=moving, targets=len(own))
+        return PreparedQuestion(own[-1], tuple(len(each) - 1 for each in own), rows, moving=moving, targets=len(own))
 
     every = range(len(ids))
     return [question(every[begin : begin + targets_a_pass]) for begin in every[::targets_a_pass]]

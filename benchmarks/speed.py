@@ -38,7 +38,7 @@ from interpret import (
     attribute_continuation,
     attribute_many,
 )
-from interpret.engine.gradients import gradients
+from interpret.engine.evaluate import gradients
 from interpret.engine.memory.policy import TOKENS_PER_BATCH
 from interpret.engine.objective import Objective
 from nexttoken import NextTokenLM, Target

@@ -1,6 +1,5 @@
 from .attribution import Attribution as Attribution
 from .attribution import AttributionMatrix as AttributionMatrix
-from .counterfactual.check import check as check
 from .counterfactuals import Flip as Flip
 from .counterfactuals import Reduction as Reduction
 from .counterfactuals import Replacements as Replacements
@@ -8,10 +7,9 @@ from .counterfactuals import flip as flip
 from .counterfactuals import reduce_input as reduce_input
 from .counterfactuals import replacements as replacements
 from .engine.contention import BusyMachineWarning as BusyMachineWarning
-from .engine.gradients import gradients as gradients
-from .engine.gradients import values as values
+from .engine.evaluate import gradients as gradients
+from .engine.evaluate import values as values
 from .engine.memory.policy import MemoryShortageWarning as MemoryShortageWarning
-from .engine.objective import Context as Context
 from .engine.objective import Objective as Objective
 from .engine.run import Run as Run
 from .explain import attribute as attribute
@@ -21,11 +19,10 @@ from .explorer.explore import explore as explore
 from .explorer.explorer import Explorer as Explorer
 from .many import Failure as Failure
 from .many import attribute_many as attribute_many
-from .methods.alternatives import Marginalization as Marginalization
-from .methods.alternatives import PlausibleAlternatives as PlausibleAlternatives
 from .methods.baselines import Embeddings as Embeddings
 from .methods.baselines import LineBreak as LineBreak
 from .methods.baselines import MeanEmbedding as MeanEmbedding
+from .methods.baselines import PlausibleAlternatives as PlausibleAlternatives
 from .methods.baselines import Text as Text
 from .methods.baselines import Token as Token
 from .methods.baselines import Unknown as Unknown
@@ -37,14 +34,15 @@ from .methods.conventions import convention as convention
 from .methods.default import default_method as default_method
 from .methods.discretized_ig import DiscretizedIG as DiscretizedIG
 from .methods.expected_gradients import ExpectedGradients as ExpectedGradients
-from .methods.gap import ConvergenceWarning as ConvergenceWarning
 from .methods.gim import GIM as GIM
 from .methods.gradient_times_input import GradientTimesInput as GradientTimesInput
 from .methods.idgi import IDGI as IDGI
 from .methods.integrated_gradients import IntegratedGradients as IntegratedGradients
+from .methods.marginalization import Marginalization as Marginalization
 from .methods.method import Evidence as Evidence
 from .methods.method import LocalMethod as LocalMethod
 from .methods.method import Method as Method
+from .methods.path import ConvergenceWarning as ConvergenceWarning
 from .methods.sequential_ig import SequentialIG as SequentialIG
 from .methods.smoothgrad import SmoothGrad as SmoothGrad
 from .methods.smoothgrad import SmoothGradSquared as SmoothGradSquared
@@ -57,6 +55,7 @@ from .question.quantity import LOSS as LOSS
 from .question.quantity import PROBABILITY as PROBABILITY
 from .question.quantity import Quantity as Quantity
 from .question.quantity import log_odds as log_odds
+from .replacement.check import check as check
 from .results.certificate import Completeness as Completeness
 from .results.counterfactual import Edit as Edit
 from .results.counterfactual import Replacement as Replacement

@@ -24,7 +24,7 @@ def build_attribution(
     objective: Objective, evidence: Evidence, target: Target, method: Method, quantity: Quantity
 ) -> Attribution:
     """The attribution of one objective, from the evidence that a method found: scores and provenance."""
-    lm, prompt, counts = objective.context.lm, objective.context.prompt, objective.run.counts
+    lm, prompt, counts = objective.lm, objective.prompt, objective.counts
     assert lm is not None
     assert prompt is not None
     evidence = _scatter_to_prompt(evidence, objective)
@@ -65,20 +65,20 @@ def build_attribution(
 
 
 def _scatter_to_prompt(evidence: Evidence, objective: Objective) -> Evidence:
-    """The evidence for all tokens of the prompt, where only some of them moved: the others are fixed."""
-    moved, prompt = objective.context.places, objective.context.prompt
-    if moved is None or prompt is None:
+    """The evidence for all tokens of the prompt, where only some positions are attributed: the others are fixed."""
+    prompt = objective.prompt
+    if prompt is None or len(objective.positions) == len(prompt):
         return evidence
-    length, places = len(prompt), torch.tensor(moved)
+    length, positions = len(prompt), torch.tensor(objective.positions)
 
     def wide(found: Tensor | None, axis: int, rest: float = 0) -> Tensor | None:
         if found is None:
             return None
         shape = list(found.shape)
         shape[axis] = length
-        return found.new_full(shape, rest).index_copy(axis, places.to(found.device), found)
+        return found.new_full(shape, rest).index_copy(axis, positions.to(found.device), found)
 
-    fixed = evidence.fixed if evidence.fixed is not None else torch.zeros(len(places), dtype=torch.bool)
+    fixed = evidence.fixed if evidence.fixed is not None else torch.zeros(len(positions), dtype=torch.bool)
     attributions = wide(evidence.attributions, 0)
     assert attributions is not None
     return replace(

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from interpret.build import versions
-from interpret.counterfactual.editing import Editing, quiet
-from interpret.counterfactual.flip import Aim, Search, flip_facts
-from interpret.counterfactual.reduce import Reducing, reduction_facts
-from interpret.counterfactual.replacements import replacement_facts
 from interpret.engine.run import Run, interruptible
 from interpret.question.logits import next_logits
 from interpret.question.region import Region
+from interpret.replacement.editing import Editing, quiet
+from interpret.replacement.flip import Aim, Search, flip_facts
+from interpret.replacement.reduce import Reducing, reduction_facts
+from interpret.replacement.replacements import replacement_facts
 from interpret.results.counterfactual import FlipFacts, ReductionFacts, ReplacementFacts
 from interpret.results.files import Result, write_whole
 from nexttoken import NextTokenLM, Prompt, Target

@@ -9,15 +9,16 @@ from itertools import islice, zip_longest
 from typing import Any
 
 from interpret.attribution import Attribution
-from interpret.counterfactual.check import check_prompt
 from interpret.engine.memory.policy import PROMPTS_PER_WINDOW
 from interpret.engine.progress import progress as progress_bar
 from interpret.engine.run import Precision, Run, interruptible
-from interpret.explain import EXPECTED, attribute_batch, with_defaults
+from interpret.engine.text import Text
+from interpret.explain import EXPECTED, attribute_batch, prepared, with_defaults
 from interpret.methods.method import Method
 from interpret.question.prepared import PreparedQuestion, ask
 from interpret.question.quantity import Quantity
 from interpret.question.region import Region
+from interpret.replacement.check import check_text
 from nexttoken import NextTokenLM, Prompt
 from nexttoken.text.inputs import Array, id_rows
 from nexttoken.text.prompt import PromptLike, Start
@@ -96,11 +97,12 @@ def attribute_many(
     total = len(prompts) if isinstance(prompts, Sized) else None
     with interruptible(), progress_bar(total, "prompts", shown=progress) as advance:
         while window := list(islice(rows, PROMPTS_PER_WINDOW if method.local else 1)):
-            answers = _in_batches(lm, window, method, quantity, partial(_ask, lm, region, start), run)
-            for (prompt, _, _), answer in zip(window, answers, strict=True):
+            with lm.frozen():
+                answers = _in_batches(lm, window, method, quantity, partial(_ask, lm, region, start), run)
+            for (prompt, _, _), (answer, text) in zip(window, answers, strict=True):
                 advance(1)
-                if check and not isinstance(answer, Exception):
-                    answer = _checked(lm, lm.prompt(prompt, start), answer, quantity, run)
+                if check and text is not None and not isinstance(answer, Exception):
+                    answer = _checked(text, answer, quantity, run)
                 yield Failure(done, prompt, answer) if isinstance(answer, Exception) else answer
                 done += 1
 
@@ -127,11 +129,9 @@ def _rows(
         yield prompt, target, others.pop(0) if contrasts is not None else None
 
 
-def _checked(
-    lm: NextTokenLM, prompt: Prompt, why: Attribution, quantity: Quantity, run: Run
-) -> Attribution | Exception:
+def _checked(text: Text, why: Attribution, quantity: Quantity, run: Run) -> Attribution | Exception:
     try:
-        return replace(why, faithfulness=check_prompt(lm, prompt, why, quantity, run))
+        return replace(why, faithfulness=check_text(text, why, quantity, run))
     except EXPECTED as error:
         return error
 
@@ -143,25 +143,26 @@ def _ask(lm: NextTokenLM, region: Region | None, start: Start, given: Given) -> 
 
 def _in_batches(
     lm: NextTokenLM, window: Sequence[Given], method: Method, quantity: Quantity, asking: Asking, run: Run
-) -> list[Attribution | Exception]:
-    """The answers to some rows, those with prompts of like length together."""
-    answers: dict[int, Attribution | Exception] = {}
-    asked: dict[int, PreparedQuestion] = {}
+) -> list[tuple[Attribution | Exception, Text | None]]:
+    """The answers to some rows, with their texts; those with prompts of like length together."""
+    answers: dict[int, tuple[Attribution | Exception, Text | None]] = {}
+    asked: dict[int, tuple[Text, PreparedQuestion]] = {}
     for number, given in enumerate(window):
         try:
-            asked[number] = asking(given)
+            question = asking(given)
+            asked[number] = (prepared(lm, question, run), question)
         except EXPECTED as error:
-            answers[number] = error
-    for numbers in _batches(lm, asked, run):
+            answers[number] = (error, None)
+    for numbers in _batches(lm, {number: question for number, (_, question) in asked.items()}, run):
         found = attribute_batch(lm, [asked[number] for number in numbers], method, quantity, run)
         for number, answer in zip(numbers, found, strict=True):
-            answers[number] = answer if isinstance(answer, Exception) else answer[0]
+            answers[number] = (answer if isinstance(answer, Exception) else answer[0], asked[number][0])
     return [answers[number] for number in range(len(window))]
 
 
 def _batches(lm: NextTokenLM, asked: dict[int, PreparedQuestion], run: Run) -> Iterator[list[int]]:
     """The numbers of the questions that run together, the longest first; one with several targets runs alone."""
-    alone = [number for number, question in asked.items() if len(question.places) > 1]
+    alone = [number for number, question in asked.items() if len(question.positions) > 1]
     yield from ([number] for number in alone)
     left = sorted(asked.keys() - set(alone), key=lambda number: len(asked[number].prompt), reverse=True)
     while left:

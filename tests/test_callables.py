@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from interpret import IntegratedGradients, SmoothGrad, VanillaGradient, Zero, attribute
-from interpret.engine.gradients import gradients, values
+from interpret.engine.evaluate import gradients, values
 from interpret.engine.objective import Objective
 from nexttoken import NextTokenLM, SymbolVocabulary, Target
 from tests.conftest import LETTERS

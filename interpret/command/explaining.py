@@ -78,7 +78,7 @@ def checked(
 
     if not computation.check or not isinstance(result, Attribution):
         return result
-    from interpret.counterfactual.check import check
+    from interpret.replacement.check import check
 
     with sign or nullcontext():
         found = check(lm, result, prompt=prompt, memory_budget=bytes_of(computation.memory_budget))

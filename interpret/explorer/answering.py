@@ -10,7 +10,7 @@ from interpret.attribution import Attribution
 from interpret.explain import attribute
 from interpret.explorer.call import call
 from interpret.explorer.question import Question
-from interpret.question.targets import candidates_of
+from interpret.question.prepared import candidates_of
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.text.target import TokenLike
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
-from interpret.methods.changed import changed
+from interpret.methods.listed import changed
 from interpret.methods.conventions import Convention
 from interpret.methods.method import Method
 from nexttoken import NextTokenLM, Prompt, Target

@@ -57,7 +57,7 @@ class Segment:
         return abs(self.end.value - self.start.value - float(self.scores.sum()))
 
     @property
-    def doubt(self) -> Float[Tensor, " token"]:
+    def error_estimate(self) -> Float[Tensor, " token"]:
         """How far Simpson's rule is from the trapezoid rule on the same three points, for each token."""
         return self.width * (self.start.slope - 2 * self.middle.slope + self.end.slope).abs() / 12
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
 from interpret.methods.baselines import every_embedding
-from interpret.methods.fixed_positions import Fixed, fixed_tokens
 from interpret.methods.method import Evidence, Method
+from interpret.methods.path import Fixed, fixed_tokens
 
 
 @dataclass(frozen=True)
@@ -44,23 +43,25 @@ class ExpectedGradients(Method):
     def cost(self, tokens: int) -> int:
         return self.samples
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        fixed = fixed_tokens(self.fixed, objective, x)
-        points, way = self._drawn(objective, x, fixed)
-        samples = way * gradients(objective, points)[1]
-        return Evidence(samples.mean(0), fixed=fixed, samples=samples)
-
     def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
-        return self._drawn(objective, objective.x, fixed_tokens(self.fixed, objective, objective.x))[0]
+        return self._drawn(objective)[0]
 
-    def _drawn(
-        self, objective: Objective, x: Float[Tensor, "token dim"], fixed: Bool[Tensor, " token"]
-    ) -> tuple[Float[Tensor, "point token dim"], Float[Tensor, "point token dim"]]:
-        """The points, one on each path, and the paths' ways."""
-        words = every_embedding(objective, self)
-        generator = torch.Generator().manual_seed(self.seed)
+    def attributions(
+        self,
+        objective: Objective,
+        points: Float[Tensor, "point token dim"],
+        values: Float[Tensor, " point"],
+        gradients: Float[Tensor, "point token dim"],
+    ) -> Evidence:
+        samples = self._drawn(objective)[1] * gradients
+        return Evidence(samples.mean(0), fixed=fixed_tokens(self.fixed, objective), samples=samples)
+
+    def _drawn(self, objective: Objective) -> tuple[Float[Tensor, "point token dim"], Float[Tensor, "point token dim"]]:
+        # The points, one on each path, and x - x' of the paths.
+        x, words, generator = objective.x, every_embedding(objective, self), torch.Generator().manual_seed(self.seed)
         drawn = torch.randint(len(words), (self.samples, len(x)), generator=generator)
         alphas = torch.rand((self.samples, 1, 1), generator=generator, dtype=torch.float64).to(x)
+        fixed = fixed_tokens(self.fixed, objective)
         start = torch.where(fixed[:, None], x, words[drawn.to(words.device)].to(x))
-        way = x - start
-        return start + alphas * way, way
+        delta = x - start
+        return start + alphas * delta, delta

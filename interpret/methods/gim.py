@@ -63,7 +63,7 @@ SHAPES = (
 
 @dataclass(frozen=True)
 class GIM(LocalMethod):
-    """Gradient times input, or times the way from a baseline x', with a backward pass that is changed in three places.
+    """Gradient times input, or times x - x' for a baseline x', with a backward pass that is changed in three places.
 
     s_t = sum_d (dF/dx_t)_d (x - x')_td, x' = 0 unless a baseline is given, where in the backward pass
     - the gradient of a product of two activations that both depend on the prompt is halved for each of them: attention
@@ -99,8 +99,8 @@ class GIM(LocalMethod):
     def rules(self) -> BackwardRules:  # type: ignore[override]
         return InteractionRules(self.temperature)
 
-    def fixed(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
-        return None if self.baseline is None else self.baseline.fixed(objective, x)
+    def fixed_at(self, objective: Objective) -> Bool[Tensor, " token"] | None:
+        return None if self.baseline is None else self.baseline.fixed_at(objective)
 
     def at(
         self,
@@ -108,7 +108,7 @@ class GIM(LocalMethod):
         points: Float[Tensor, "point token dim"],
         gradient: Float[Tensor, "point token dim"],
     ) -> Float[Tensor, "point token dim"]:
-        return gradient * (points if self.baseline is None else points - self.baseline(objective, points[0]))
+        return gradient * (points if self.baseline is None else points - self.baseline(objective))
 
 
 @dataclass(frozen=True)

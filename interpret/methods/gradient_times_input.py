@@ -1,4 +1,4 @@
-"""Gradient times input, or times the way from a baseline: the first-order change of the objective."""
+"""Gradient times input, or times the difference from a baseline: the first-order change of the objective."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from interpret.methods.method import LocalMethod
 
 @dataclass(frozen=True)
 class GradientTimesInput(LocalMethod):
-    """The part of the objective that is linear in a token's embedding, or in its way from a baseline x'.
+    """The part of the objective that is linear in a token's embedding, or in its difference from a baseline x'.
 
     s_t = sum_d (dF/dx_t)_d (x - x')_td, with x' = 0 unless a baseline is given
 
@@ -30,8 +30,8 @@ class GradientTimesInput(LocalMethod):
     def description(self) -> str:
         return "" if self.baseline is None else f"against {self.baseline.description}"
 
-    def fixed(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
-        return None if self.baseline is None else self.baseline.fixed(objective, x)
+    def fixed_at(self, objective: Objective) -> Bool[Tensor, " token"] | None:
+        return None if self.baseline is None else self.baseline.fixed_at(objective)
 
     def at(
         self,
@@ -39,4 +39,4 @@ class GradientTimesInput(LocalMethod):
         points: Float[Tensor, "point token dim"],
         gradient: Float[Tensor, "point token dim"],
     ) -> Float[Tensor, "point token dim"]:
-        return gradient * (points if self.baseline is None else points - self.baseline(objective, points[0]))
+        return gradient * (points if self.baseline is None else points - self.baseline(objective))

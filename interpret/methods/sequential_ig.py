@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from interpret.engine.gradients import gradients
+from interpret.engine.evaluate import gradients
 from interpret.engine.objective import Objective
 from interpret.methods.baselines import Baseline, LineBreak
-from interpret.methods.fixed_positions import Fixed
-from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
-from interpret.methods.quadrature import Rule, quadrature
+from interpret.methods.path import Fixed, Line, Rule, quadrature
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class SequentialIG(Method):
 
     @property
     def description(self) -> str:
-        return f"from {self.baseline.description}, {self.steps} steps a token"
+        return f"from {self.baseline.description}, {self.steps} steps per token"
 
     def __post_init__(self) -> None:
         quadrature(self.rule, self.steps)
@@ -44,14 +40,13 @@ class SequentialIG(Method):
     def cost(self, tokens: int) -> int:
         return self.steps * tokens
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        line = Line.of(self.baseline, self.fixed, objective, x)
-        way = line.way
+    def __call__(self, objective: Objective) -> Evidence:
+        line, x = Line.of(self.baseline, self.fixed, objective), objective.x
         alphas, weights = (each.to(x)[:, None] for each in quadrature(self.rule, self.steps))
         attributions = torch.zeros_like(x)
         for token in (~line.fixed).nonzero().flatten().tolist():
             points = x.repeat(self.steps, 1, 1)
-            points[:, token] -= (1 - alphas) * way[token]
+            points[:, token] -= (1 - alphas) * line.delta[token]
             _, gradient = gradients(objective, points)
-            attributions[token] = way[token] * (weights * gradient[:, token]).sum(0)
+            attributions[token] = line.delta[token] * (weights * gradient[:, token]).sum(0)
         return Evidence(attributions, fixed=line.fixed)

@@ -8,10 +8,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from interpret.methods.baselines import Baseline
-from interpret.methods.changed import required
 from interpret.methods.conventions import CONVENTIONS, Convention, convention
 from interpret.methods.integrated_gradients import IntegratedGradients
-from interpret.methods.listed import BASELINES, METHODS, Listed, find_method, slug_of
+from interpret.methods.listed import BASELINES, METHODS, Listed, find_method, required, slug_of
 from interpret.methods.method import Method
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false"}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
 from interpret.engine.run import BackwardRules
 from interpret.methods.gradient_times_input import GradientTimesInput
@@ -76,27 +75,34 @@ class Noisy(Method):
     ) -> Float[Tensor, "pair token _"]:
         """One estimate of the statistic from each pair; their mean is the result."""
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        attributions, fixed = self.at_points(objective, self._noisy(x))
-        samples = self.of_pairs(*attributions.chunk(2))
-        return Evidence(samples.mean(0), fixed=fixed, samples=samples)
-
-    def at_points(
-        self, objective: Objective, points: Float[Tensor, "point token dim"]
-    ) -> tuple[Float[Tensor, "point token _"], Bool[Tensor, " token"] | None]:
-        """The wrapped method's attributions at each point, and what it fixed; points run together where they can."""
-        if isinstance(self.method, LocalMethod):
-            return self.method.at(objective, points, gradients(objective, points, rules=self.rules)[1]), None
-        evidence = [self.method(objective, point) for point in points]
-        if self.method.reduction is not self.reduction and evidence[0].attributions.shape != points.shape[1:]:
-            raise ValueError(f"{self.method} has added up the dimensions, which {type(self).__name__} needs apart")
-        return torch.stack([each.attributions for each in evidence]), evidence[0].fixed
-
     def points(self, objective: Objective) -> Float[Tensor, "point token dim"] | None:
         return self._noisy(objective.x) if isinstance(self.method, LocalMethod) else None
 
+    def attributions(
+        self,
+        objective: Objective,
+        points: Float[Tensor, "point token dim"],
+        values: Float[Tensor, " point"],
+        gradients: Float[Tensor, "point token dim"],
+    ) -> Evidence:
+        assert isinstance(self.method, LocalMethod)
+        return self._statistic(self.method.at(objective, points, gradients), self.method.fixed_at(objective))
+
+    def __call__(self, objective: Objective) -> Evidence:
+        if isinstance(self.method, LocalMethod):
+            return super().__call__(objective)
+        evidence = [self.method(replace(objective, x=point)) for point in self._noisy(objective.x)]
+        if self.method.reduction is not self.reduction and evidence[0].attributions.shape != objective.x.shape:
+            raise ValueError(f"{self.method} has added up the dimensions, which {type(self).__name__} needs apart")
+        return self._statistic(torch.stack([each.attributions for each in evidence]), evidence[0].fixed)
+
+    def _statistic(self, each: Float[Tensor, "point token _"], fixed: Bool[Tensor, " token"] | None) -> Evidence:
+        samples = self.of_pairs(*each.chunk(2))
+        samples = samples if fixed is None else samples.masked_fill(fixed[:, None], 0)
+        return Evidence(samples.mean(0), fixed=fixed, samples=samples)
+
     def _noisy(self, x: Float[Tensor, "token dim"]) -> Float[Tensor, "point token dim"]:
-        """The noisy copies: x + e of every pair, then x - e."""
+        # x + e of every pair, then x - e.
         noise = self.noise(x)
         return x + torch.cat([noise, -noise])
 

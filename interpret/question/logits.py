@@ -1,4 +1,4 @@
-"""The model's own logits at some places of a text, in float32 or better."""
+"""The model's own logits at some positions of a text, in float32 or better."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nexttoken import NextTokenLM, Prompt
 
 
 def next_logits(
-    lm: NextTokenLM, prompt: Prompt, places: Sequence[int], following: Sequence[int] = ()
-) -> Float[Tensor, "place vocab"]:
-    """The logits after some places of a prompt and of the tokens that follow it. One forward pass."""
+    lm: NextTokenLM, prompt: Prompt, positions: Sequence[int], following: Sequence[int] = ()
+) -> Float[Tensor, "position vocab"]:
+    """The logits after some positions of a prompt and of the tokens that follow it. One forward pass."""
     tokens = lm.tokens(prompt, following)
     with torch.no_grad(), lm.frozen():
-        logits = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], list(places))[1][0]
+        logits = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], list(positions))[1][0]
     return upcast(logits)
 
 

@@ -28,7 +28,7 @@ class Quantity:
     of_target: bool = True
 
     def of_continuation(
-        self, logits: Float[Tensor, "point place vocab"], targets: Sequence[Target]
+        self, logits: Float[Tensor, "point position vocab"], targets: Sequence[Target]
     ) -> Float[Tensor, " point"]:
         """The quantity of targets that follow each other, added up.
 
@@ -38,7 +38,7 @@ class Quantity:
             raise ValueError(
                 f"several tokens in a row are explained by the log-probabilities of its tokens, not by the {self.name}"
             )
-        values = [self.function(logits[:, place], target) for place, target in enumerate(targets)]
+        values = [self.function(logits[:, number], target) for number, target in enumerate(targets)]
         return sum(values[1:], start=values[0])
 
 

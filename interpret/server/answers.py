@@ -21,7 +21,6 @@ from interpret.attribution import Attribution, AttributionMatrix
 from interpret.command.explaining import answer, checked, prompt_of
 from interpret.command.options import FORMATS, Computation, Output, is_figure
 from interpret.command.options import Question as CommandQuestion
-from interpret.counterfactual.check import check_prompt
 from interpret.counterfactuals import Flip, Reduction, flip, reduce_input
 from interpret.engine.run import Run, interruptible
 from interpret.explain import attribute_continuation
@@ -33,7 +32,9 @@ from interpret.methods.conventions import CONVENTIONS
 from interpret.methods.default import default_method
 from interpret.methods.listed import METHODS
 from interpret.methods.settings import default_instance, settings
-from interpret.question.targets import candidates_of
+from interpret.question.prepared import candidates_of
+from interpret.engine.text import Text
+from interpret.replacement.check import check_text
 from interpret.server.asked import MOST_NEW, Body
 from interpret.server.jobs import Event, Job
 from interpret.server.shown import shown_edits, shown_map, shown_targets
@@ -125,7 +126,7 @@ class Answers:
             run, quantity = Run.of(on_progress=lambda count: job.still()), method.quantity
             with interruptible():
                 try:
-                    found = check_prompt(self.lm, answered.prompt, why, quantity, run)
+                    found = check_text(Text(self.lm, answered.prompt), why, quantity, run)
                 except ValueError as error:  # of a map that cannot be checked; it stands all the same
                     return {"map": self._map(why, body), "id": self.keep(why), "unchecked": str(error), **told}
             why = replace(why, faithfulness=found)

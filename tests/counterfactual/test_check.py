@@ -22,8 +22,8 @@ from interpret import (
     check,
     log_odds,
 )
-from interpret.counterfactual.check import check_prompt
-from interpret.counterfactual.replacements import spearman, values_with_alternatives
+from interpret.replacement.check import check_prompt
+from interpret.replacement.replacements import spearman, values_with_alternatives
 from interpret.engine.run import Run
 from interpret.results.faithfulness import Deletion
 from nexttoken import NextTokenLM, SymbolVocabulary, Target

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from interpret import Flip, Replacements, flip, reduce_input, replacements
-from interpret.counterfactual.editing import Editing
+from interpret.replacement.editing import Editing
 from nexttoken import NextTokenLM, SymbolVocabulary
 from tests.conftest import gpt2, trained_tokenizer
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from interpret.engine.gradients import gradients, values
+from interpret.engine.evaluate import gradients, values
 from interpret.engine.objective import Objective
 from interpret.engine.run import Run
 from interpret.question.quantity import LOG_PROBABILITY
@@ -53,8 +53,8 @@ def test_the_chunk_size_does_not_matter(tiny, batch_size):
     for one, other in zip(gradients(f, points), gradients(chunked, points), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(values(f, points), values(chunked, points), rtol=1e-12, atol=1e-12)
-    assert chunked.run.counts.gradients == 7
-    assert chunked.run.counts.forwards == 7
+    assert chunked.counts.gradients == 7
+    assert chunked.counts.forwards == 7
 
 
 @pytest.mark.parametrize("name", ["tiny", "lstm_lm"])

@@ -24,7 +24,7 @@ from interpret import (
     attribute_many,
     default_method,
 )
-from interpret.engine.gradients import gradients, values
+from interpret.engine.evaluate import gradients, values
 from interpret.engine.memory import available
 from interpret.engine.memory.available import limits_of_groups
 from interpret.engine.memory.policy import Memory
@@ -109,7 +109,7 @@ def test_the_need_is_measured_once_for_each_precision(tokenizer, monkeypatch):
 
 
 def test_places_cost_rows_of_the_vocabulary():
-    each = MemoryProfile(token=1000.0, pair=10.0, place=500.0)
+    each = MemoryProfile(token=1000.0, pair=10.0, position=500.0)
     assert each.of_point(10, 3) == 10 * 1000 + 10 * 100 + 3 * 500
     assert each.longest(each.of_point(10), 100) == 10
     assert each.longest(each.of_point(10) - 1, 100) == 9
@@ -302,7 +302,7 @@ def test_what_an_attempt_took_is_free_before_the_next():
         return squares.detach()
 
     with pytest.warns(MemoryShortageWarning):
-        results = list(Memory().in_chunks(fails_once, torch.ones(2, 3, 1), 2))
+        results = list(Memory().in_batches(lambda some: fails_once(some.clone()), torch.ones(2, 3, 1), 3))
     assert torch.equal(torch.cat(results), torch.ones(2, 3, 1))
     assert len(graphs) == 3
 

@@ -54,9 +54,9 @@ def batches(monkeypatch):
     """The lengths of the prompts of each batch."""
     seen = []
 
-    def attribute_batch(lm, questions, *args, **options):
-        seen.append([len(question.prompt) for question in questions])
-        return explain.attribute_batch(lm, questions, *args, **options)
+    def attribute_batch(lm, asked, *args, **options):
+        seen.append([len(question.prompt) for _, question in asked])
+        return explain.attribute_batch(lm, asked, *args, **options)
 
     monkeypatch.setattr(many, "attribute_batch", attribute_batch)
     return seen

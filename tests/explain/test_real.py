@@ -49,7 +49,7 @@ def test_methods_run_and_leave_no_trace(bundled, method, untouched):
 
 def test_directional_derivative(bundled):
     """Float32 inside the norms floors finite differences, so along one direction and to 1 %."""
-    from interpret.engine.gradients import gradients, values
+    from interpret.engine.evaluate import gradients, values
     from tests.builders import objective
 
     f = objective(bundled, "The capital of France is", " Paris")

@@ -65,7 +65,7 @@ def test_scores_are_those_behind_it(tiny, method):
     whole = Objective.of(tiny, tiny.prompt((0, *ids(tiny))), found.target)
     assert torch.equal(inside.x, whole.x[1:])
     if not isinstance(method, Marginalization | IntegratedGradients):
-        expected = method(whole, whole.x).attributions[1:].sum(-1)
+        expected = method(whole).attributions[1:].sum(-1)
         torch.testing.assert_close(found.scores, expected.double(), rtol=1e-9, atol=1e-12)
     behind = tiny.predict((0, *ids(tiny)), 400)
     assert found.target.probability == pytest.approx(next(t.probability for t in behind if t.id == TARGET))

@@ -24,7 +24,7 @@ from interpret import (
     flip,
     reduce_input,
 )
-from interpret.engine.gradients import gradients, values
+from interpret.engine.evaluate import gradients, values
 from interpret.engine.objective import Objective
 from nexttoken import NextTokenLM, Target
 from nexttoken.huggingface.encoder_decoder import EncoderDecoderLM

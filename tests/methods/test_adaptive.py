@@ -210,5 +210,5 @@ def test_a_warning_says_what_part_of_the_gap_are_jumps(tiny):
     with pytest.warns(
         ConvergenceWarning, match=r"take another baseline.*\(jumps of the network on this path make 1 of"
     ):
-        evidence = IntegratedGradients(1e-3, baseline=Zero(), fixed=None)(objective, x)
+        evidence = IntegratedGradients(1e-3, baseline=Zero(), fixed=None)(objective)
     assert evidence.completeness.gap == pytest.approx(1, abs=1e-3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from interpret import CONVENTIONS, Objective, SmoothGrad, VanillaGradient, attribute, convention
-from interpret.engine.gradients import gradients, values
+from interpret.engine.evaluate import gradients, values
 from interpret.methods.conventions import COLUMNS, share, table
 from nexttoken import NextTokenLM
 from tests.builders import objective

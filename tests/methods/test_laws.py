@@ -80,7 +80,7 @@ MODELS = [linear, of_a_weighted_sum, sum_of_token_functions, bilinear, quadratic
 def scores(method, function, x):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        evidence = method(Objective(function, x), x)
+        evidence = method(Objective(function, x))
     return method.reduction(evidence.attributions, [[place] for place in range(len(x))]), evidence
 
 

@@ -21,8 +21,8 @@ from interpret import (
     Zero,
     attribute,
 )
-from interpret.engine.gradients import gradients, values
-from interpret.methods.quadrature import quadrature
+from interpret.engine.evaluate import gradients, values
+from interpret.methods.path import quadrature
 from tests.builders import finite_differences, objective
 
 RULES = ["midpoint", "gauss-legendre", "trapezoid", "left", "right"]
@@ -46,7 +46,7 @@ def linear(seed=0, tokens=4, dim=3):
 
 def test_vanilla_gradient_of_a_linear_function_is_its_weight():
     w, f = linear()
-    evidence = VanillaGradient()(f, f.x)
+    evidence = VanillaGradient()(f)
     assert torch.equal(evidence.attributions, w)
     pieces = [[0], [1, 2], [3]]
     two = VanillaGradient(2).reduction(w, pieces)
@@ -57,18 +57,18 @@ def test_vanilla_gradient_of_a_linear_function_is_its_weight():
 
 def test_gradient_times_input_of_a_linear_function_is_exact():
     w, f = linear()
-    attributions = GradientTimesInput()(f, f.x).attributions
+    attributions = GradientTimesInput()(f).attributions
     torch.testing.assert_close(attributions, w * f.x)
     torch.testing.assert_close(GradientTimesInput.reduction(attributions, [[0, 1], [2, 3]]).sum(), (w * f.x).sum())
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("fixed", [None, "first", [1, -1]])
-def test_integrated_gradients_of_a_linear_function_is_exact(rule, hold):
+def test_integrated_gradients_of_a_linear_function_is_exact(rule, fixed):
     w, f = linear()
-    evidence = IntegratedGradients(steps=3, baseline=Zero(), rule=rule, fixed=hold)(f, f.x)
+    evidence = IntegratedGradients(steps=3, baseline=Zero(), rule=rule, fixed=fixed)(f)
     expected = w * f.x
-    expected[{None: [], "first": [0]}.get(hold if isinstance(hold, str | None) else "", [1, 3])] = 0
+    expected[{None: [], "first": [0]}.get(fixed if isinstance(fixed, str | None) else "", [1, 3])] = 0
     torch.testing.assert_close(evidence.attributions, expected)
     assert evidence.completeness.gap < 1e-12
     assert evidence.completeness.value == pytest.approx(float((w * f.x).sum()) + 2)
@@ -79,10 +79,10 @@ def test_integrated_gradients_of_a_cube():
     """F = sum of x^3 from 0: each token's share is its x^3, which 2 Gauss-Legendre nodes integrate exactly."""
     x = torch.tensor([[1.0], [-2.0], [3.0]], dtype=torch.float64)
     f = Objective(lambda points: (points**3).sum((1, 2)), x)
-    evidence = IntegratedGradients(steps=2, baseline=Zero(), rule="gauss-legendre", fixed=None)(f, x)
+    evidence = IntegratedGradients(steps=2, baseline=Zero(), rule="gauss-legendre", fixed=None)(f)
     torch.testing.assert_close(evidence.attributions, x**3)
     with pytest.warns(ConvergenceWarning, match=r"= 20 by up to 1\.2 \(6%\); take more steps than 2"):
-        midpoint = IntegratedGradients(steps=2, baseline=Zero(), fixed=None)(f, x).attributions
+        midpoint = IntegratedGradients(steps=2, baseline=Zero(), fixed=None)(f).attributions
     torch.testing.assert_close(midpoint, x**3 * 3 * (0.25**2 + 0.75**2) / 2)
 
 
@@ -111,11 +111,11 @@ def test_methods_equal_their_formulas_with_finite_differences(tiny, contrast):
         return finite_differences(lambda points: values(f, points), point)
 
     def relative(method, expected):
-        return (method(f, x).attributions - expected).norm() / expected.norm()
+        return (method(f).attributions - expected).norm() / expected.norm()
 
     assert relative(VanillaGradient(), g(x)) <= 1e-6
     assert relative(GradientTimesInput(), g(x) * x) <= 1e-6
-    start = torch.cat([x[:1], LineBreak()(f, x)[1:]])
+    start = torch.cat([x[:1], LineBreak()(f)[1:]])
     path = [start + (step + 0.5) / 4 * (x - start) for step in range(4)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -147,14 +147,14 @@ def test_vanilla_gradient_equals_captum_saliency(tiny32):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
     with tiny32.frozen():
         expected = captum.attr.Saliency(forward).attribute(x.clone().requires_grad_(), abs=False)[0]
-    close(VanillaGradient()(f, f.x).attributions, expected)
+    close(VanillaGradient()(f).attributions, expected)
 
 
 def test_gradient_times_input_equals_captum(tiny32):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
     with tiny32.frozen():
         expected = captum.attr.InputXGradient(forward).attribute(x.clone().requires_grad_())[0]
-    close(GradientTimesInput()(f, f.x).attributions, expected.detach())
+    close(GradientTimesInput()(f).attributions, expected.detach())
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,11 @@ def test_gradient_times_input_equals_captum(tiny32):
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 def test_integrated_gradients_equals_captum(tiny32, rule, theirs):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
-    start = LineBreak()(f, f.x)[None]
+    start = LineBreak()(f)[None]
     with tiny32.frozen():
         expected = captum.attr.IntegratedGradients(forward).attribute(x, start, n_steps=12, method=theirs)[0]
     close(
-        IntegratedGradients(steps=12, baseline=LineBreak(), rule=rule, fixed=None)(f, f.x).attributions,
+        IntegratedGradients(steps=12, baseline=LineBreak(), rule=rule, fixed=None)(f).attributions,
         expected.float(),
     )
 
@@ -177,7 +177,7 @@ def test_integrated_gradients_equals_captum(tiny32, rule, theirs):
 def test_smoothgrad_equals_captum_noise_tunnel_within_its_standard_error(tiny32):
     """NoiseTunnel draws its own noise, so the two means of 2000 samples may differ by their standard errors."""
     f, x, forward = in_captum(tiny32, "The keys", 69)
-    ours = SmoothGrad(GradientTimesInput(), samples=2000, sigma=0.2)(f, f.x)
+    ours = SmoothGrad(GradientTimesInput(), samples=2000, sigma=0.2)(f)
     scale = float(f.x.square().mean().sqrt())
     with torch.random.fork_rng(), tiny32.frozen():
         torch.manual_seed(0)
@@ -195,7 +195,7 @@ def test_smoothgrad_without_noise_equals_captum_noise_tunnel(tiny32):
     with torch.random.fork_rng(), tiny32.frozen():
         tunnel = captum.attr.NoiseTunnel(captum.attr.InputXGradient(forward))
         expected = tunnel.attribute(x.clone(), nt_samples=4, stdevs=0.0)[0].detach()
-    close(SmoothGrad(GradientTimesInput(), samples=4, sigma=0.0)(f, f.x).attributions, expected)
+    close(SmoothGrad(GradientTimesInput(), samples=4, sigma=0.0)(f).attributions, expected)
 
 
 # Laws
@@ -226,7 +226,7 @@ def test_antithetic_pairs_are_exact_for_a_linear_gradient():
     """For a quadratic, the gradient is linear, and each pair's mean is the gradient itself, whatever the noise."""
     x = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
     f = Objective(lambda points: points.square().sum((1, 2)), x)
-    evidence = SmoothGrad(VanillaGradient(), samples=4, sigma=5.0)(f, x)
+    evidence = SmoothGrad(VanillaGradient(), samples=4, sigma=5.0)(f)
     torch.testing.assert_close(evidence.samples, (2 * x).expand(2, -1, -1))
 
 
@@ -234,7 +234,7 @@ def test_standard_error_of_a_sum_is_the_usual_one(tiny):
     method = SmoothGrad(GradientTimesInput(), samples=10)
     result = attribute(tiny, SENTENCE, 69, method)
     f = objective(tiny, SENTENCE, 69)
-    sums = method(f, f.x).samples.sum(-1)
+    sums = method(f).samples.sum(-1)
     torch.testing.assert_close(result.standard_error, sums.std(0) / 5**0.5)
 
 
@@ -323,9 +323,9 @@ def test_a_prompt_of_one_token_is_moved(bag_lm):
 
 def test_hold_errors(tiny):
     f = objective(tiny, SENTENCE, 69)
-    for hold, message in [([99], "hold names position 99"), (range(len(f.x)), "every token is fixed")]:
+    for hold, message in [([99], "fixed names position 99"), (range(len(f.x)), "every token is fixed")]:
         with pytest.raises(ValueError, match=message):
-            IntegratedGradients(fixed=hold)(f, f.x)
+            IntegratedGradients(fixed=hold)(f)
 
 
 # Settings that make no sense
@@ -379,28 +379,28 @@ def test_gauss_legendre_is_exact_to_its_degree():
 def test_baselines(tiny):
     f = objective(tiny, SENTENCE, 69)
     x, table = f.x, tiny.text_field_embedder.weight.detach()
-    assert not Zero()(f, x).any()
-    torch.testing.assert_close(MeanEmbedding()(f, x), table.mean(0).expand_as(x))
-    assert torch.equal(Token()(f, x), table[1].expand_as(x))
-    assert torch.equal(Token(7)(f, x), table[7].expand_as(x))
-    assert torch.equal(Token(" cat")(f, x), table[tiny.vocab.encode(" cat").ids[0]].expand_as(x))
-    assert torch.equal(Text(SENTENCE)(f, x), x)
-    assert torch.equal(Embeddings(x[0])(f, x), x[0].expand_as(x))
+    assert not Zero()(f).any()
+    torch.testing.assert_close(MeanEmbedding()(f), table.mean(0).expand_as(x))
+    assert torch.equal(Token()(f), table[1].expand_as(x))
+    assert torch.equal(Token(7)(f), table[7].expand_as(x))
+    assert torch.equal(Token(" cat")(f), table[tiny.vocab.encode(" cat").ids[0]].expand_as(x))
+    assert torch.equal(Text(SENTENCE)(f), x)
+    assert torch.equal(Embeddings(x[0])(f), x[0].expand_as(x))
 
 
 def test_baseline_errors(tiny, bag_lm):
     f = objective(tiny, SENTENCE, 69)
     x = f.x
     with pytest.raises(ValueError, match="the baseline text has 1 tokens and the prompt"):
-        Text(".")(f, x)
+        Text(".")(f)
     with pytest.raises(ValueError, match=r"the baseline has shape \(2, 2\)"):
-        Embeddings(torch.zeros(2, 2))(f, x)
+        Embeddings(torch.zeros(2, 2))(f)
     with pytest.raises(ValueError, match=r"'zebra' is \d tokens"):
-        Token("zebra")(f, x)
+        Token("zebra")(f)
     with pytest.raises(ValueError, match="token id 4000"):
-        Token(4000)(f, x)
+        Token(4000)(f)
     with pytest.raises(ValueError, match="asks the model for embeddings"):
-        MeanEmbedding()(Objective(torch.sum, x), x)
+        MeanEmbedding()(Objective(torch.sum, x))
     bag_lm.vocab.eos_id = None
     with pytest.raises(ValueError, match="no end-of-text or padding token"):
         attribute(bag_lm, "ab", "c", IntegratedGradients(baseline=Token()))

@@ -53,7 +53,7 @@ def test_a_method_by_its_name_with_settings_as_texts():
         ("integrated-gradients", {"steps": "2.5"}, "steps is '2.5'; it must be a whole number, or none"),
         ("smoothgrad", {"sigma": "much"}, "sigma is 'much'; it must be a number"),
         ("smoothgrad", {"sigma": "nan"}, "sigma is nan"),
-        ("idgi", {"fixed": "all"}, "hold is 'all'; it must be one of template, first, none"),
+        ("idgi", {"fixed": "all"}, "fixed is 'all'; it must be one of template, first, none"),
         (
             "idgi",
             {"baseline": "nothing"},

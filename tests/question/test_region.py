@@ -24,7 +24,7 @@ from interpret import (
     attribute_candidates,
     attribute_many,
 )
-from interpret.engine import forward
+from interpret.engine import text as text_module
 from interpret.question.region import positions_in
 from nexttoken import NextTokenLM
 from tests import tiny_models
@@ -207,7 +207,7 @@ def test_the_scores_are_those_of_the_whole(keeping, method, monkeypatch):
     part = attribute(keeping, IDS, 25, method, region=span)
     assert all(kept and tokens == len(IDS) - 9 for points, tokens, kept in rows if points > 1)
     assert any(kept for _, _, kept in rows)
-    monkeypatch.setattr(forward, "FEWEST_CACHED", 1000)
+    monkeypatch.setattr(text_module, "MIN_CACHED", 1000)
     rows.clear()
     whole = attribute(keeping, IDS, 25, method, region=span)
     assert not any(kept for _, _, kept in rows)
@@ -218,7 +218,7 @@ def test_candidates_by_a_span(keeping, monkeypatch):
     start = sum(len(piece.text) for piece in keeping.prompt(IDS).pieces[:9])
     method = IntegratedGradients(steps=3)
     part = attribute_candidates(keeping, IDS, 3, method=method, region=(start, 1000))
-    monkeypatch.setattr(forward, "FEWEST_CACHED", 1000)
+    monkeypatch.setattr(text_module, "MIN_CACHED", 1000)
     close(part.scores, attribute_candidates(keeping, IDS, 3, method=method, region=(start, 1000)).scores, 1e-6)
 
 

@@ -33,7 +33,7 @@ from interpret import (
     explain,
     log_odds,
 )
-from interpret.engine.gradients import gradients
+from interpret.engine.evaluate import gradients
 from interpret.methods.method import Evidence, Method
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2, letters_lm
@@ -127,14 +127,15 @@ def test_many_candidates_do_not_depend_on_their_blocks(tiny, monkeypatch):
 class GradientsOfTwoNetworks(Method):
     """How the gradient changes where the network's logits are doubled: it asks twice at one point."""
 
-    def __call__(self, objective, x):
+    def __call__(self, objective):
+        x = objective.x
         before = gradients(objective, x[None])[1][0]
 
         def doubled(module, inputs, output):
             output.logits = 2 * output.logits
             return output
 
-        handle = objective.context.lm.language_model_head.register_forward_hook(doubled)
+        handle = objective.lm.language_model_head.register_forward_hook(doubled)
         try:
             return Evidence((gradients(objective, x[None])[1][0] - before) * x)
         finally:
@@ -160,7 +161,7 @@ def test_what_targets_have_in_common_runs_once(tiny, monkeypatch):
     assert calls == [1]  # it rates the candidates and is explained
     calls.clear()
     attribute_candidates(tiny, TEXT, 5, IntegratedGradients(steps=6), batch_size=6)
-    assert calls == [1, 6] + 5 * [2]  # F at both ends of the path is each candidate's own
+    assert calls == [1, 1, 6] + 5 * [2]  # behind the start token; F at both ends of the path is each candidate's own
     calls.clear()
     attribute_continuation(tiny, TEXT, " are the dog", GradientTimesInput())
     assert calls == [1]

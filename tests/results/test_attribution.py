@@ -59,7 +59,7 @@ def test_signed_scores_of_a_split_character_are_added(tiny):
     from tests.builders import objective
 
     f = objective(tiny, SENTENCE, 69)
-    per_token = GradientTimesInput()(f, f.x).attributions.sum(-1)
+    per_token = GradientTimesInput()(f).attributions.sum(-1)
     assert float(result.scores[-1]) == pytest.approx(float(per_token[-4:].sum()))
 
 

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.counterfactual.editing import Editing, Word
-from interpret.engine.gradients import gradients
+from interpret.engine.alternatives import predictions, text_of
+from interpret.engine.evaluate import gradients
 from interpret.engine.objective import Objective
-from interpret.methods.alternatives import predictions
 from interpret.methods.baselines import every_embedding
+from interpret.replacement.editing import Editing, Word
 
 TURNS = ("own", "own", "gradient", "random")  # whose turn it is, over and over
 DRAWS = 256  # random tokens looked at for a place, until one makes a prompt
@@ -34,7 +34,7 @@ def proposals(
     wanted = TRIED * count
     own = own_words(objective, list(words.values()), wanted)
     first_order = _first_order(objective, list(words.values()), wanted)
-    vocabulary = objective.context.lm.vocab.size() if objective.context.lm is not None else 0
+    vocabulary = text_of(objective).lm.vocab.size()
     found: dict[int, list[int]] = {}
     for number, word in words.items():
         drawn = torch.randint(vocabulary, (wanted,), generator=generator).tolist()
@@ -59,10 +59,9 @@ def own_words(objective: Objective, words: Sequence[Word], count: int) -> dict[i
 
     The likeliest come first; what stands there is among them.
     """
-    prompt, asked = objective.context.prompt, {word.places[0] for word in words}
-    assert prompt is not None
+    asked = {word.places[0] for word in words}
     found: dict[int, list[tuple[int, float]]] = {place: [] for place in asked}
-    for places, rows in predictions(objective, prompt.start):
+    for places, rows in predictions(text_of(objective), objective.counts):
         for place, row in zip(places, rows, strict=True):
             if place in asked:
                 best = row.softmax(-1).topk(min(count, len(row)))
@@ -73,7 +72,7 @@ def own_words(objective: Objective, words: Sequence[Word], count: int) -> dict[i
 def _first_order(objective: Objective, words: Sequence[Word], count: int) -> dict[int, list[int]]:
     """The tokens whose embeddings lower the objective most by its gradient, at the first place of each word."""
     gradient = gradients(objective, objective.x[None])[1][0]
-    column = {place: number for number, place in enumerate(objective.places())}
+    column = {place: number for number, place in enumerate(objective.positions)}
     embeddings: Float[Tensor, "vocab dim"] = every_embedding(objective, proposals).to(gradient)
     found = {}
     for word in words:
@@ -120,10 +119,8 @@ def random_edits(
 
 def probabilities(objective: Objective, asked: set[tuple[int, int]]) -> dict[tuple[int, int], float]:
     """How likely the model finds some tokens (place, id) after what stands before; without those it says nothing of."""
-    prompt = objective.context.prompt
-    assert prompt is not None
     found = {}
-    for places, rows in predictions(objective, prompt.start):
+    for places, rows in predictions(text_of(objective), objective.counts):
         for place, row in zip(places, rows, strict=True):
             ids = [token_id for at, token_id in asked if at == place]
             shares = row.softmax(-1)[ids].tolist() if ids else []

@@ -10,17 +10,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.counterfactual.editing import Editing
-from interpret.counterfactual.proposals import probabilities, proposals, random_edits
+from interpret.engine.evaluate import log_likelihoods, read_next_tokens
 from interpret.engine.objective import Objective
-from interpret.engine.run import Run
-from interpret.engine.texts import log_likelihoods, read_next_tokens
-from interpret.methods.alternatives import PlausibleAlternatives
+from interpret.engine.run import Counts, Run
+from interpret.methods.baselines import PlausibleAlternatives
 from interpret.methods.default import default_method
 from interpret.methods.gim import GIM
 from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.question.logits import lead, next_logits
 from interpret.question.quantity import Quantity
+from interpret.replacement.editing import Editing
+from interpret.replacement.proposals import probabilities, proposals, random_edits
 from interpret.results.counterfactual import Edit, FlipFacts, Preference, RandomEdits
 from nexttoken import NextTokenLM, Prompt, Target
 
@@ -80,6 +80,7 @@ class Search:
 
     def __init__(self, lm: NextTokenLM, prompt: Prompt, aim: Aim, editing: Editing, run: Run, seed: int):
         self.lm, self.prompt, self.aim, self.editing, self.run = lm, prompt, aim, editing, run
+        self.counts = Counts()
         self.generator = torch.Generator().manual_seed(seed)
         self.seen: dict[tuple[tuple[int, int], ...], float] = {}
 
@@ -89,7 +90,7 @@ class Search:
         def read(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row 1"]:
             return self.aim.margin(logits)[:, None]
 
-        return read_next_tokens(self.lm, rows, read, self.prompt, self.run).flatten().tolist()
+        return read_next_tokens(self.lm, rows, read, self.prompt, self.run, self.counts).flatten().tolist()
 
     def tried(self, some: Sequence[Edits]) -> list[Attempt]:
         """Those of some edits that make a prompt, with the margins that they reach; none is run twice."""
@@ -185,8 +186,8 @@ class Search:
         if not isinstance(method, GIM):
             method = GradientTimesInput(PlausibleAlternatives(weight=0.5))
         objective = self.objective()
-        evidence = method(objective, objective.x)
-        column = {place: number for number, place in enumerate(objective.places())}
+        evidence = method(objective)
+        column = {place: number for number, place in enumerate(objective.positions)}
         scores = evidence.attributions.sum(-1)
         words = self.editing.words
         own = [float(sum(scores[column[place]] for place in word.places)) for word in words]
@@ -194,7 +195,8 @@ class Search:
 
     def objective(self) -> Objective:
         margin = Quantity("margin", "nats", lambda logits, target: self.aim.margin(logits))
-        return Objective.of(self.lm, self.prompt, Target("", self.aim.target, 0.0, 1), margin, run=self.run)
+        found = Objective.of(self.lm, self.prompt, Target("", self.aim.target, 0.0, 1), margin, run=self.run)
+        return replace(found, counts=self.counts)
 
     def _likeliest_first(self, attempts: Sequence[Attempt]) -> list[Attempt]:
         """The attempts in the order in which the model finds the new prompts as a whole likely; a pass for each."""
@@ -205,7 +207,7 @@ class Search:
             made = self.editing.edited(dict(each.edits))
             assert made is not None
             rows.append(made.row)
-        likely = log_likelihoods(self.lm, rows, self.prompt, self.run).tolist()
+        likely = log_likelihoods(self.lm, rows, self.prompt, self.run, self.counts).tolist()
         order = sorted(range(len(attempts)), key=lambda number: (-likely[number], attempts[number].edits))
         return [attempts[number] for number in order]
 
@@ -216,7 +218,7 @@ def flip_facts(search: Search, found: Attempt | None, closest: Attempt | None, m
     `most` is the number of edits that were allowed.
     """
     lm, prompt, editing, aim = search.lm, search.prompt, search.editing, search.aim
-    spent = search.run.counts.forwards
+    spent = search.counts.forwards
     made = None if found is None else editing.edited(dict(found.edits))
     row, text = (made.row, made.text) if made is not None else (editing.row, prompt.text)
     changed = editing.as_prompt(row, text)

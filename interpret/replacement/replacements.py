@@ -8,15 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.counterfactual.editing import Editing
-from interpret.counterfactual.proposals import TRIED, own_words, probabilities
-from interpret.engine.gradients import values
+from interpret.engine.alternatives import alternatives, text_of, values_with_words
+from interpret.engine.evaluate import read_next_tokens
 from interpret.engine.objective import Objective
-from interpret.engine.run import Run
-from interpret.engine.texts import read_next_tokens
-from interpret.methods.alternatives import alternatives, embedded_words
+from interpret.engine.run import Counts, Run
 from interpret.question.quantity import LOG_PROBABILITY
 from interpret.question.region import positions_in
+from interpret.replacement.editing import Editing
+from interpret.replacement.proposals import TRIED, own_words, probabilities
 from interpret.results.counterfactual import Replacement, ReplacementFacts
 from nexttoken import NextTokenLM, Target
 
@@ -42,20 +41,14 @@ def values_with_alternatives(
     Raises:
         ValueError: an objective without a model.
     """
-    found, x = alternatives(objective, ALTERNATIVES), objective.x
-    lm, prompt = objective.context.lm, objective.context.prompt
-    assert lm is not None
-    assert prompt is not None
-    columns = {place: column for column, place in enumerate(objective.places())}
+    text, found = text_of(objective), alternatives(objective, ALTERNATIVES)
+    columns = {position: column for column, position in enumerate(text.attributed)}
     replaced = torch.zeros(len(masks), len(columns), dtype=torch.bool)
     for row, mask in enumerate(masks):
-        replaced[row, [columns[place] for group in mask for place in groups[group]]] = True
-    drawn = found.draw(len(masks), lm.vocab.size(), generator)
-    words = torch.where(replaced, drawn, torch.tensor([prompt.ids[place] for place in columns]))
-    step, answers = objective.points_at_once(len(x)), list[float]()
-    for begin in range(0, len(words), step):
-        answers += values(objective, embedded_words(objective, words[begin : begin + step], x)).tolist()
-    return answers
+        replaced[row, [columns[position] for group in mask for position in groups[group]]] = True
+    drawn = found.draw(len(masks), text.lm.vocab.size(), generator)
+    words = torch.where(replaced, drawn, torch.tensor([text.prompt.ids[position] for position in columns]))
+    return values_with_words(objective, words).tolist()
 
 
 def replacement_facts(
@@ -76,7 +69,7 @@ def replacement_facts(
     """
     prompt, number = editing.prompt, _word_at(editing, place)
     word = editing.words[number]
-    objective = Objective.of(lm, prompt, target, run=run)
+    objective, counts = Objective.of(lm, prompt, target, run=run), Counts()
     own, kept = own_words(objective, [word], TRIED * count)[word.places[0]], list[tuple[int, str, float]]()
     rows = [list(editing.row)]
     if not own:
@@ -94,7 +87,7 @@ def replacement_facts(
     def read(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row 2"]:
         return torch.stack([LOG_PROBABILITY.function(logits, target), logits.argmax(-1).to(logits)], -1)
 
-    (whole, _), *found = read_next_tokens(lm, rows, read, prompt, run).tolist()
+    (whole, _), *found = read_next_tokens(lm, rows, read, prompt, run, counts).tolist()
     return ReplacementFacts(
         old=word.text,
         place=word.places[0],
@@ -107,7 +100,7 @@ def replacement_facts(
         target=target,
         value=whole,
         original=prompt.text,
-        forwards=run.counts.forwards,
+        forwards=objective.counts.forwards + counts.forwards,
     )
 
 

@@ -10,11 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.counterfactual.replacements import spearman, values_with_alternatives
 from interpret.engine.objective import Objective
 from interpret.engine.run import Run
+from interpret.engine.text import Text
 from interpret.methods.method import Method
+from interpret.question.prepared import Row
 from interpret.question.quantity import ENTROPY, LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY, Quantity
+from interpret.replacement.replacements import spearman, values_with_alternatives
 from interpret.results.faithfulness import Deletion, Faithfulness, RankCorrelation, Replaced
 from interpret.results.scores import Scores
 from nexttoken import NextTokenLM, Piece, Prompt, Target
@@ -25,8 +27,9 @@ FRACTIONS, MASKS = (0.3, 0.5), 24  # of the pieces, besides as many as are calle
 FEWEST = 4  # pieces whose orders can be told apart
 NO_REACTION = 0.05  # of the unit: a model that moves less than this, whatever is replaced, tells nothing
 TINY = 1e-12
+UNSEEN = Target("", 0, 0.0, 1)  # the target of a quantity of the whole distribution
 SHUFFLES, RESAMPLES, INTERVAL = 400, 400, (0.05, 0.95)
-IN_NATS = (LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY)  # are all checked as a log-probability
+LOGARITHMIC = (LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY)  # are all checked as a log-probability
 
 
 def check(
@@ -72,24 +75,24 @@ def check(
     if weights is not None and method is None:
         raise ValueError("the control of random weights makes the map again; give the method that made it")
     run = Run.of(memory_budget=memory_budget)
-    found = check_prompt(lm, encoded, why, explained, run, seed)
+    found = check_text(Text(lm, encoded), why, explained, run, seed)
     if method is None or weights is None:
         return found
     return replace(found, randomized=_randomized(lm, encoded, why, explained, method, seed))
 
 
-def check_prompt(
-    lm: NextTokenLM, prompt: Prompt, why: Scores, quantity: Quantity, run: Run, seed: int = 0
-) -> Faithfulness:
-    """`check` of a result whose prompt and quantity are known."""
-    quantity = LOG_PROBABILITY if quantity in IN_NATS else quantity
-    groups = _groups(prompt, why)
+def check_text(text: Text, why: Scores, quantity: Quantity, run: Run, seed: int = 0) -> Faithfulness:
+    """`check` of a result whose text and quantity are known."""
+    quantity = LOG_PROBABILITY if quantity in LOGARITHMIC else quantity
+    groups = _groups(text.prompt, why)
     generator = torch.Generator().manual_seed(seed)
     plan = _Plan.of(torch.tensor([group.score for group in groups], dtype=torch.float64), generator)
-    places = tuple(sorted(place for group in groups for place in group.places))
-    objective = Objective.of(lm, prompt, _target(why), quantity, places, run)
-    own_places = [group.places for group in groups]
-    whole, *found = values_with_alternatives(objective, own_places, plan.masks, generator)
+    positions = tuple(sorted(position for group in groups for position in group.positions))
+    target = why.target if why.target is not None else UNSEEN
+    following = [each.id for each in target.continuation[:-1]]
+    own = Text(text.lm, text.prompt, None, following, positions, text.checkpointed, text.whole)
+    objective = Objective.of_row(own, Row(text.prompt, target, tuple(range(len(own.positions)))), quantity, run)
+    whole, *found = values_with_alternatives(objective, [group.positions for group in groups], plan.masks, generator)
     answers = iter(found)
 
     def replaced(chosen: Sequence[int], draws: int) -> Replaced:
@@ -105,9 +108,8 @@ def check_prompt(
         deletion = Deletion(plan.counts, most, least, tuple(random))
         correlation = _correlation(plan, torch.tensor(random, dtype=torch.float64), generator)
     fit, percentile = _fit(plan, torch.tensor([whole - each for each in found], dtype=torch.float64), generator)
-    target = why.target
     return Faithfulness(
-        f"{quantity.name} difference" if target is not None and target.foils else quantity.name,
+        f"{quantity.name} difference" if target.foils else quantity.name,
         quantity.unit, whole, strongest, others, together, deletion, correlation, fit,
         percentile if plan.orders else None, len(plan.masks),
     )  # fmt: skip
@@ -119,7 +121,7 @@ class _Group:
 
     label: str
     score: float
-    places: tuple[int, ...]
+    positions: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,11 +207,11 @@ def _randomized(lm: NextTokenLM, prompt: Prompt, why: Scores, quantity: Quantity
     """The rank correlation of a map's scores with those of the same method on a model with shuffled weights."""
     other = lm.with_shuffled_weights(seed)
     groups = _groups(prompt, why)
-    places = tuple(sorted(place for group in groups for place in group.places))
-    objective = Objective.of(other, prompt, _target(why), quantity, places)
-    columns = {place: column for column, place in enumerate(places)}
-    pieces = [[columns[place] for place in group.places] for group in groups]
-    scores = method.reduction(method(objective, objective.x).attributions, pieces).double().cpu()
+    positions = tuple(sorted(position for group in groups for position in group.positions))
+    objective = Objective.of(other, prompt, why.target or UNSEEN, quantity, positions)
+    columns = {position: column for column, position in enumerate(positions)}
+    pieces = [[columns[position] for position in group.positions] for group in groups]
+    scores = method.reduction(method(objective).attributions, pieces).double().cpu()
     return float(spearman(torch.tensor([group.score for group in groups], dtype=torch.float64), scores))
 
 
@@ -225,16 +227,11 @@ def _groups(prompt: Prompt, why: Scores) -> list[_Group]:
     for piece in why.pieces:
         groups.append((piece, _Group(piece.label, piece.score, tuple(range(begin, begin + len(piece.ids))))))
         begin += len(piece.ids)
-    moved = [(piece, group) for piece, group in groups if not piece.fixed and group.places]
+    moved = [(piece, group) for piece, group in groups if not piece.fixed and group.positions]
     written = [group for piece, group in moved if not piece.template] or [group for _, group in moved]
     if not written:
         raise ValueError("no piece of the prompt was moved, so there is nothing to check")
     return written
-
-
-def _target(why: Scores) -> Target:
-    """What was explained; for a quantity of the whole distribution, a target that is not looked at."""
-    return why.target if why.target is not None else Target("", 0, 0.0, 1)
 
 
 def _prompt_of(lm: NextTokenLM, why: Scores) -> Prompt:
@@ -253,7 +250,7 @@ def _explained(why: Scores, quantity: Quantity | None) -> Quantity:
     if quantity is not None:
         return quantity
     name = why.quantity.removesuffix(" difference") if why.target is not None and why.target.foils else why.quantity
-    found = next((each for each in (*IN_NATS, ENTROPY) if each.name == name), None)
+    found = next((each for each in (*LOGARITHMIC, ENTROPY) if each.name == name), None)
     if found is None:
         raise ValueError(f"the result is about the {name}; give that quantity as well, check(lm, why, quantity=...)")
     return found

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.counterfactual.editing import Editing, Word
-from interpret.engine.run import Run
-from interpret.engine.texts import read_next_tokens
+from interpret.engine.evaluate import read_next_tokens
+from interpret.engine.run import Counts, Run
 from interpret.question.logits import lead, next_logits
+from interpret.replacement.editing import Editing, Word
 from interpret.results.counterfactual import ReductionFacts, Span, Step
 from nexttoken import NextTokenLM, Prompt, Target
 
@@ -59,7 +59,7 @@ class Reducing:
 
     def __init__(self, lm: NextTokenLM, prompt: Prompt, target: int, least: float | None, editing: Editing, run: Run):
         self.lm, self.prompt, self.target, self.least = lm, prompt, target, least
-        self.editing, self.run = editing, run
+        self.editing, self.run, self.counts = editing, run, Counts()
 
     def said(self, some: Sequence[tuple[frozenset[int], Left | None]]) -> list[Left]:
         """What is left without some words, and how the model goes on there; a forward pass for each."""
@@ -68,7 +68,9 @@ class Reducing:
             without = self.editing.without([words[number] for number in sorted(gone)])
             if without is not None:
                 made.append((gone, before, tuple(without[0]), without[1]))
-        numbers = read_next_tokens(self.lm, [row for _, _, row, _ in made], self._read, self.prompt, self.run)
+        numbers = read_next_tokens(
+            self.lm, [row for _, _, row, _ in made], self._read, self.prompt, self.run, self.counts
+        )
         return [
             Left(*each, float(score), math.exp(float(logarithm)), int(more) + 1)
             for each, (score, logarithm, more) in zip(made, numbers.tolist() if made else [], strict=True)
@@ -118,7 +120,7 @@ class Reducing:
 def reduction_facts(search: Reducing, found: Left, keep: str | float) -> ReductionFacts:
     """What a search found, as data."""
     lm, prompt, editing = search.lm, search.prompt, search.editing
-    spent, steps = search.run.counts.forwards, []
+    spent, steps = search.counts.forwards, []
     state: Left | None = found
     while state is not None and state.before is not None:
         removed = [editing.whole[number].text for number in sorted(state.gone - state.before.gone)]

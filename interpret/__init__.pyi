@@ -6,12 +6,12 @@ from .counterfactuals import Replacements as Replacements
 from .counterfactuals import flip as flip
 from .counterfactuals import reduce_input as reduce_input
 from .counterfactuals import replacements as replacements
-from .engine.contention import BusyMachineWarning as BusyMachineWarning
 from .engine.evaluate import gradients as gradients
 from .engine.evaluate import values as values
 from .engine.memory.policy import MemoryShortageWarning as MemoryShortageWarning
 from .engine.objective import Objective as Objective
 from .engine.run import Run as Run
+from .engine.threads import BusyMachineWarning as BusyMachineWarning
 from .explain import attribute as attribute
 from .explain import attribute_candidates as attribute_candidates
 from .explain import attribute_continuation as attribute_continuation

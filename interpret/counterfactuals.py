@@ -10,7 +10,7 @@ from typing import Any
 
 from interpret.build import versions
 from interpret.engine.run import Run, interruptible
-from interpret.question.logits import next_logits
+from interpret.question.quantity import next_logits
 from interpret.question.region import Region
 from interpret.replacement.editing import Editing, quiet
 from interpret.replacement.flip import Aim, Search, flip_facts

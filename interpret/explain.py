@@ -53,7 +53,7 @@ def attribute(
         contrast: a foil, or several: then log p(target) - log p(foils) is explained.
         quantity: what about the target is explained; by default its log-probability, or what a convention says.
         region: the part of the prompt to explain it by: characters (start, end), a regular expression, or the number of
-            a chat message. Only its tokens move; the others are context and have no score.
+            a chat message. Only its tokens are attributed; the others are context and have no score.
         start: a token to put in front as context, for tokenizers that write none: its text or id, or True for the
             vocabulary's own, `lm.vocab.start_id`. It has no score and is not shown, but it changes the question: all
             probabilities are then those behind it. None reads exactly the prompt.
@@ -105,18 +105,11 @@ def attribute_candidates(
     """Say which parts of a prompt support each of several next tokens; what they have in common runs once.
 
     Args:
-        lm: the model; it comes back as it was.
-        prompt: as for `attribute`.
         candidates: the number of most probable next tokens, or a list of next tokens.
-        method: how; by default what `default_method(lm)` says.
-        contrast: as for `attribute`, the same for every row; a foil is not among the most probable ones.
-        quantity: as for `attribute`; it must be one of the target.
-        region: as for `attribute`.
-        start: as for `attribute`.
-        precision: as for `attribute`.
-        batch_size: as for `attribute`.
-        memory_budget: as for `attribute`.
-        on_progress: as for `attribute`.
+        contrast: the same for every row; a foil is not among the most probable ones.
+        quantity: it must be one of the target.
+
+    The other arguments are those of `attribute`.
 
     Returns:
         A matrix with a row for each candidate, equal to `attribute` of it. Costs at most `method.cost(tokens)`
@@ -151,19 +144,12 @@ def attribute_continuation(
     """Explain every token of a continuation by all that stands before it.
 
     Args:
-        lm: the model; it comes back as it was.
-        prompt: as for `attribute`.
         continuation: text or tokens; None for what the model itself would say, its first choice each time.
-        method: how; by default what `default_method(lm)` says.
         max_new_tokens: how long the model's own continuation may be; it ends before a token that ends a text or a
             turn (`lm.end_ids`).
-        quantity: as for `attribute`.
-        region: as for `attribute`: only these tokens of the prompt move, neither the others nor the continuation.
-        start: as for `attribute`.
-        precision: as for `attribute`.
-        batch_size: as for `attribute`.
-        memory_budget: as for `attribute`.
-        on_progress: as for `attribute`.
+        region: only these tokens of the prompt are attributed, neither the others nor the continuation.
+
+    The other arguments are those of `attribute`.
 
     Returns:
         A matrix with a row for each token of the continuation. A row equals `attribute` on what stands before its

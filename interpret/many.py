@@ -67,21 +67,15 @@ def attribute_many(
     device's memory from one prompt serves the next ones.
 
     Args:
-        lm: the model; it comes back as it was.
         prompts: as `attribute` takes them; they may come from a generator. A batch that a tokenizer returned is one for
             each of its rows, without its padding.
         targets: the next token of each prompt; by default the model's first choice.
-        method: how; by default what `default_method(lm)` says.
         contrasts: the foils of each prompt, if any.
-        quantity: as for `attribute`.
-        region: as for `attribute`, the same for every prompt.
-        start: as for `attribute`, the same for every prompt.
-        precision: as for `attribute`.
-        batch_size: as for `attribute`; prompts that run together are points, too.
-        memory_budget: as for `attribute`.
-        check: as for `attribute`, each result on its own.
-        on_progress: as for `attribute`.
+        batch_size: prompts that run together are points, too.
+        check: each result on its own.
         progress: show a progress bar in a terminal or a notebook.
+
+    The other arguments are those of `attribute`, the same for every prompt.
 
     Yields:
         An Attribution, or a Failure for a prompt that cannot be explained: a ValueError, ArithmeticError or

@@ -158,7 +158,7 @@ class Replacing:
         groups = [encoded.pieces[number].positions for number in pieces]
         target = Target.of(None, encoded, lm.vocab, _logits(lm, encoded))
         places = sorted(place for group in groups for place in group)
-        objective = Objective.of(lm, encoded, target, places=places)
+        objective = Objective.of(lm, encoded, target, positions=places)
         generator = torch.Generator().manual_seed(SEED)
         size = max(1, round(MASKED * len(groups)))
         masks = [tuple(torch.randperm(len(groups), generator=generator)[:size].tolist()) for _ in range(MASKS)]

@@ -14,7 +14,7 @@ from interpret.engine.memory.policy import LOGITS_AT_ONCE
 from interpret.engine.objective import Objective
 from interpret.engine.run import Counts
 from interpret.engine.text import Text
-from interpret.question.logits import upcast
+from interpret.question.quantity import upcast
 from nexttoken.model import ROUNDING
 
 

@@ -15,18 +15,17 @@ from torch import Tensor
 
 from interpret.engine.memory.policy import LOGITS_AT_ONCE, TOKENS_PER_BACKWARD, TOKENS_PER_BATCH
 from interpret.engine.objective import Objective
-from interpret.engine.parallel import available, side_by_side
-from interpret.engine.run import BackwardRules, Counts, Run
+from interpret.engine.run import BackwardRules, Counts, Points, Run, Values
 from interpret.engine.text import Text, run_together
-from interpret.question.logits import upcast
+from interpret.engine.threads import available, side_by_side
 from interpret.question.prepared import PreparedQuestion, Row
-from interpret.question.quantity import Quantity
+from interpret.question.quantity import Quantity, upcast
 from nexttoken import NextTokenLM, Prompt
 
 # One objective
 
 
-def values(objective: Objective, points: Float[Tensor, "point token dim"]) -> Float[Tensor, " point"]:
+def values(objective: Objective, points: Points) -> Values:
     """The objective at each point. Costs one forward pass a point. Raises FloatingPointError if not finite."""
     found = []
     with torch.no_grad(), objective.frozen():
@@ -40,11 +39,8 @@ def values(objective: Objective, points: Float[Tensor, "point token dim"]) -> Fl
 
 
 def gradients(
-    objective: Objective,
-    points: Float[Tensor, "point token dim"],
-    exact_values: bool = False,
-    rules: BackwardRules | None = None,
-) -> tuple[Float[Tensor, " point"], Float[Tensor, "point token dim"]]:
+    objective: Objective, points: Points, exact_values: bool = False, rules: BackwardRules | None = None
+) -> tuple[Values, Points]:
     """The objective's values (point,) and their gradients (point, token, dim) at each point.
 
     Costs one forward and one backward pass a point. The points, the model's parameters, their `.grad`, its mode and the
@@ -77,12 +73,8 @@ def gradients(
 
 
 def counted(
-    objective: Objective,
-    points: Float[Tensor, "point token dim"],
-    value: Float[Tensor, " point"],
-    gradient: Float[Tensor, "point token dim"],
-    exact_values: bool = False,
-) -> tuple[Float[Tensor, " point"], Float[Tensor, "point token dim"]]:
+    objective: Objective, points: Points, value: Values, gradient: Points, exact_values: bool = False
+) -> tuple[Values, Points]:
     """What an objective's gradients were found to be, counted; see `gradients`. Raises FloatingPointError likewise."""
     objective.counts.gradients += len(points)
     _refuse_non_finite_values(value)
@@ -106,14 +98,12 @@ def each_gradient(
         yield from zip(*gradients(objective, torch.stack(batch), exact_values), strict=True)
 
 
-def _in_batches(
-    objective: Objective, function: Callable[[Tensor], object], points: Float[Tensor, "point token dim"]
-) -> Iterator[Any]:
+def _in_batches(objective: Objective, function: Callable[[Tensor], object], points: Points) -> Iterator[Any]:
     size = objective.points_at_once(points.shape[1]) if len(points) > 1 else 1
     return objective.run.memory.in_batches(lambda some: function(some.detach().clone()), points, points.shape[1], size)
 
 
-def _refuse_non_finite_values(value: Float[Tensor, " point"]) -> None:
+def _refuse_non_finite_values(value: Values) -> None:
     if not bool(value.isfinite().all()):
         point = int((~value.isfinite()).nonzero()[0])
         raise FloatingPointError(f"the objective is {float(value[point])} at point {point + 1} of {len(value)}")
@@ -138,7 +128,7 @@ class Scored:
     text: Text
     rows: Sequence[Row]
     forwards: int = 0
-    points: Float[Tensor, "point token dim"] | None = None
+    points: Points | None = None
     values: Float[Tensor, "point row"] | None = None
     gradients: Float[Tensor, "row point token dim"] | None = None
 
@@ -186,7 +176,7 @@ class Evaluator:
         self.run.advance(sum(len(each.rows) for each in found if isinstance(each, Scored)))
         return found
 
-    def gradients_at(self, scored: Scored, points: Float[Tensor, "point token dim"]) -> list[Scored]:
+    def gradients_at(self, scored: Scored, points: Points) -> list[Scored]:
         """The rows of one question with the gradients at points of its text, together or in halves.
 
         Costs one forward pass a point, and one backward pass a point and row.
@@ -305,7 +295,7 @@ def _backward(
 
 
 def vjp(
-    value: Float[Tensor, "point row"], points: Float[Tensor, "point token dim"], batched: bool, threads: bool
+    value: Float[Tensor, "point row"], points: Points, batched: bool, threads: bool
 ) -> Float[Tensor, "row point token dim"]:
     """The gradient of each column of values with respect to the points; see `_backward`."""
     rows = value.shape[1]

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.engine.memory.policy import TOKENS_PER_BATCH
-from interpret.engine.run import Counts, Run
+from interpret.engine.run import Counts, Points, Run, Values
 from interpret.engine.text import Text
 from interpret.question.prepared import Row
 from interpret.question.quantity import LOG_PROBABILITY, Quantity
@@ -109,7 +109,5 @@ class Objective:
         return fast if self.text is None else min(fast, self.text.points_at_once(self.run))
 
 
-def _value(
-    text: Text, target: Target, quantity: Quantity, points: Float[Tensor, "point token dim"]
-) -> Float[Tensor, " point"]:
+def _value(text: Text, target: Target, quantity: Quantity, points: Points) -> Values:
     return quantity.of_continuation(text(points), target.continuation)

@@ -10,11 +10,16 @@ from numbers import Integral
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from interpret.engine.memory.policy import Memory
 from nexttoken import NextTokenLM
 
+Points = Float[Tensor, "point token dim"]
+"""Versions of a prompt's embeddings, at which an objective is evaluated; gradients there have the same shape."""
+Values = Float[Tensor, " point"]
+"""What an objective is at some points."""
 Precision = Literal["float64", "float32", "bfloat16"]
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interpret.engine.run import Run
-from interpret.question.logits import upcast
+from interpret.engine.run import Points, Run
+from interpret.question.quantity import upcast
 from nexttoken import NextTokenLM, Prompt
 from nexttoken.model import ROUNDING, PrefixCache
 
@@ -108,14 +108,14 @@ class Text:
         count = max(len(self.positions), rows)
         return run.memory.points_that_fit(run.grad_lm(self.lm), self.prompt, len(self.following), count)
 
-    def __call__(self, points: Float[Tensor, "point token dim"]) -> Float[Tensor, "point position vocab"]:
+    def __call__(self, points: Points) -> Float[Tensor, "point position vocab"]:
         self._points_seen += len(points)
         if self._prefix is None and self._points_seen > 1:
             self._prefix = self._proved_prefix()
         return self.logits_and_states(points)[0]
 
     def logits_and_states(
-        self, points: Float[Tensor, "point token dim"], states: bool = False
+        self, points: Points, states: bool = False
     ) -> tuple[Float[Tensor, "point position vocab"], Float[Tensor, "point text hidden"] | None]:
         """The logits, and the states of all tokens if they are asked for and all tokens run."""
         begin, prefix_cache = self._prefix or (0, None)  # a single point is not worth a prefix cache
@@ -127,7 +127,7 @@ class Text:
         )  # fmt: skip
         return upcast(logits), found
 
-    def rows(self, points: Float[Tensor, "point token dim"], begin: int = 0) -> Float[Tensor, "point row dim"]:
+    def rows(self, points: Points, begin: int = 0) -> Float[Tensor, "point row dim"]:
         """The embeddings of the whole text from a token on, the attributed ones at the points."""
         rows = points.to(self.embeddings.dtype)
         if len(self.attributed) == self.length - begin:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
-from interpret.methods.listed import changed
 from interpret.methods.conventions import Convention
+from interpret.methods.listed import changed
 from interpret.methods.method import Method
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.text.target import ids_after

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from interpret.engine.objective import Objective
+from interpret.engine.run import Points, Values
 from interpret.methods.baselines import Baseline, LineBreak
 from interpret.methods.method import Evidence, Method
 
@@ -111,7 +111,7 @@ class AsModule(nn.Module):
         self.objective = objective
         self.lm = objective.lm  # so that captum finds the modules that it puts its hooks on
 
-    def forward(self, points: Float[Tensor, "point token dim"]) -> Float[Tensor, " point"]:
+    def forward(self, points: Points) -> Values:
         objective = self.objective
         if not torch.is_grad_enabled():
             objective.counts.forwards += len(points)

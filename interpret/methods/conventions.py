@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.engine.objective import Objective
-from interpret.engine.run import BackwardRules
+from interpret.engine.run import BackwardRules, Points, Values
 from interpret.methods.baselines import Baseline, Embeddings, Token, Unknown, Zero
 from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.methods.integrated_gradients import IntegratedGradients
@@ -81,16 +81,10 @@ class Convention(Method):
     def exact_values(self) -> bool:  # type: ignore[override]
         return self.method.exact_values
 
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"] | None:
+    def points(self, objective: Objective) -> Points | None:
         return self.method.points(objective)
 
-    def attributions(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        values: Float[Tensor, " point"],
-        gradients: Float[Tensor, "point token dim"],
-    ) -> Evidence:
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
         return self.method.attributions(objective, points, values, gradients)
 
     def __call__(self, objective: Objective) -> Evidence:
@@ -144,16 +138,10 @@ class MagnitudesAlongPath(Method):
     def cost(self, tokens: int) -> int:
         return self.steps
 
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+    def points(self, objective: Objective) -> Points:
         return Line.of(self.baseline, None, objective).at(quadrature("trapezoid", self.steps)[0])
 
-    def attributions(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        values: Float[Tensor, " point"],
-        gradients: Float[Tensor, "point token dim"],
-    ) -> Evidence:
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
         _, weights = quadrature("trapezoid", self.steps)
         return Evidence((weights.to(points)[:, None, None] * (points * gradients).abs()).sum(0))
 
@@ -179,16 +167,10 @@ class PlainNoise(Method):
     def unit(self, quantity: str) -> str:
         return f"{quantity} per unit of embedding"
 
-    def attributions(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        values: Float[Tensor, " point"],
-        gradients: Float[Tensor, "point token dim"],
-    ) -> Evidence:
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
         return Evidence(gradients.mean(0), samples=gradients)
 
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+    def points(self, objective: Objective) -> Points:
         x = objective.x
         generator = torch.Generator().manual_seed(self.seed)
         noise = torch.randn((self.samples, *x.shape), generator=generator, dtype=x.dtype).to(x.device)

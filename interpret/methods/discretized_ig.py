@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.engine.objective import Objective
+from interpret.engine.run import Points, Values
 from interpret.methods.baselines import Baseline, LineBreak, every_embedding
 from interpret.methods.method import Evidence, Method
 from interpret.methods.path import Fixed, Line, fixed_tokens, warn_of_gap
@@ -48,20 +49,14 @@ class DiscretizedIG(Method):
     def cost(self, tokens: int) -> int:
         return self.steps + 2
 
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+    def points(self, objective: Objective) -> Points:
         """The points from the baseline to the prompt, each token on a track of its own."""
         line, words = Line.of(self.baseline, self.fixed, objective), every_embedding(objective, self).to(objective.x)
         tracks = [self.track(*each, words) for each in zip(line.x, line.start, strict=True)]
         steps = [torch.stack(step) for step in zip(*tracks, strict=True)]
         return torch.stack([*steps, line.start]).flip(0)
 
-    def attributions(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        values: Float[Tensor, " point"],
-        gradients: Float[Tensor, "point token dim"],
-    ) -> Evidence:
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
         found = ((points[1:] - points[:-1]) * (gradients[1:] + gradients[:-1]) / 2).sum(0)
         completeness = Completeness.of(float(values[-1]), float(values[0]), float(found.double().sum()))
         warn_of_gap(completeness, f"more steps than {self.steps}, or another baseline")

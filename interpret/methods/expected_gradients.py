@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from interpret.engine.objective import Objective
+from interpret.engine.run import Points, Values
 from interpret.methods.baselines import every_embedding
 from interpret.methods.method import Evidence, Method
 from interpret.methods.path import Fixed, fixed_tokens
@@ -43,20 +42,14 @@ class ExpectedGradients(Method):
     def cost(self, tokens: int) -> int:
         return self.samples
 
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+    def points(self, objective: Objective) -> Points:
         return self._drawn(objective)[0]
 
-    def attributions(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        values: Float[Tensor, " point"],
-        gradients: Float[Tensor, "point token dim"],
-    ) -> Evidence:
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
         samples = self._drawn(objective)[1] * gradients
         return Evidence(samples.mean(0), fixed=fixed_tokens(self.fixed, objective), samples=samples)
 
-    def _drawn(self, objective: Objective) -> tuple[Float[Tensor, "point token dim"], Float[Tensor, "point token dim"]]:
+    def _drawn(self, objective: Objective) -> tuple[Points, Points]:
         # The points, one on each path, and x - x' of the paths.
         x, words, generator = objective.x, every_embedding(objective, self), torch.Generator().manual_seed(self.seed)
         drawn = torch.randint(len(words), (self.samples, len(x)), generator=generator)

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from interpret.engine.graph import Gradients, Graph, Node, replaced, scaled
 from interpret.engine.objective import Objective
-from interpret.engine.run import BackwardRules
+from interpret.engine.run import BackwardRules, Points
 from interpret.methods.baselines import Baseline
 from interpret.methods.method import LocalMethod
-from interpret.question.logits import upcast
+from interpret.question.quantity import upcast
 
 ROWS_PER_BLOCK = 256  # of the attention matrix, which is never whole
 STATISTICS = (
@@ -102,12 +102,7 @@ class GIM(LocalMethod):
     def fixed_at(self, objective: Objective) -> Bool[Tensor, " token"] | None:
         return None if self.baseline is None else self.baseline.fixed_at(objective)
 
-    def at(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        gradient: Float[Tensor, "point token dim"],
-    ) -> Float[Tensor, "point token dim"]:
+    def at(self, objective: Objective, points: Points, gradient: Points) -> Points:
         return gradient * (points if self.baseline is None else points - self.baseline(objective))
 
 

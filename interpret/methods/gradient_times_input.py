@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from interpret.engine.objective import Objective
+from interpret.engine.run import Points
 from interpret.methods.baselines import Baseline
 from interpret.methods.method import LocalMethod
 
@@ -33,10 +34,5 @@ class GradientTimesInput(LocalMethod):
     def fixed_at(self, objective: Objective) -> Bool[Tensor, " token"] | None:
         return None if self.baseline is None else self.baseline.fixed_at(objective)
 
-    def at(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        gradient: Float[Tensor, "point token dim"],
-    ) -> Float[Tensor, "point token dim"]:
+    def at(self, objective: Objective, points: Points, gradient: Points) -> Points:
         return gradient * (points if self.baseline is None else points - self.baseline(objective))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from interpret.engine.evaluate import values as values_at
 from interpret.engine.objective import Objective
+from interpret.engine.run import Points, Values
 from interpret.methods.baselines import Baseline, LineBreak
 from interpret.methods.method import Evidence, Method
 from interpret.methods.path import Fixed, Line, quadrature
@@ -45,16 +44,10 @@ class IDGI(Method):
     def cost(self, tokens: int) -> int:
         return self.steps
 
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+    def points(self, objective: Objective) -> Points:
         return Line.of(self.baseline, self.fixed, objective).at(quadrature("left", self.steps)[0])
 
-    def attributions(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        values: Float[Tensor, " point"],
-        gradients: Float[Tensor, "point token dim"],
-    ) -> Evidence:
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
         line, (alphas, _) = Line.of(self.baseline, self.fixed, objective), quadrature("left", self.steps)
         ends = values_at(objective, torch.stack([line.start, line.x]))
         steps = torch.cat([values[1:], ends[1:]]) - values

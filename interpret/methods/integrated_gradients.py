@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from interpret.engine.evaluate import each_gradient
 from interpret.engine.evaluate import values as values_at
 from interpret.engine.objective import Objective
+from interpret.engine.run import Points, Values
 from interpret.methods.adaptive import Point, certified_gap, first_alphas, integrate, total
 from interpret.methods.baselines import Baseline, PlausibleAlternatives
 from interpret.methods.method import Evidence, Method
@@ -72,22 +72,16 @@ class IntegratedGradients(Method):
     def exact_values(self) -> bool:  # type: ignore[override]
         return self.steps is None
 
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+    def points(self, objective: Objective) -> Points:
         return Line.of(self.baseline, self.fixed, objective).at(self._alphas())
 
-    def attributions(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        values: Float[Tensor, " point"],
-        gradients: Float[Tensor, "point token dim"],
-    ) -> Evidence:
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
         return self._integral(objective, zip(values, gradients, strict=True))
 
     def __call__(self, objective: Objective) -> Evidence:
         return self._integral(objective, None)
 
-    def _alphas(self) -> Float[Tensor, " point"]:
+    def _alphas(self) -> Values:
         if self.steps is None:
             return torch.tensor(first_alphas(FIRST_SEGMENTS), dtype=torch.float64)
         return quadrature(self.rule, self.steps)[0]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interpret.engine.evaluate import gradients
 from interpret.engine.objective import Objective
-from interpret.engine.run import BackwardRules
+from interpret.engine.run import BackwardRules, Points, Values
 from interpret.question.quantity import LOG_PROBABILITY, Quantity
 from interpret.results.certificate import Completeness
 from interpret.results.path import StraightPath
@@ -79,7 +79,7 @@ class Method(ABC):
     def cost(self, tokens: int) -> int:
         """The number of gradients it takes for a prompt of `tokens` tokens, at most."""
 
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"] | None:
+    def points(self, objective: Objective) -> Points | None:
         """The points whose gradients it needs; None for a method that drives itself.
 
         Targets of one text share the forward passes at the points of the longest. A method that changes the network
@@ -87,13 +87,7 @@ class Method(ABC):
         """
         return None
 
-    def attributions(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        values: Float[Tensor, " point"],
-        gradients: Float[Tensor, "point token dim"],
-    ) -> Evidence:
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
         """What the values and gradients of the objective at the points say. It may ask the objective for more."""
         raise NotImplementedError(f"{type(self).__name__} drives itself")
 
@@ -124,28 +118,17 @@ class LocalMethod(Method):
     local = True
 
     @abstractmethod
-    def at(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        gradient: Float[Tensor, "point token dim"],
-    ) -> Float[Tensor, "point token dim"]:
+    def at(self, objective: Objective, points: Points, gradient: Points) -> Points:
         """The attributions at each point, given the gradients there."""
 
     def fixed_at(self, objective: Objective) -> Bool[Tensor, " token"] | None:
         """The tokens that have no score, since nothing about them was asked; None where there are none."""
         return None
 
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
+    def points(self, objective: Objective) -> Points:
         return objective.x[None]
 
-    def attributions(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        values: Float[Tensor, " point"],
-        gradients: Float[Tensor, "point token dim"],
-    ) -> Evidence:
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
         return Evidence(self.at(objective, points, gradients)[0], fixed=self.fixed_at(objective))
 
     def cost(self, tokens: int) -> int:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpret.engine.objective import Objective
+from interpret.engine.run import Points, Values
 from interpret.methods.baselines import Baseline
 from interpret.results.certificate import Completeness
 from interpret.results.warned import warn_caller
@@ -48,7 +49,7 @@ class Line:
         """x - x', which is 0 where a token is fixed."""
         return self.x - self.start
 
-    def at(self, alphas: Float[Tensor, " point"]) -> Float[Tensor, "point token dim"]:
+    def at(self, alphas: Values) -> Points:
         """The points at some alphas from 0 (the baseline) to 1 (the prompt)."""
         return self.start + alphas.to(self.x)[:, None, None] * self.delta
 
@@ -88,7 +89,7 @@ def fixed_tokens(fixed: Fixed, objective: Objective) -> Bool[Tensor, " token"]:
     return found
 
 
-def quadrature(rule: Rule, steps: int) -> tuple[Float[Tensor, " point"], Float[Tensor, " point"]]:
+def quadrature(rule: Rule, steps: int) -> tuple[Values, Values]:
     """The nodes and weights of a rule on [0, 1], in float64; the weights add up to 1.
 
     Left and right sums have an error of O(1/steps), midpoint and trapezoid O(1/steps^2); Gauss-Legendre is exact for

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpret.engine.objective import Objective
-from interpret.engine.run import BackwardRules
+from interpret.engine.run import BackwardRules, Points, Values
 from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.methods.method import Evidence, LocalMethod, Method
 from interpret.methods.vanilla_gradient import VanillaGradient
@@ -75,16 +75,10 @@ class Noisy(Method):
     ) -> Float[Tensor, "pair token _"]:
         """One estimate of the statistic from each pair; their mean is the result."""
 
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"] | None:
+    def points(self, objective: Objective) -> Points | None:
         return self._noisy(objective.x) if isinstance(self.method, LocalMethod) else None
 
-    def attributions(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        values: Float[Tensor, " point"],
-        gradients: Float[Tensor, "point token dim"],
-    ) -> Evidence:
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
         assert isinstance(self.method, LocalMethod)
         return self._statistic(self.method.at(objective, points, gradients), self.method.fixed_at(objective))
 
@@ -101,7 +95,7 @@ class Noisy(Method):
         samples = samples if fixed is None else samples.masked_fill(fixed[:, None], 0)
         return Evidence(samples.mean(0), fixed=fixed, samples=samples)
 
-    def _noisy(self, x: Float[Tensor, "token dim"]) -> Float[Tensor, "point token dim"]:
+    def _noisy(self, x: Float[Tensor, "token dim"]) -> Points:
         # x + e of every pair, then x - e.
         noise = self.noise(x)
         return x + torch.cat([noise, -noise])

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.question.logits import next_logits
+from interpret.question.quantity import next_logits
 from interpret.question.region import Region, positions_in
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.model import ROUNDING

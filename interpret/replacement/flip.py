@@ -17,8 +17,7 @@ from interpret.methods.baselines import PlausibleAlternatives
 from interpret.methods.default import default_method
 from interpret.methods.gim import GIM
 from interpret.methods.gradient_times_input import GradientTimesInput
-from interpret.question.logits import lead, next_logits
-from interpret.question.quantity import Quantity
+from interpret.question.quantity import Quantity, lead, next_logits
 from interpret.replacement.editing import Editing
 from interpret.replacement.proposals import probabilities, proposals, random_edits
 from interpret.results.counterfactual import Edit, FlipFacts, Preference, RandomEdits

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from interpret.engine.evaluate import read_next_tokens
 from interpret.engine.run import Counts, Run
-from interpret.question.logits import lead, next_logits
+from interpret.question.quantity import lead, next_logits
 from interpret.replacement.editing import Editing, Word
 from interpret.results.counterfactual import ReductionFacts, Span, Step
 from nexttoken import NextTokenLM, Prompt, Target

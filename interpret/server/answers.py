@@ -23,6 +23,7 @@ from interpret.command.options import FORMATS, Computation, Output, is_figure
 from interpret.command.options import Question as CommandQuestion
 from interpret.counterfactuals import Flip, Reduction, flip, reduce_input
 from interpret.engine.run import Run, interruptible
+from interpret.engine.text import Text
 from interpret.explain import attribute_continuation
 from interpret.explorer.answering import work_out
 from interpret.explorer.call import call_of, expression, names_in, quoted
@@ -33,7 +34,6 @@ from interpret.methods.default import default_method
 from interpret.methods.listed import METHODS
 from interpret.methods.settings import default_instance, settings
 from interpret.question.prepared import candidates_of
-from interpret.engine.text import Text
 from interpret.replacement.check import check_text
 from interpret.server.asked import MOST_NEW, Body
 from interpret.server.jobs import Event, Job

@@ -15,7 +15,7 @@ from interpret import (
     attribute_candidates,
     attribute_continuation,
 )
-from interpret.engine.parallel import available, side_by_side
+from interpret.engine.threads import available, side_by_side
 from nexttoken import NextTokenLM
 from tests import tiny_models
 from tests.conftest import gpt2

@@ -280,7 +280,7 @@ def test_what_the_target_cannot_see_gets_nothing(method):
 
     if isinstance(method, IntegratedGradients):
         method = IntegratedGradients(steps=200, baseline=Zero(), fixed=None)
-    attributions = method(Objective(function, x), x).attributions
+    attributions = method(Objective(function, x)).attributions
     assert attributions[:3].any(-1).all()
     assert not attributions[3:].any()
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from interpret.engine.contention import watched
 from interpret.engine.memory.available import available_memory
 from interpret.engine.memory.profile import PROBE_LENGTHS, memory_profile, text_like
+from interpret.engine.threads import watched
 from interpret.results.warned import warn_caller
 from nexttoken import NextTokenLM, Prompt
 

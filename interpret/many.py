@@ -33,7 +33,7 @@ class Failure:
     """A prompt that could not be explained.
 
     Attributes:
-        number: its place among the prompts, from 0.
+        number: its index among the prompts, from 0.
         prompt: as it was given.
         error: why.
     """
@@ -118,7 +118,7 @@ def _rows(
     missing = object()
     for number, (prompt, *others) in enumerate(zip_longest(*given, fillvalue=missing)):
         if any(each is missing for each in (prompt, *others)):
-            raise ValueError(f"from number {number} on there are not as many prompts, targets and contrasts")
+            raise ValueError(f"prompts, targets and contrasts differ in number: one of them ends before number {number}")
         target = others.pop(0) if targets is not None else None
         yield prompt, target, others.pop(0) if contrasts is not None else None
 

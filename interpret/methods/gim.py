@@ -72,8 +72,9 @@ class GIM(LocalMethod):
     - norms have constant statistics,
     - the softmax of the attention has the derivative that it would have at `temperature`.
 
-    Edin et al. 2025 (arXiv:2505.17630), who share out the products of the attention and take temperature 2; here all
-    products are shared out, and at temperature 1 the network's own attention runs, in memory linear in the length.
+    Edin et al. 2025 (arXiv:2505.17630), who split the gradients of the products of the attention and take temperature 2;
+    here those of all products are split, and at temperature 1 the network's own attention runs, in memory linear in the
+    length.
     The changes are made to the gradients on their way back, so the forward pass is the model's to the bit. Scores are
     signed, in nats, and not complete. Costs one gradient.
 
@@ -108,7 +109,7 @@ class GIM(LocalMethod):
 
 @dataclass(frozen=True)
 class InteractionRules(BackwardRules):
-    """How gradients change on their way back: products are shared out, and norms have constant statistics.
+    """How gradients change on their way back: those of products are split, and norms have constant statistics.
 
     Attributes:
         temperature: of the attention's softmax in the backward pass.
@@ -133,10 +134,10 @@ class InteractionRules(BackwardRules):
             if node in graph.constants:
                 yield scaled(node, dict.fromkeys(range(len(node.next_functions)), 0.0))
             elif kind in PRODUCTS:
-                if all(graph.live(node, place) for place in PRODUCTS[kind]) and not _is_activation(graph, node):
+                if all(graph.live(node, index) for index in PRODUCTS[kind]) and not _is_activation(graph, node):
                     yield scaled(node, dict.fromkeys(PRODUCTS[kind], 0.5))
             elif "ScaledDotProduct" in kind:
-                yield self._share_attention(graph, node)
+                yield self._split_attention(graph, node)
             elif kind in ("SoftmaxBackward", "SafeSoftmaxBackward") and self.temperature != 1 and _weighs(graph, node):
                 yield replaced(node, partial(_softmax, node, self.temperature))
             elif kind in ("NativeLayerNormBackward", "FusedRmsNormBackward"):
@@ -145,13 +146,13 @@ class InteractionRules(BackwardRules):
                 yield replaced(node, partial(_group_norm, node))
             elif kind.startswith(FUSED) or (_is_custom(node) and len(graph.live_inputs(node)) > 1):
                 raise ValueError(
-                    f"GIM shares out the products of a network, and cannot see those inside of {type(node).__name__}: "
+                    f"GIM splits the gradients of a network's products, and cannot see those in {type(node).__name__}: "
                     "take another method, or an implementation of the network in plain operations"
                 )
 
-    def _share_attention(self, graph: Graph, node: Node) -> RemovableHandle:
+    def _split_attention(self, graph: Graph, node: Node) -> RemovableHandle:
         """Queries and keys, then weights and values; at another temperature the gradients are computed anew."""
-        query, key, value = (graph.live(node, place) for place in range(3))
+        query, key, value = (graph.live(node, index) for index in range(3))
         weights = 0.5 if value and (query or key) else 1.0
         factors = {0: weights * (0.5 if key else 1.0), 1: weights * (0.5 if query else 1.0), 2: weights}
         if self.temperature == 1:
@@ -183,13 +184,13 @@ def _only_divides(graph: Graph, node: Node) -> bool:
     """Whether a node's output is only ever divided by, up to a small number that is added, or a bound."""
     users = graph.users.get(node, [])
     return bool(users) and all(
-        (_kind(user) == "DivBackward" and place == 1)
+        (_kind(user) == "DivBackward" and index == 1)
         or _kind(user) == "ReciprocalBackward"
         or (
             _kind(user) in ("AddBackward", "ClampBackward", "ClampMinBackward", "ExpandBackward")
             and _only_divides(graph, user)
         )
-        for user, place in users
+        for user, index in users
     )
 
 
@@ -197,7 +198,7 @@ def _is_activation(graph: Graph, node: Node) -> bool:
     """Whether a product is an activation function written out, such as x sigmoid(x): both factors are of one input."""
     if _kind(node) != "MulBackward":
         return False
-    one, other = (_sources(graph, node.next_functions[place]) for place in (0, 1))
+    one, other = (_sources(graph, node.next_functions[index]) for index in (0, 1))
     return one == other and len(one) == 1
 
 
@@ -215,7 +216,7 @@ def _sources(graph: Graph, output: tuple[Node, int]) -> set[tuple[Node, int]]:
             continue
         seen.add(each)
         if _kind(each[0]) in POINTWISE:
-            waiting += [each[0].next_functions[place] for place in graph.live_inputs(each[0])]
+            waiting += [each[0].next_functions[index] for index in graph.live_inputs(each[0])]
         else:
             found.add(each)
     return found

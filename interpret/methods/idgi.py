@@ -18,7 +18,7 @@ from interpret.results.path import StraightPath
 
 @dataclass(frozen=True)
 class IDGI(Method):
-    """Important direction gradient integration: each step's change of F, shared out by the squared gradient.
+    """Important direction gradient integration: each step's change of F, divided by the squared gradient.
 
     s_t = sum_k sum_d g_k,td^2 (F_{k+1} - F_k) / ||g_k||^2, with g_k and F_k at x' + k/n (x - x'), k = 0 .. n - 1
 

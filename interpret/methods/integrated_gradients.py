@@ -1,4 +1,4 @@
-"""Integrated gradients: the objective's change from a baseline to the prompt, shared out among the tokens."""
+"""Integrated gradients: the objective's change from a baseline to the prompt, divided among the tokens."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class IntegratedGradients(Method):
     Args:
         tolerance: the certified gap that is good enough, relative to |F(x) - F(x')|, or 0.01 nats if that is larger.
         max_gradients: what it may cost; short of the tolerance, a ConvergenceWarning says what to change.
-        baseline: x', where the path starts: by default what else might stand at each place, whose paths are the tamest.
+        baseline: x', where the path starts: by default what else might stand at each position.
         fixed: the tokens that are not moved, and so have no score: "template" (the first token, which carries the
             attention sink, and what a chat template wrote), "first", positions, a function of a Piece, or None.
         steps: a fixed number of gradients instead, without a certificate; the gap of the whole path is still known.

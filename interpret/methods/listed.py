@@ -34,7 +34,7 @@ OTHERS = "LIBRARY:KIND, such as inseq:gradient"
 METHODS = (
     Listed(
         "integrated-gradients", f"{ROOM}.integrated_gradients:IntegratedGradients",
-        "the change of log p from a baseline to the prompt, shared out among the tokens, with a certificate",
+        "the change of log p from a baseline to the prompt, divided among the tokens, with a certificate",
     ),
     Listed(
         "gradient-times-input", f"{ROOM}.gradient_times_input:GradientTimesInput",
@@ -46,7 +46,7 @@ METHODS = (
     ),
     Listed(
         "gim", f"{ROOM}.gim:GIM",
-        "gradient x input with products shared out and norms constant in the backward pass; one gradient",
+        "gradient x input whose backward pass splits the gradients of products and keeps norms constant; one gradient",
     ),
     Listed("smoothgrad", f"{ROOM}.smoothgrad:SmoothGrad", "the mean of a method over noisy embeddings"),
     Listed(
@@ -56,7 +56,7 @@ METHODS = (
     Listed("vargrad", f"{ROOM}.smoothgrad:VarGrad", "the variance of a method over noisy embeddings"),
     Listed(
         "idgi", f"{ROOM}.idgi:IDGI",
-        "each step's change of log p along a path, shared out by the squared gradient",
+        "each step's change of log p along a path, divided by the squared gradient",
     ),
     Listed(
         "sequential-ig", f"{ROOM}.sequential_ig:SequentialIG",
@@ -80,7 +80,7 @@ BASELINES = (
     Listed(
         "alternatives",
         f"{ROOM}.baselines:PlausibleAlternatives",
-        "what else might stand at each place, in the model's own view",
+        "what else might stand at each position, in the model's own view",
     ),
     Listed("mean", f"{ROOM}.baselines:MeanEmbedding", "the mean of all word embeddings"),
     Listed("zero", f"{ROOM}.baselines:Zero", "embeddings of zero"),

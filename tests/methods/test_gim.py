@@ -300,7 +300,7 @@ class Hidden(torch.autograd.Function):
 
 def test_a_product_that_is_hidden_is_refused():
     x = drawn(2, 4)
-    with pytest.raises(ValueError, match=r"cannot see those inside of HiddenBackward: take another method"):
+    with pytest.raises(ValueError, match=r"cannot see those in HiddenBackward: take another method"):
         scores(lambda p: Hidden.apply(p[:, 0], p[:, 1]).sum(-1), x)
     constant = drawn(4)
     torch.testing.assert_close(scores(lambda p: Hidden.apply(p[:, 0], constant).sum(-1), x)[0], (x[0] * constant).sum())

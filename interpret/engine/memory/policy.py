@@ -195,7 +195,7 @@ def attempt(function: Callable[[], Outcome]) -> Outcome | Shortage:
 
 
 def _ran_out(error: Exception) -> bool:
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(said in str(error) for said in OUT_OF_MEMORY)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def _alike(lengths: Sequence[int], padded: bool) -> int:

@@ -79,7 +79,7 @@ def _connected(address: str | None, workers: int | None) -> Iterator[tuple[Any, 
 
     Raises:
         ImportError: it is missing; the message says what to install.
-        ConnectionError: there is no cluster at the address.
+        ConnectionError: there is no cluster at the address, or Ray cannot be started.
     """
     ray = _ray()
     if ray.is_initialized():
@@ -94,10 +94,9 @@ def _connected(address: str | None, workers: int | None) -> Iterator[tuple[Any, 
                 os.environ[name] = WORKERS_ENVIRONMENT[name]
                 environment.callback(os.environ.pop, name)
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        if address is None:
-            raise
-        raise ConnectionError(f"there is no cluster at {address!r}: {' '.join(str(error).split())[:200]}") from None
+    except Exception as error:  # Ray raises plain ones, too
+        failed = "Ray cannot be started" if address is None else f"there is no cluster at {address!r}"
+        raise ConnectionError(f"{failed}: {' '.join(str(error).split())[:200]}") from None
     try:
         yield ray, address is None
     finally:

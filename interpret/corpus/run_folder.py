@@ -101,11 +101,11 @@ class RunFolder:
         """
         parquet, committed, found = arrow().parquet, self.committed(), dict[str, int]()
         for path in self.out.glob("*.parquet"):
-            own = re.sub(r"-\d+$", "", path.stem)
-            if own not in committed:
+            name = re.sub(r"-\d+$", "", path.stem)
+            if name not in committed:
                 path.unlink()
             else:
-                found[own] = found.get(own, 0) + parquet.read_metadata(path).num_rows
+                found[name] = found.get(name, 0) + parquet.read_metadata(path).num_rows
         missing = [name for name, count in committed.items() if found.get(name) != count]
         if missing or sum(found.values()) != rows:
             raise OSError(

@@ -93,10 +93,7 @@ def _rows_of(path: Path) -> Rows:
         elif ending in READ:
             yield from _json_rows(path, ending == ".json")
         else:
-            raise ValueError(
-                f"cannot read {str(path)!r}: the ending must be one of {', '.join(READ)}, texts also with .gz, "
-                "or it is a folder"
-            )
+            raise ValueError(f"the ending must be one of {', '.join(READ)}, of texts also with .gz, or it is a folder")
     except (ValueError, EOFError, zlib.error, LookupError, TypeError, RecursionError) as error:
         if repr(str(path)) in str(error):
             raise
@@ -141,8 +138,7 @@ def _delimited_rows(path: Path, delimiter: str) -> Rows:
 
 def _folder_rows(path: Path) -> Rows:
     """The Parquet files of a folder in the order of their names, or the Arrow files of a saved data set in its own."""
-    state = path / "state.json"
-    if state.exists():
+    if (state := path / "state.json").exists():
         for each in json.loads(state.read_text(encoding="utf-8"))["_data_files"]:
             with (path / each["filename"]).open("rb") as file:
                 for batch in arrow().ipc.open_stream(file):

@@ -56,10 +56,7 @@ def explain_columns(
         lm: the model; it comes back as it was.
         columns: `id` and `prompt` or `messages`, and where wanted `target`, `contrast`, `region`, `continuation`,
             and `fault` as `read_rows` gives it; a list (or an array) for each, of the same length.
-        method: how; None for the model's default.
-        check: whether each attribution is checked against the model.
-        precision: as for `attribute`.
-        memory_budget: as for `attribute`.
+        method: how, and the others: as for `attribute`, the same for every row.
 
     Returns:
         A list for each column of the output.
@@ -152,24 +149,16 @@ class Work:
 
     def facts(self) -> dict[str, Any]:
         """What a run is of, as far as it is known before a model is loaded."""
-        method = "the default" if self.method is None else stable_repr(self.method)
-        return {"model": _name(self.model), "method": method, "check": self.check, "precision": self.precision}
+        model = "the bundled one" if self.model is None else self.model
+        method = "the default" if self.method is None else self.method
+        return {
+            "model": stable_text(model), "method": stable_text(method), "check": self.check, "precision": self.precision
+        }  # fmt: skip
 
 
-def _name(model: Any) -> str:
-    if model is None:
-        return "the bundled one"
-    if isinstance(model, partial):
-        given = [*map(str, model.args), *(f"{name}={value}" for name, value in sorted(model.keywords.items()))]
-        return f"{_name(model.func)}({', '.join(given)})"
-    if callable(model):
-        return f"{getattr(model, '__module__', '')}.{getattr(model, '__qualname__', type(model).__qualname__)}"
-    return str(model)
-
-
-def stable_repr(method: Any) -> str:
-    """A method with its settings, in the same words in every process."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(method))
+def stable_text(value: Any) -> str:
+    """A method with its settings, or what loads a model, in the same words in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", value if isinstance(value, str) else repr(value))
 
 
 def digest_of_weights(lm: NextTokenLM) -> str:
@@ -201,7 +190,7 @@ class Worker:
         ids = block["id"].to_pylist()
         if not ids:
             return output_schema().empty_table()
-        rows = [{**json.loads(text), "id": own} for own, text in zip(ids, block[ROW].to_pylist(), strict=True)]
+        rows = [{**json.loads(text), "id": row_id} for row_id, text in zip(ids, block[ROW].to_pylist(), strict=True)]
         try:
             return as_table(self._explained(ids, {name: [row.get(name) for row in rows] for name in rows[0]}))
         except Exception as error:  # kept in the run's folder, since engines pass on no more than its text
@@ -225,19 +214,19 @@ class Worker:
         deaths = Counter((found or {}).get("deaths", {}))
         deaths.update([found["row"]] if found else [])
         rows, errors = [], []
-        for number, own in enumerate(ids):
+        for number, row_id in enumerate(ids):
             one = {name: values[number : number + 1] for name, values in columns.items()}
-            if deaths[own] >= MAX_DEATHS:
+            if deaths[row_id] >= MAX_DEATHS:
                 message = f"the worker died {MAX_DEATHS} times while it explained this row"
-                rows.append(error_row(own, one["prompt"][0], message))
+                rows.append(error_row(row_id, one["prompt"][0], message))
                 continue
-            self.folder.write(note, {"row": own, "deaths": deaths})
+            self.folder.write(note, {"row": row_id, "deaths": deaths})
             try:
                 rows.append({name: values[0] for name, values in explain(one).items()})
             except Exception as error:
                 _exit_if_broken(error)
                 errors.append(error)
-                rows.append(error_row(own, one["prompt"][0], f"{type(error).__name__}: {_one_line(error)}"))
+                rows.append(error_row(row_id, one["prompt"][0], f"{type(error).__name__}: {_one_line(error)}"))
         self.folder.forget(note)
         if len(errors) == len(ids) > 1:  # not the rows, but the model or the machine
             raise errors[0]

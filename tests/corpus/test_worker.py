@@ -11,7 +11,7 @@ from interpret import GradientTimesInput
 from interpret.corpus.job import as_named
 from interpret.corpus.run_folder import RunFolder, stage
 from interpret.corpus.table import output_schema
-from interpret.corpus.work import Work, Worker, digest_of_weights, explain_columns, stable_repr
+from interpret.corpus.work import Work, Worker, digest_of_weights, explain_columns, stable_text
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2, trained_tokenizer
 
@@ -136,7 +136,7 @@ def test_a_method_has_the_same_name_in_every_process():
         def __repr__(self):
             return f"Own({object.__repr__(self)})"
 
-    assert "0x" not in stable_repr(Own())
+    assert "0x" not in stable_text(Own())
 
 
 def test_a_path_is_the_same_in_every_process(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ def run(folder: RunFolder, work: Work, workers: int | None = None, address: str 
 
     Raises what a worker raises, as it was raised there; ChildProcessError where workers die without saying why.
     """
-    with _connected(address, workers) as (ray, embedded):
+    with _connected(address, workers) as (ray, embedded), _quiet():
         from ray.data import ActorPoolStrategy, DataContext, read_parquet
         from ray.data.checkpoint import CheckpointConfig
 
@@ -56,7 +56,7 @@ def run(folder: RunFolder, work: Work, workers: int | None = None, address: str 
         if gpus:
             needs["num_gpus"] = gpus
         try:
-            with _quiet(), DataContext.current(context):
+            with DataContext.current(context):
                 rows = read_parquet(
                     str(folder.input), columns=["id", ROW], override_num_blocks=blocks, ray_remote_args=needs
                 )

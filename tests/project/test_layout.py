@@ -72,7 +72,7 @@ WRAPPED = {  # a library that has one room to itself
     "markupsafe": ("interpret/views/",),
     "pyarrow": ("interpret/corpus/",),
     "ray": ("interpret/corpus/ray_data.py",),
-    "filelock": ("interpret/corpus/state.py",),
+    "filelock": ("interpret/corpus/run_folder.py",),
     "starlette": ("interpret/server/",),
     "uvicorn": ("interpret/server/serve.py",),
 }

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from interpret.corpus.files import arrow
+from interpret.corpus.table import arrow, encodable, read_rows
 from interpret.results.files import write_whole
 
+ROW = "row"  # the column of the input made ready that holds what a row asks, as JSON
+SMALLEST_BLOCK, LARGEST_BLOCK, BLOCKS_PER_SIZE = 16, 1024, 64
 PENDING = ".pending.parquet"  # how Ray Data ends the name of a checkpoint whose data file is being written
 ERROR = "error"  # the file that says what ended a worker's work
-OF_THE_INPUT = ("rows", "digest")  # facts that are others where the input is
-LONGEST_SHOWN = 120  # characters of a fact in a message
+OF_THE_INPUT = ("rows", "digest")  # facts that differ where the input does
 
 
 class RunFolder:
@@ -32,20 +33,16 @@ class RunFolder:
         self.attempts = self.path / "attempts"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Fixed the run alone. Raises BlockingIOError while another process does."""
+    def locked(self, name: str = "lock", timeout: float = 0) -> Iterator[None]:
+        """Hold a lock alone, by default that of the run. Raises BlockingIOError while another process does."""
         import filelock
 
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.path / "lock")
         try:
-            lock.acquire(timeout=0)
+            with filelock.FileLock(self.path / name, timeout=timeout):
+                yield
         except filelock.Timeout:
             raise BlockingIOError(f"another run is writing {str(self.out)!r} at this moment") from None
-        try:
-            yield
-        finally:
-            lock.release()
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A file of facts, or None where there is none."""
@@ -62,24 +59,12 @@ class RunFolder:
         (self.path / f"{name}.json").unlink(missing_ok=True)
 
     def agree(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Keep facts if nobody has before. Raises ValueError, naming one that differs, if they are others.
-
-        Of processes that come at the same time, one keeps its facts and the others are compared with them.
-        """
-        path = self.path / f"{name}.json"
-        part = self.path / f".{name}-{secrets.token_hex(8)}"
-        part.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
-        try:
-            os.link(part, path)
-        except FileExistsError:
-            self.compare(name, facts)
-        except OSError:  # a file system without hard links
-            if path.exists():
-                self.compare(name, facts)
+        """Keep facts, or compare them with those that another process was the first to keep; see `compare`."""
+        with self.locked(f"{name}.lock", timeout=-1):
+            if self.read(name) is None:
+                self.write(name, facts)
             else:
-                part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+                self.compare(name, facts)
 
     def compare(self, name: str, facts: Mapping[str, Any]) -> None:
         """Raise ValueError, in one line, if facts that were kept are others than these."""
@@ -87,11 +72,11 @@ class RunFolder:
         for key in facts:
             if key in kept and kept[key] != facts[key]:
                 if key in OF_THE_INPUT:
-                    said = "the input has changed since; explain it into another folder"
+                    differs = "the input has changed since; explain it into another folder"
                 else:
-                    said = f"they were made with {key} {_short(kept[key])}, not {_short(facts[key])}; "
-                    said += "choose another folder, or ask as then"
-                raise ValueError(f"{str(self.out)!r} has rows of another run: {said}")
+                    differs = f"they were made with {key} {kept[key]!s:.120}, not {facts[key]!s:.120}; "
+                    differs += "choose another folder, or ask as then"
+                raise ValueError(f"{str(self.out)!r} has rows of another run: {differs}")
 
     def committed(self, known: Mapping[str, int] | None = None) -> dict[str, int]:
         """What is finished: the beginning of the names of data files, each with its number of rows.
@@ -116,11 +101,11 @@ class RunFolder:
         """
         parquet, committed, found = arrow().parquet, self.committed(), dict[str, int]()
         for path in self.out.glob("*.parquet"):
-            own = re.sub(r"-\d+$", "", path.stem)
-            if own not in committed:
+            name = re.sub(r"-\d+$", "", path.stem)
+            if name not in committed:
                 path.unlink()
             else:
-                found[own] = found.get(own, 0) + parquet.read_metadata(path).num_rows
+                found[name] = found.get(name, 0) + parquet.read_metadata(path).num_rows
         missing = [name for name, count in committed.items() if found.get(name) != count]
         if missing or sum(found.values()) != rows:
             raise OSError(
@@ -129,12 +114,42 @@ class RunFolder:
                 + "; delete it and its folder of the run, and start anew"
             )
 
-    def forget_input(self) -> None:
-        """Delete the input that was made ready, which nobody needs when all is done."""
-        shutil.rmtree(self.input, ignore_errors=True)
-        shutil.rmtree(self.attempts, ignore_errors=True)
+
+def stage(source: str | Path, folder: Path) -> dict[str, Any]:
+    """Read a data set and lay its rows into a folder as Parquet files, a block each, with the columns `id` and `row`.
+
+    The first blocks are small, so that a small data set keeps every worker busy and something is soon finished; they
+    grow to 1,024 rows. What is in the folder before is deleted; the memory needed is that of a block, and about
+    100 bytes for each id.
+
+    Returns the number of `rows`, and a `digest` of them all in their order. Raises what `read_rows` raises, and
+    ValueError for a data set without rows.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    hashed, total, rows, types = hashlib.blake2b(digest_size=16), 0, read_rows(source), arrow()
+    for number in count():
+        block = list(islice(rows, min(LARGEST_BLOCK, SMALLEST_BLOCK << number // BLOCKS_PER_SIZE)))
+        if not block:
+            break
+        texts = [json.dumps(row, default=str, sort_keys=True) for row in block]
+        for text in texts:
+            hashed.update(text.encode() + b"\n")
+        table = types.table({"id": encodable([row["id"] for row in block]), ROW: texts})
+        types.parquet.write_table(table, folder / f"{number:08d}.parquet")
+        total += len(block)
+    if not total:
+        raise ValueError(f"there is no row in {str(source)!r}")
+    return {"rows": total, "digest": hashed.hexdigest()}
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+def source_state(source: str | Path) -> list[list[Any]]:
+    """The names, sizes and times of a data set's files: while they stay the same, it need not be read again.
+
+    Raises FileNotFoundError where there is none.
+    """
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {str(path)!r}")
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return [[str(each.absolute()), each.stat().st_size, each.stat().st_mtime_ns] for each in files]

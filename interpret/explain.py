@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from interpret.attribution import Attribution, AttributionMatrix
 from interpret.build import build_attribution
 from interpret.counterfactual.check import check_prompt
 from interpret.engine.memory.policy import TARGETS_PER_PASS
@@ -16,6 +15,8 @@ from interpret.methods.method import Method
 from interpret.question.prepared import PreparedQuestion, ask, ask_candidates, ask_continuation
 from interpret.question.quantity import Quantity
 from interpret.question.region import Region
+from interpret.results.attribution import Attribution
+from interpret.results.matrix import AttributionMatrix
 from nexttoken import NextTokenLM
 from nexttoken.text.prompt import PromptLike, Start
 from nexttoken.text.target import TokenLike

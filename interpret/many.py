@@ -8,7 +8,6 @@ from functools import partial
 from itertools import islice, zip_longest
 from typing import Any
 
-from interpret.attribution import Attribution
 from interpret.counterfactual.check import check_prompt
 from interpret.engine.memory.policy import PROMPTS_PER_WINDOW
 from interpret.engine.progress import progress as progress_bar
@@ -18,6 +17,7 @@ from interpret.methods.method import Method
 from interpret.question.prepared import PreparedQuestion, ask
 from interpret.question.quantity import Quantity
 from interpret.question.region import Region
+from interpret.results.attribution import Attribution
 from nexttoken import NextTokenLM, Prompt
 from nexttoken.text.inputs import Array, id_rows
 from nexttoken.text.prompt import PromptLike, Start

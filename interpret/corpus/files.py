@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from interpret.attribution import Attribution
 from interpret.corpus.schema import VERSION, attribution_of
+from interpret.results.attribution import Attribution
 from interpret.results.files import write_whole
 
 AT_ONCE = 1024  # rows of a Parquet file that are fixed at once

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from interpret.attribution import Attribution
-from interpret.results.scores import COLUMNS
+from interpret.results.attribution import COLUMNS, Attribution
 
 VERSION = 1  # of the output; it changes when a column changes its meaning
 FAULT = "fault"  # of a row that could not be read, in the place of what it asks

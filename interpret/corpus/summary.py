@@ -10,72 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from interpret.attribution import Attribution
 from interpret.corpus.files import output_rows, parquet_files, rows_of_file
 from interpret.corpus.schema import attribution_of
 from interpret.engine.progress import progress as progress_bar
-from interpret.results.files import write_whole
-from interpret.results.report import Doubt, Example, ReportFacts, TargetWords, WordEffect
+from interpret.results.attribution import Attribution
+from interpret.results.report import Example, FailedCheck, TargetWords, WordEffect
+from interpret.results.report import Report as Report  # a public name of interpret.corpus
 from interpret.results.totals import groups_of
 
 By = Literal["word", "piece"]
-ENDINGS = (".html", ".json", ".png", ".pdf", ".svg")
 MOST_WORDS = 200_000  # of all targets and roles that are counted at once; the rarest go when there are more
-MOST_ERRORS, MOST_DOUBTS = 1000, 20
+MOST_ERRORS, MOST_FAILED = 1000, 20
 EXAMPLES, AROUND = 3, 60  # of a word, and characters on either side of it
 EDGES = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 AT_LEAST = 2.0  # standard errors that an effect is less, at least
 
 Subject = tuple[str, tuple[str, ...]]  # a target, with its foils
 Key = tuple[Subject, str | None, str]  # of it, a role, and a word
-
-
-class Report(ReportFacts):
-    """What the rows of a corpus say together, with views. Its data are those of `ReportFacts`."""
-
-    def figure(self, target: int = 0, top: int = 20, width: float | None = None) -> Any:
-        """The strongest words for and against one target as bars, with standard errors: a matplotlib figure.
-
-        Args:
-            target: the number of it, among `targets`.
-            top: how many words at most.
-            width: in inches (6.5 by default).
-
-        Raises ValueError where there is no such target, or no word to show.
-        """
-        from interpret.views.report import report_figure
-
-        return report_figure(self, target, top, width)
-
-    def html(self) -> str:
-        """Tables of words with examples, errors, checks and gaps: a fragment of HTML that asks for nothing."""
-        from interpret.views.report import report_html
-
-        return report_html(self)
-
-    def save(self, path: str | Path) -> Path:
-        """Write it whole or not at all: a page (.html), all numbers (.json), or the figure of the first target.
-
-        Raises ValueError for another ending, or OSError.
-        """
-        path = Path(path).expanduser()
-        ending = path.suffix.lower()
-        if ending not in ENDINGS:
-            raise ValueError(f"cannot save to {str(path)!r}: the ending must be one of {', '.join(ENDINGS)}")
-        if ending in (".html", ".json"):
-            from interpret.views.report import report_document
-
-            text = self.to_json() if ending == ".json" else report_document(self)
-            return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
-        from interpret.views.figure import save_figure
-
-        return save_figure(self.figure(), path, self)
-
-    def _repr_html_(self) -> str:
-        return self.html()
-
-    def __repr__(self) -> str:
-        return f"Report: {self.title}\n  {self.sentence}\n  {self.facts}"
 
 
 @dataclass
@@ -163,7 +114,7 @@ class _Counts:
         self.errors, self.verdicts = Counter[str](), Counter[str]()
         self.gaps = [0] * (len(EDGES) + 1)
         self.subjects, self.effects = Counter[Subject](), dict[Key, Effect]()
-        self.doubts: list[Doubt] = []
+        self.failed_checks: list[FailedCheck] = []
         self.facts: dict[str, set[str]] = {"method": set(), "model": set(), "unit": set()}
 
     def add(self, row: dict[str, Any]) -> None:
@@ -180,8 +131,8 @@ class _Counts:
             self.gaps[sum(row["gap"] > edge for edge in EDGES)] += 1
         if row["verdict"] is not None:
             self.verdicts[row["verdict"]] += 1
-            if row["verdict"] == "fails" and len(self.doubts) < MOST_DOUBTS:
-                self.doubts.append(Doubt(row["id"], row["check"]))
+            if row["verdict"] == "fails" and len(self.failed_checks) < MOST_FAILED:
+                self.failed_checks.append(FailedCheck(row["id"], row["check"]))
         why = attribution_of(row)
         for name, known in (("method", why.method_name), ("model", why.model), ("unit", why.unit)):
             self.facts[name].add(known)
@@ -240,7 +191,7 @@ class _Counts:
             source=source, rows=self.rows, errors=dict(self.errors.most_common()), targets=tuple(every),
             others=self.subjects.total() - sum(count for _, count in shown), looked_at=len(tested),
             left_out=len(self.effects) - len(tested) + self.forgotten, verdicts=dict(sorted(self.verdicts.items())),
-            doubts=tuple(self.doubts),
+            failed_checks=tuple(self.failed_checks),
             gaps=tuple(zip((*EDGES, None), self.gaps, strict=True)) if measured else (),
             facts_of={
                 **said, "gradients": self.gradients, "forwards": self.forwards, "seconds": self.seconds,
@@ -264,7 +215,7 @@ def _words(why: Attribution, by: By) -> Iterator[tuple[int, int, float, str | No
     groups = [[place] for place in places]
     if by == "word" and why.signed and places:
         moved = set(places)
-        divided = groups_of(why.pieces, why.messages, "word", False, "en")
+        divided = groups_of(why.tokens, why.template, why.messages, "word", False, "en")
         groups = [kept for group in divided if (kept := [place for place in group if place in moved])]
     for group in groups:
         score = math.fsum(why.pieces[place].score for place in group)

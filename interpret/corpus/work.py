@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interpret.attribution import Attribution
 from interpret.corpus.schema import FAULT, OUTPUT, columns_of, failed
 from interpret.engine.run import Precision
 from interpret.many import Failure, attribute_many
 from interpret.methods.method import Method
+from interpret.results.attribution import Attribution
 from nexttoken import NextTokenLM
 from nexttoken.text.target import continuation_ids
 

@@ -15,8 +15,8 @@ from interpret.engine.objective import Objective
 from interpret.engine.run import Run
 from interpret.methods.method import Method
 from interpret.question.quantity import ENTROPY, LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY, Quantity
+from interpret.results.attribution import Attribution
 from interpret.results.faithfulness import Deletion, Faithfulness, RankCorrelation, Replaced
-from interpret.results.scores import Scores
 from nexttoken import NextTokenLM, Piece, Prompt, Target
 from nexttoken.text.prompt import PromptLike
 
@@ -31,7 +31,7 @@ IN_NATS = (LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY)  # are all checked as a lo
 
 def check(
     lm: NextTokenLM,
-    why: Scores,
+    why: Attribution,
     *,
     prompt: PromptLike | None = None,
     quantity: Quantity | None = None,
@@ -79,7 +79,7 @@ def check(
 
 
 def check_prompt(
-    lm: NextTokenLM, prompt: Prompt, why: Scores, quantity: Quantity, run: Run, seed: int = 0
+    lm: NextTokenLM, prompt: Prompt, why: Attribution, quantity: Quantity, run: Run, seed: int = 0
 ) -> Faithfulness:
     """`check` of a result whose prompt and quantity are known."""
     quantity = LOG_PROBABILITY if quantity in IN_NATS else quantity
@@ -201,7 +201,9 @@ def _correlation(plan: _Plan, found: Float[Tensor, "order step"], generator: tor
     return RankCorrelation(float(value), (low, high), float(percentile))
 
 
-def _randomized(lm: NextTokenLM, prompt: Prompt, why: Scores, quantity: Quantity, method: Method, seed: int) -> float:
+def _randomized(
+    lm: NextTokenLM, prompt: Prompt, why: Attribution, quantity: Quantity, method: Method, seed: int
+) -> float:
     """The rank correlation of a map's scores with those of the same method on a model with shuffled weights."""
     other = lm.with_shuffled_weights(seed)
     groups = _groups(prompt, why)
@@ -209,11 +211,12 @@ def _randomized(lm: NextTokenLM, prompt: Prompt, why: Scores, quantity: Quantity
     objective = Objective.of(other, prompt, _target(why), quantity, places)
     columns = {place: column for column, place in enumerate(places)}
     pieces = [[columns[place] for place in group.places] for group in groups]
-    scores = method.reduction(method(objective, objective.x).attributions, pieces).double().cpu()
+    attributions = method(objective, objective.x).attributions.detach().double().cpu().numpy()
+    scores = torch.from_numpy(method.reduction(attributions, pieces))
     return float(spearman(torch.tensor([group.score for group in groups], dtype=torch.float64), scores))
 
 
-def _groups(prompt: Prompt, why: Scores) -> list[_Group]:
+def _groups(prompt: Prompt, why: Attribution) -> list[_Group]:
     """What may be replaced: what has a score, and was not written by a template unless that is all there is.
 
     Raises ValueError for a result that is not of this prompt, or has nothing that was moved.
@@ -232,12 +235,12 @@ def _groups(prompt: Prompt, why: Scores) -> list[_Group]:
     return written
 
 
-def _target(why: Scores) -> Target:
+def _target(why: Attribution) -> Target:
     """What was explained; for a quantity of the whole distribution, a target that is not looked at."""
     return why.target if why.target is not None else Target("", 0, 0.0, 1)
 
 
-def _prompt_of(lm: NextTokenLM, why: Scores) -> Prompt:
+def _prompt_of(lm: NextTokenLM, why: Attribution) -> Prompt:
     """The prompt that a result is of. Raises ValueError for that of an encoder-decoder, which does not follow."""
     pieces, begin = [], 0
     for piece in why.pieces:
@@ -248,7 +251,7 @@ def _prompt_of(lm: NextTokenLM, why: Scores) -> Prompt:
     return lm.prompt(Prompt(why.prompt, ids, tuple(pieces), why.messages), why.start)
 
 
-def _explained(why: Scores, quantity: Quantity | None) -> Quantity:
+def _explained(why: Attribution, quantity: Quantity | None) -> Quantity:
     """What a result is about. Raises ValueError for a quantity that its name does not tell."""
     if quantity is not None:
         return quantity

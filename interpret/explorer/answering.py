@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from interpret.attribution import Attribution
 from interpret.explain import attribute
 from interpret.explorer.call import call
 from interpret.explorer.question import Question
 from interpret.question.targets import candidates_of
+from interpret.results.attribution import Attribution
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.text.target import TokenLike
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 
 from interpret.engine.gradients import gradients
@@ -34,12 +35,12 @@ class Normalization:
     """
 
     name: str
-    function: Callable[[Tensor], Tensor] = field(repr=False)
+    function: Callable[[ndarray], ndarray] = field(repr=False)
 
 
-def share(scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
+def share(scores: Float[ndarray, " piece"]) -> Float[ndarray, " piece"]:
     """Each score over the sum of all magnitudes; zeros stay zeros."""
-    total = scores.abs().sum()
+    total = abs(scores).sum()
     return scores / total if total > 0 else scores
 
 
@@ -91,7 +92,7 @@ class Convention(Method):
     def unit(self, quantity: str) -> str:
         return self.method.unit(quantity) if self.normalization is NONE else "share"
 
-    def normalized(self, scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
+    def normalized(self, scores: Float[ndarray, " piece"]) -> Float[ndarray, " piece"]:
         return self.normalization.function(scores)
 
     @property

@@ -15,8 +15,7 @@ from interpret.methods.fixed_positions import Fixed
 from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import quadrature
-from interpret.results.certificate import Completeness
-from interpret.results.path import StraightPath
+from interpret.results.certificate import Completeness, StraightPath
 
 
 @dataclass(frozen=True)

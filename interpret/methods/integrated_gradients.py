@@ -19,8 +19,7 @@ from interpret.methods.gap import SMALLEST_GAP, warn, warn_of_gap
 from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
 from interpret.methods.quadrature import Rule, quadrature
-from interpret.results.certificate import Completeness
-from interpret.results.path import StraightPath
+from interpret.results.certificate import Completeness, StraightPath
 
 FIRST_SEGMENTS = 8
 

@@ -17,12 +17,11 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from rich.console import Console
 
-from interpret.attribution import Attribution, AttributionMatrix
 from interpret.command.explaining import answer, checked, prompt_of
 from interpret.command.options import FORMATS, Computation, Output, is_figure
 from interpret.command.options import Question as CommandQuestion
 from interpret.counterfactual.check import check_prompt
-from interpret.counterfactuals import Flip, Reduction, flip, reduce_input
+from interpret.counterfactuals import flip, reduce_input
 from interpret.engine.run import Run, interruptible
 from interpret.explain import attribute_continuation
 from interpret.explorer.answering import work_out
@@ -34,6 +33,9 @@ from interpret.methods.default import default_method
 from interpret.methods.listed import METHODS
 from interpret.methods.settings import default_instance, settings
 from interpret.question.targets import candidates_of
+from interpret.results.attribution import Attribution
+from interpret.results.counterfactual import Flip, Reduction
+from interpret.results.matrix import AttributionMatrix
 from interpret.server.asked import MOST_NEW, Body
 from interpret.server.jobs import Event, Job
 from interpret.server.shown import shown_edits, shown_map, shown_targets

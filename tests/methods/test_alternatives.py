@@ -1,6 +1,7 @@
 """What else might stand somewhere: the model's own distribution, as a baseline and as replacements."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -122,7 +123,7 @@ def test_an_encoder_decoder():
     f = objective(lm, prompt, 20)
     assert alternatives(f, 5).known.tolist() == [False] * 4 + [False, True, True]
     for method in (Marginalization(samples=2), GIM(baseline=PlausibleAlternatives())):
-        assert bool(attribute(lm, prompt, 20, method).scores.isfinite().all())
+        assert all(map(math.isfinite, attribute(lm, prompt, 20, method).scores))
 
 
 @pytest.mark.parametrize("make", [lambda: Marginalization(samples=0), lambda: PlausibleAlternatives(top=0)])
@@ -239,13 +240,13 @@ def test_what_follows_the_start_is_kept_only_as_long_as_the_network_is_the_same(
     lm.language_model_head = lm.language_model_head.double()
     first = [passes(lm, TEXT, 70, DEFAULT) for _ in range(2)]
     assert [len(taken) for taken, _ in first] == [2, 1]  # of one token, the first time
-    assert torch.equal(first[0][1].scores, first[1][1].scores)
+    assert (first[0][1].scores == first[1][1].scores).all()
     assert first[0][1].forwards_spent == first[1][1].forwards_spent == 1
     change(lm)
     taken, found = passes(lm, TEXT, 70, DEFAULT)
     assert (1, 1) in taken
     expected = alone(lm, monkeypatch, TEXT, 70, DEFAULT)
-    assert not torch.equal(expected.scores, first[0][1].scores)
+    assert (expected.scores != first[0][1].scores).any()
     close(found.scores, expected.scores, 1e-6)
 
 

@@ -93,10 +93,10 @@ def test_a_bag_of_embeddings_is_explained_exactly(bag_lm, method):
     w = bag_lm.language_model_head.weight.detach()
     x = bag_lm.text_field_embedder.weight.detach()[[0, 1, 1, 0]]
     expected = x @ (w[2] - w[3])
-    torch.testing.assert_close(result.scores, expected)
+    torch.testing.assert_close(torch.from_numpy(result.scores), expected)
     assert result.scores[0] == pytest.approx(float(result.scores[3]), rel=1e-12)
     vanilla = attribute(bag_lm, "abba", "c", VanillaGradient(), contrast="d")
-    torch.testing.assert_close(vanilla.scores, (w[2] - w[3]).norm().expand(4))
+    torch.testing.assert_close(torch.from_numpy(vanilla.scores), (w[2] - w[3]).norm().expand(4))
 
 
 # Finite differences: the method's formula, with gradients by finite differences
@@ -139,6 +139,7 @@ def in_captum(lm, text, target):
 
 
 def close(one, other):
+    one, other = torch.as_tensor(one), torch.as_tensor(other)
     scale = float(other.abs().max())
     torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * scale)
 
@@ -235,7 +236,7 @@ def test_standard_error_of_a_sum_is_the_usual_one(tiny):
     result = attribute(tiny, SENTENCE, 69, method)
     f = objective(tiny, SENTENCE, 69)
     sums = method(f, f.x).samples.sum(-1)
-    torch.testing.assert_close(result.standard_error, sums.std(0) / 5**0.5)
+    torch.testing.assert_close(torch.from_numpy(result.standard_error), sums.std(0) / 5**0.5)
 
 
 @pytest.mark.parametrize("method", EVERY, ids=repr)

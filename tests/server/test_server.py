@@ -71,7 +71,7 @@ def test_a_map_comes_before_its_check(lm, client):
     assert first["map"]["check"] is None
     assert last["map"]["check"]["verdict"] in ("passes", "fails", "undecided")
     assert [piece["name"] for piece in last["map"]["pieces"]] == list(why.labels)
-    assert [piece["size"] for piece in last["map"]["pieces"]] == pytest.approx(why.scores.abs().tolist())
+    assert [piece["size"] for piece in last["map"]["pieces"]] == pytest.approx(abs(why.scores).tolist())
     assert repr(why.target.text) in last["map"]["title"]
     status, _, data = client.get(f"/api/result/{last['id']}?as=json")
     assert status == 200

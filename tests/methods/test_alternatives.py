@@ -2,6 +2,7 @@
 
 import copy
 import math
+from statistics import median
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ TEXT = "The keys to the cat"
 
 
 def close(found, expected, tolerance=1e-9):
+    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
     assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
@@ -92,16 +94,16 @@ def test_draws_follow_the_seed_and_not_the_chunk_size(tiny):
     one = attribute(tiny, TEXT, 70, Marginalization())
     close(attribute(tiny, TEXT, 70, Marginalization(), batch_size=1).scores, one.scores)
     close(attribute(tiny, TEXT, 70, Marginalization(), batch_size=33).scores, one.scores)
-    assert not torch.equal(attribute(tiny, TEXT, 70, Marginalization(seed=1)).scores, one.scores)
+    assert (attribute(tiny, TEXT, 70, Marginalization(seed=1)).scores != one.scores).any()
     assert one.forwards_spent == 1 + 1 + 1 + 8 * len(tiny.prompt(TEXT))  # rated, the first word, F, replaced
     many = attribute(tiny, TEXT, 70, Marginalization(samples=256))
     assert float(many.standard_error.mean()) < float(one.standard_error.mean()) / 3
-    assert float(((many.scores - one.scores).abs() / one.standard_error).median()) < 2
+    assert median(abs(many.scores - one.scores) / one.standard_error) < 2
 
 
 def test_a_region_and_many_prompts(tiny):
     part = attribute(tiny, TEXT, 70, Marginalization(), region="keys")
-    assert part.scores.count_nonzero() == len([fixed for fixed in part.fixed if not fixed]) > 0
+    assert sum(part.scores != 0) == len([fixed for fixed in part.fixed if not fixed]) > 0
     for method in (Marginalization(), GIM(baseline=PlausibleAlternatives())):
         found = list(attribute_many(tiny, [TEXT, "are we?"], [70, 71], method))
         close(found[0].scores, attribute(tiny, TEXT, 70, method).scores)

@@ -3,6 +3,7 @@
 import gc
 import math
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ IDS = [5, 9, 13, 33, 21, 8, 40, 9, 17]
 
 
 def close(found, expected, tolerance=1e-9):
+    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
     assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
@@ -190,7 +192,7 @@ def test_it_is_the_gradient_of_the_patched_network(name, attention, untouched):
         found = attribute(lm, IDS, 20, GIM())
     close(found.scores, patched(lm, 20))
     assert (found.gradients_spent, found.forwards_spent) == (1, 0)
-    assert not torch.allclose(found.scores, attribute(lm, IDS, 20, GradientTimesInput()).scores)
+    assert abs(found.scores - attribute(lm, IDS, 20, GradientTimesInput()).scores).max() > 1e-6
     assert found.target == attribute(lm, IDS, 20, GradientTimesInput()).target
 
 
@@ -239,7 +241,7 @@ def test_the_attention_of_every_backend_is_softened(family, temperature):
     with sdpa_kernel(SDPBackend.MATH):
         written = attribute(lm, [5, 6, 7, 8], 20, GIM(temperature=temperature)).scores
     torch.testing.assert_close(written, fused, rtol=1e-9, atol=1e-12)
-    assert not torch.allclose(fused, attribute(lm, [5, 6, 7, 8], 20, GIM()).scores, rtol=1e-3)
+    assert not numpy.allclose(fused, attribute(lm, [5, 6, 7, 8], 20, GIM()).scores, rtol=1e-3)
 
 
 def test_low_temperatures_of_long_rows_do_not_vanish():

@@ -86,7 +86,7 @@ def test_the_code_gives_the_same(lm, client):
     known = {"lm": lm}
     exec(found["code"], known)
     sizes = [piece["size"] for piece in found["map"]["pieces"]]
-    assert sizes == pytest.approx(known["why"].scores.abs().tolist())
+    assert sizes == pytest.approx(abs(known["why"].scores).tolist())
     assert known["why"].target.foils[0].id == foil.id
     flipped = client.last("flip", prompt=PROMPT, max_edits=2)
     exec(flipped["code"], known)

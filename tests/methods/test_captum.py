@@ -29,7 +29,7 @@ def test_saliency_keeps_its_sign(tiny):
     signed = result.scores
     assert result.unit == "nats per unit of embedding"
     f = objective(tiny, SENTENCE, 69)
-    torch.testing.assert_close(signed, VanillaGradient()(f, f.x).attributions.sum(-1))
+    torch.testing.assert_close(torch.from_numpy(signed), VanillaGradient()(f, f.x).attributions.sum(-1))
 
 
 @pytest.mark.parametrize("kind", [captum.attr.FeatureAblation, captum.attr.Occlusion])

@@ -1,5 +1,6 @@
 """The conventions of other libraries, by their formulas; tests/project/test_peers.py runs the libraries themselves."""
 
+import numpy
 import pytest
 import torch
 
@@ -92,8 +93,8 @@ def test_a_probability_has_no_contrast(tiny):
 
 
 def test_shares_keep_the_sign_and_zeros():
-    torch.testing.assert_close(share(torch.tensor([1.0, -3.0])), torch.tensor([0.25, -0.75]))
-    assert share(torch.zeros(2)).tolist() == [0, 0]
+    assert share(numpy.array([1.0, -3.0])).tolist() == [0.25, -0.75]
+    assert share(numpy.zeros(2)).tolist() == [0, 0]
 
 
 def test_a_quantity_can_be_named_for_any_method(tiny):

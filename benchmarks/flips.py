@@ -16,12 +16,11 @@ from statistics import median
 import torch
 
 from benchmarks.evidence.examples import examples
+from interpret.engine.evaluate import gradients, log_likelihoods
+from interpret.engine.run import Run
+from interpret.methods.baselines import every_embedding
 from interpret.replacement.editing import Editing, quiet
 from interpret.replacement.flip import Aim, Edits, Search
-from interpret.engine.evaluate import gradients
-from interpret.engine.run import Run
-from interpret.engine.evaluate import log_likelihoods
-from interpret.methods.baselines import every_embedding
 from nexttoken import NextTokenLM
 
 A_KIND = 4

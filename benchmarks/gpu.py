@@ -198,7 +198,7 @@ def path_rows(lm: NextTokenLM, name: str, ids: list[int], rounds: int, sizes: tu
         yield [name, f"IG {STEPS}, {each}", f"{timing.median:.2f} s", ratio, ""]
     if fastest:
         scores, theirs = timings["ours"].result.scores, timings[fastest].result.double().cpu()
-        difference = float((scores - theirs).abs().max() / theirs.abs().max())
+        difference = float((torch.from_numpy(scores) - theirs).abs().max() / theirs.abs().max())
         yield [name, "largest difference of scores", "", f"{difference:.1e} of the largest", ""]
 
 

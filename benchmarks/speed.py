@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 from benchmarks.measuring import Size, gemm_peak, in_turns, seconds
@@ -43,6 +44,7 @@ from interpret.engine.memory.policy import TOKENS_PER_BATCH
 from interpret.engine.objective import Objective
 from nexttoken import NextTokenLM, Target
 
+Scores = Tensor | ndarray  # a peer's, or ours
 FOLDER = Path(__file__).parent / "results"
 LIBRARIES = ("captum", "inseq", "interpreto")
 EQUAL = 1e-4  # of the largest score: what float32 lets two ways to compute the same thing differ by
@@ -135,14 +137,15 @@ def path(steps: int) -> IntegratedGradients:
     return IntegratedGradients(steps=steps, rule="gauss-legendre", baseline=Token(0), fixed=None)
 
 
-def difference(ours: Tensor, theirs: Tensor) -> float:
+def difference(ours: Scores, theirs: Scores) -> float:
     """The largest difference between two scores of the same thing, over the largest score."""
+    ours, theirs = torch.as_tensor(ours), torch.as_tensor(theirs)
     if ours.shape != theirs.shape:
         raise AssertionError(f"{len(ours)} scores are to equal {len(theirs)}: this is not the same work")
     return float((ours.double() - theirs.double()).abs().max() / theirs.abs().max())
 
 
-def equality(pairs: Sequence[tuple[Tensor, Tensor]], exact: Callable[[int], Tensor] | None = None) -> tuple[str, bool]:
+def equality(pairs: Sequence[tuple[Scores, Scores]], exact: Callable[[int], Scores] | None = None) -> tuple[str, bool]:
     """A note on how equal our scores and a peer's are, and whether they are equal enough.
 
     Where they differ by more than rounding should, the scores in float64 of that number judge, if given: ours have to
@@ -331,7 +334,7 @@ def continuation_path(bench: Bench, text: Text) -> tuple[Row, dict[str, list[flo
     matrix = timings["ours"].result.attributions
     pairs = [(row.scores, each) for row, each in zip(matrix, timings["inseq"].result, strict=True)]
 
-    def exact(number: int) -> Tensor:
+    def exact(number: int) -> Scores:
         method = path(plan.middle_steps)
         return attribute(bench.exact, [*ids, *targets[:number]], targets[number], method).scores
 
@@ -408,7 +411,7 @@ def many(bench: Bench) -> Line:
     theirs = timings["inseq"].result
     alike = [prompt for prompt, each in answers.items() if len(each.scores) == len(theirs[prompt])]
 
-    def exact(number: int) -> Tensor:
+    def exact(number: int) -> Scores:
         return attribute(bench.exact, alike[number], None, GradientTimesInput()).scores
 
     compared, equal = equality([(answers[prompt].scores, theirs[prompt]) for prompt in alike], exact)
@@ -464,11 +467,11 @@ def bfloat16(bench: Bench) -> Line:
     return Line("bfloat16", tuple(rows), numbers)
 
 
-def rank_correlation(one: Tensor, other: Tensor) -> float:
+def rank_correlation(one: Scores, other: Scores) -> float:
     """Spearman's: the correlation of the places in the order of the scores; 1 for a single one."""
     if len(one) < 2:
         return 1.0
-    places = torch.stack([each.argsort().argsort().double() for each in (one, other)])
+    places = torch.stack([torch.as_tensor(each).argsort().argsort().double() for each in (one, other)])
     return float(torch.corrcoef(places)[0, 1])
 
 

@@ -1,8 +1,3 @@
-from .attribution import Attribution as Attribution
-from .attribution import AttributionMatrix as AttributionMatrix
-from .counterfactuals import Flip as Flip
-from .counterfactuals import Reduction as Reduction
-from .counterfactuals import Replacements as Replacements
 from .counterfactuals import flip as flip
 from .counterfactuals import reduce_input as reduce_input
 from .counterfactuals import replacements as replacements
@@ -56,11 +51,16 @@ from .question.quantity import PROBABILITY as PROBABILITY
 from .question.quantity import Quantity as Quantity
 from .question.quantity import log_odds as log_odds
 from .replacement.check import check as check
+from .results.attribution import Attribution as Attribution
 from .results.certificate import Completeness as Completeness
+from .results.certificate import StraightPath as StraightPath
 from .results.counterfactual import Edit as Edit
+from .results.counterfactual import Flip as Flip
+from .results.counterfactual import Reduction as Reduction
 from .results.counterfactual import Replacement as Replacement
+from .results.counterfactual import Replacements as Replacements
 from .results.faithfulness import Faithfulness as Faithfulness
-from .results.path import StraightPath as StraightPath
+from .results.matrix import AttributionMatrix as AttributionMatrix
 from .views.aligned import aligned as aligned
 from .views.bars import bars as bars
 from .views.figure import save_figure as save_figure

@@ -36,7 +36,7 @@ from interpret.command.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from interpret.counterfactuals import Flip, Reduction
+    from interpret.results.counterfactual import Flip, Reduction
     from nexttoken import NextTokenLM, Prompt
 
 SLOW = 1.0  # seconds after which a progress bar appears

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from interpret.attribution import Attribution, AttributionMatrix
 from interpret.build import build_attribution
 from interpret.engine.evaluate import Evaluator, Scored, counted
 from interpret.engine.memory.policy import TARGETS_PER_PASS

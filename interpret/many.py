@@ -8,7 +8,6 @@ from functools import partial
 from itertools import islice, zip_longest
 from typing import Any
 
-from interpret.attribution import Attribution
 from interpret.engine.memory.policy import PROMPTS_PER_WINDOW
 from interpret.engine.progress import progress as progress_bar
 from interpret.engine.run import Precision, Run, interruptible
@@ -19,6 +18,7 @@ from interpret.question.prepared import PreparedQuestion, ask
 from interpret.question.quantity import Quantity
 from interpret.question.region import Region
 from interpret.replacement.check import check_text
+from interpret.results.attribution import Attribution
 from nexttoken import NextTokenLM, Prompt
 from nexttoken.text.inputs import Array, id_rows
 from nexttoken.text.prompt import PromptLike, Start
@@ -118,7 +118,7 @@ def _rows(
     missing = object()
     for number, (prompt, *others) in enumerate(zip_longest(*given, fillvalue=missing)):
         if any(each is missing for each in (prompt, *others)):
-            raise ValueError(f"prompts, targets and contrasts differ in number: one of them ends before number {number}")
+            raise ValueError(f"prompts, targets and contrasts differ in number: one ends before number {number}")
         target = others.pop(0) if targets is not None else None
         yield prompt, target, others.pop(0) if contrasts is not None else None
 

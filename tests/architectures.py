@@ -30,8 +30,8 @@ from interpret import (
 from interpret.engine.evaluate import gradients, values
 from interpret.engine.objective import Objective
 from interpret.methods.adaptive import Point, Segment, certified_gap, integrate
-from interpret.methods.path import SMALLEST_GAP
 from interpret.methods.integrated_gradients import FIRST_SEGMENTS
+from interpret.methods.path import SMALLEST_GAP
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.checks.choices import choices
 from nexttoken.checks.probe import in_one_line, relative

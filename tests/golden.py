@@ -150,7 +150,7 @@ def of_attribution(why):
 
 
 def of_flip(found):
-    edits = [(each.place, each.old, each.new, each.probability) for each in (*found.edits, *found.closest)]
+    edits = [(each.position, each.old, each.new, each.probability) for each in (*found.edits, *found.closest)]
     says = [(of_target(each.first), of_target(each.target), each.margin) for each in (found.before, found.after)]
     chance = [found.random.edits, found.random.trials, found.random.flipped, found.random.lowest]
     return {"edits": [found.found, found.prompt, edits], "says": says, "chance": chance, "cost": found.forwards}

@@ -136,11 +136,11 @@ def test_a_model_in_training_comes_back_untouched(lm, method, untouched):
     left = [parameter.grad.clone() for parameter in module(lm).parameters()]
     with untouched(lm):
         scores = attribute(lm, "abc", "d", method).scores
-        assert torch.equal(scores, attribute(lm, "abc", "d", method).scores)
+        assert (scores == attribute(lm, "abc", "d", method).scores).all()
     assert all(torch.equal(a, b.grad) for a, b in zip(left, module(lm).parameters(), strict=True))
     assert module(lm).training
     optimizer.step()
-    assert not torch.equal(scores, attribute(lm, "abc", "d", method).scores)
+    assert (scores != attribute(lm, "abc", "d", method).scores).any()
 
 
 @pytest.mark.parametrize("kind", [lstm, gru])
@@ -166,7 +166,7 @@ def test_recurrent_layers_on_a_gpu(kind):
     lm = NextTokenLM.from_callables(model, SymbolVocabulary(LETTERS), **parts)
     expected = attribute(lm, "abc", "d", VanillaGradient()).scores
     model.cuda().train()
-    torch.testing.assert_close(attribute(lm, "abc", "d", VanillaGradient()).scores.cpu(), expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(attribute(lm, "abc", "d", VanillaGradient()).scores, expected, rtol=1e-4, atol=0)
 
 
 def test_a_prompt_longer_than_its_positions_is_an_error():

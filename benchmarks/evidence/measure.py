@@ -190,4 +190,4 @@ def judge(replacing: Replacing, contender: Contender, prompt: PromptLike) -> dic
     except (ValueError, ArithmeticError) as error:
         return {"refused": str(error)}
     cost = {"gradients": why.gradients_spent, "forwards": why.forwards_spent}
-    return {**replacing.judged(why.scores[replacing.pieces]), **cost}
+    return {**replacing.judged(torch.from_numpy(why.scores[replacing.pieces])), **cost}

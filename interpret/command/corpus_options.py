@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from interpret.command.options import Computation, Written
+from interpret.results.files import endings
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Workers:
 class ReportOutput(Written):
     """What is written of a report, and where."""
 
-    endings: ClassVar[tuple[str, ...]] = (".json", ".html", ".png", ".pdf", ".svg")
+    endings: ClassVar[tuple[str, ...]] = endings("Report")
 
     save: Annotated[
         list[Path] | None,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from interpret.command.options import Asked, Computation, Question
 
 if TYPE_CHECKING:
-    from interpret.attribution import Attribution, AttributionMatrix
     from interpret.methods.method import Method
+    from interpret.results.attribution import Attribution
+    from interpret.results.matrix import AttributionMatrix
     from nexttoken import NextTokenLM, Prompt
 
 
@@ -74,7 +75,7 @@ def checked(
     sign: AbstractContextManager[Any] | None = None,
 ) -> Attribution | AttributionMatrix:
     """The attribution of one target with what the check of it found, if it is to be checked; a matrix as it is."""
-    from interpret.attribution import Attribution
+    from interpret.results.attribution import Attribution
 
     if not computation.check or not isinstance(result, Attribution):
         return result

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from interpret.methods.listed import METHODS
+from interpret.results.files import FIGURES, endings
 
 if TYPE_CHECKING:
     from interpret.methods.method import Method
     from nexttoken import NextTokenLM
 
 FORMATS = ("table", "json", "tsv")
-ENDINGS = (".json", ".html", ".csv", ".tsv", ".png", ".pdf", ".svg", ".pgf")
 
 SERVER = "NEXTTOKEN_SERVER"
 LOADED = {"dtype": "float32", "revision": None}  # how a model is loaded of which only the name is given
@@ -247,7 +247,7 @@ class ReduceSettings:
 class Written:
     """What is written of a counterfactual, and where."""
 
-    endings: ClassVar[tuple[str, ...]] = (".json", ".html")
+    endings: ClassVar[tuple[str, ...]] = endings("Flip")
 
     save: Annotated[list[Path] | None, typer.Option(help="Save it as .html or .json; may be repeated.")] = None
     json: Annotated[Path | None, typer.Option(help="Save all of it as JSON.")] = None
@@ -304,7 +304,7 @@ class Output:
     def check(self) -> None:
         """Raise OSError or ValueError, before anything is computed, unless all of it can be written."""
         check_format(self.printed)
-        _check_paths(self.paths, self.json, ENDINGS)
+        _check_paths(self.paths, self.json, endings("Attribution"))
         if self.width is not None:
             self.inches()
             if not any(map(is_figure, self.paths)):
@@ -330,7 +330,7 @@ class Output:
 
 def is_figure(path: Path) -> bool:
     """Whether a file with that ending is a picture."""
-    return path.suffix.lower() in (".png", ".pdf", ".svg", ".pgf")
+    return path.suffix.lower() in FIGURES
 
 
 def several_processes() -> bool:

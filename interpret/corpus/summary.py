@@ -15,71 +15,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from interpret.attribution import Attribution
 from interpret.corpus.table import attribution_of, output_files, parquet_rows
 from interpret.engine.progress import progress as progress_bar
-from interpret.results.files import write_whole
-from interpret.results.report import Doubt, Example, ReportFacts, TargetWords, WordEffect
+from interpret.results.attribution import Attribution
+from interpret.results.report import Example, FailedCheck, TargetWords, WordEffect
+from interpret.results.report import Report as Report  # a public name of interpret.corpus
 from interpret.results.totals import groups_of
 
 By = Literal["word", "piece"]
-ENDINGS = (".html", ".json", ".png", ".pdf", ".svg")
 MAX_WORDS = 200_000  # of all targets and roles that are counted at once; the rarest go when there are more
-MAX_ERRORS, MAX_DOUBTS = 1000, 20
+MAX_ERRORS, MAX_FAILED = 1000, 20
 MAX_EXAMPLES, CONTEXT = 3, 60  # of a word, and characters on either side of it
 GAPS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # the upper edges of shares
 FACTS = {"method": "method_name", "model": "model", "unit": "unit"}  # of a report, with attributes of its rows
 
 Subject = tuple[str, tuple[str, ...]]  # a target, with its foils
 Key = tuple[Subject, str | None, str]  # of it, a role, and a word
-
-
-class Report(ReportFacts):
-    """What the rows of a corpus say together, with views. Its data are those of `ReportFacts`."""
-
-    def figure(self, target: int = 0, top: int = 20, width: float | None = None) -> Any:
-        """The strongest words for and against one target as bars, with standard errors: a matplotlib figure.
-
-        Args:
-            target: the number of it, among `targets`.
-            top: how many words at most.
-            width: in inches (6.5 by default).
-
-        Raises ValueError where there is no such target, or no word to show.
-        """
-        from interpret.views.report import report_figure
-
-        return report_figure(self, target, top, width)
-
-    def html(self) -> str:
-        """Tables of words with examples, errors, checks and gaps: a fragment of HTML that asks for nothing."""
-        from interpret.views.report import report_html
-
-        return report_html(self)
-
-    def save(self, path: str | Path) -> Path:
-        """Write it whole or not at all: a page (.html), all numbers (.json), or the figure of the first target.
-
-        Raises ValueError for another ending, or OSError.
-        """
-        path = Path(path).expanduser()
-        ending = path.suffix.lower()
-        if ending not in ENDINGS:
-            raise ValueError(f"cannot save to {str(path)!r}: the ending must be one of {', '.join(ENDINGS)}")
-        if ending in (".html", ".json"):
-            from interpret.views.report import report_document
-
-            text = self.to_json() if ending == ".json" else report_document(self)
-            return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
-        from interpret.views.figure import save_figure
-
-        return save_figure(self.figure(), path, self)
-
-    def _repr_html_(self) -> str:
-        return self.html()
-
-    def __repr__(self) -> str:
-        return f"Report: {self.title}\n  {self.sentence}\n  {self.facts}"
 
 
 @dataclass
@@ -170,7 +121,7 @@ class _Counts:
         self.errors, self.verdicts = Counter[str](), Counter[str]()
         self.gaps = [0] * (len(GAPS) + 1)
         self.subjects, self.effects = Counter[Subject](), dict[Key, Effect]()
-        self.doubts: list[Doubt] = []
+        self.failed_checks: list[FailedCheck] = []
         self.facts: dict[str, set[str]] = {name: set() for name in FACTS}
 
     def add(self, row: dict[str, Any]) -> None:
@@ -186,8 +137,8 @@ class _Counts:
             self.gaps[bisect_left(GAPS, row["gap"])] += 1
         if row["verdict"] is not None:
             self.verdicts[row["verdict"]] += 1
-            if row["verdict"] == "fails" and len(self.doubts) < MAX_DOUBTS:
-                self.doubts.append(Doubt(row["id"], row["check"]))
+            if row["verdict"] == "fails" and len(self.failed_checks) < MAX_FAILED:
+                self.failed_checks.append(FailedCheck(row["id"], row["check"]))
         attribution = attribution_of(row)
         for name, attribute in FACTS.items():
             self.facts[name].add(getattr(attribution, attribute))
@@ -202,7 +153,7 @@ class _Counts:
         prompt, scores, edges = attribution.prompt, attribution.scores.tolist(), [0, *accumulate(map(len, tokens))]
         groups = [[each] for each in range(len(tokens))]
         if self.by == "word" and attribution.signed:
-            groups = groups_of(attribution.pieces, attribution.messages, "word", True, "en")
+            groups = groups_of(tokens, template, attribution.messages, "word", True, "en")
         found: dict[tuple[str | None, str], list[tuple[float, int, int]]] = {}  # scores, and where the words stand
         for group in groups:
             own = [each for each in group if tokens[each] and not fixed[each] and not template[each]]
@@ -248,7 +199,7 @@ class _Counts:
             ),
             others=self.subjects.total() - sum(count for _, count in shown), looked_at=len(tested),
             left_out=len(self.effects) - len(tested) + self.forgotten, verdicts=dict(sorted(self.verdicts.items())),
-            doubts=tuple(self.doubts),
+            failed_checks=tuple(self.failed_checks),
             gaps=tuple(zip((*GAPS, None), self.gaps, strict=True)) if any(self.gaps) else (),
             facts_of={**facts, **self.costs, "min_rows": min_rows},
         )  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from interpret.attribution import Attribution
+from interpret.results.attribution import Attribution
 from interpret.results.files import write_whole
 
 Row = dict[str, Any]

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from interpret.attribution import Attribution
 from interpret.explain import attribute
 from interpret.explorer.call import call
 from interpret.explorer.question import Question

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from interpret.attribution import Attribution
 from interpret.explorer.background import Cancelled
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Method
+from interpret.results.attribution import Attribution
 from nexttoken import Target
 from nexttoken.text.prompt import PromptLike
 from nexttoken.text.target import TokenLike

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from numpy import ndarray
 
 from interpret.engine.objective import Objective
 from interpret.engine.run import BackwardRules, Points, Values
@@ -32,12 +32,12 @@ class Normalization:
     """
 
     name: str
-    function: Callable[[Tensor], Tensor] = field(repr=False)
+    function: Callable[[ndarray], ndarray] = field(repr=False)
 
 
-def share(scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
+def share(scores: Float[ndarray, " piece"]) -> Float[ndarray, " piece"]:
     """Each score over the sum of all magnitudes; zeros stay zeros."""
-    total = scores.abs().sum()
+    total = abs(scores).sum()
     return scores / total if total > 0 else scores
 
 
@@ -96,7 +96,7 @@ class Convention(Method):
     def unit(self, quantity: str) -> str:
         return self.method.unit(quantity) if self.normalization is NONE else "share"
 
-    def normalized(self, scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
+    def normalized(self, scores: Float[ndarray, " piece"]) -> Float[ndarray, " piece"]:
         return self.normalization.function(scores)
 
     @property

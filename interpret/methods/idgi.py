@@ -12,8 +12,7 @@ from interpret.engine.run import Points, Values
 from interpret.methods.baselines import Baseline, LineBreak
 from interpret.methods.method import Evidence, Method
 from interpret.methods.path import Fixed, Line, quadrature
-from interpret.results.certificate import Completeness
-from interpret.results.path import StraightPath
+from interpret.results.certificate import Completeness, StraightPath
 
 
 @dataclass(frozen=True)

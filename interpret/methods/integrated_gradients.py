@@ -16,8 +16,7 @@ from interpret.methods.adaptive import Point, certified_gap, first_alphas, integ
 from interpret.methods.baselines import Baseline, PlausibleAlternatives
 from interpret.methods.method import Evidence, Method
 from interpret.methods.path import SMALLEST_GAP, Fixed, Line, Rule, quadrature, warn, warn_of_gap
-from interpret.results.certificate import Completeness
-from interpret.results.path import StraightPath
+from interpret.results.certificate import Completeness, StraightPath
 
 FIRST_SEGMENTS = 8
 

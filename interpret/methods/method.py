@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Float
+from numpy import ndarray
 from torch import Tensor
 
 from interpret.engine.evaluate import gradients
 from interpret.engine.objective import Objective
 from interpret.engine.run import BackwardRules, Points, Values
 from interpret.question.quantity import LOG_PROBABILITY, Quantity
-from interpret.results.certificate import Completeness
-from interpret.results.path import StraightPath
+from interpret.results.certificate import Completeness, StraightPath
 from interpret.results.reduction import SUM, Reduction
 
 
@@ -107,7 +107,7 @@ class Method(ABC):
         """The unit of a score, given the unit of the quantity explained."""
         return quantity
 
-    def normalized(self, scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
+    def normalized(self, scores: Float[ndarray, " piece"]) -> Float[ndarray, " piece"]:
         """What is done with the scores of a prompt together: nothing, unless a convention says so."""
         return scores
 

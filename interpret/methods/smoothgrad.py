@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
+from numpy import ndarray
 from torch import Tensor
 
 from interpret.engine.objective import Objective
@@ -126,7 +127,7 @@ class SmoothGrad(Noisy):
     def reduction(self) -> Reduction:  # type: ignore[override]
         return self.method.reduction
 
-    def normalized(self, scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
+    def normalized(self, scores: Float[ndarray, " piece"]) -> Float[ndarray, " piece"]:
         return self.method.normalized(scores)
 
     def unit(self, quantity: str) -> str:

@@ -18,7 +18,6 @@ from interpret.question.prepared import Row
 from interpret.question.quantity import ENTROPY, LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY, Quantity
 from interpret.replacement.replacements import spearman, values_with_alternatives
 from interpret.results.faithfulness import Deletion, Faithfulness, RankCorrelation, Replaced
-from interpret.results.scores import Scores
 from nexttoken import NextTokenLM, Piece, Prompt, Target
 from nexttoken.text.prompt import PromptLike
 
@@ -34,7 +33,7 @@ LOGARITHMIC = (LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY)  # are all checked as 
 
 def check(
     lm: NextTokenLM,
-    why: Scores,
+    why: Attribution,
     *,
     prompt: PromptLike | None = None,
     quantity: Quantity | None = None,
@@ -81,7 +80,7 @@ def check(
     return replace(found, randomized=_randomized(lm, encoded, why, explained, method, seed))
 
 
-def check_text(text: Text, why: Scores, quantity: Quantity, run: Run, seed: int = 0) -> Faithfulness:
+def check_text(text: Text, why: Attribution, quantity: Quantity, run: Run, seed: int = 0) -> Faithfulness:
     """`check` of a result whose text and quantity are known."""
     quantity = LOG_PROBABILITY if quantity in LOGARITHMIC else quantity
     groups = _groups(text.prompt, why)
@@ -203,7 +202,9 @@ def _correlation(plan: _Plan, found: Float[Tensor, "order step"], generator: tor
     return RankCorrelation(float(value), (low, high), float(percentile))
 
 
-def _randomized(lm: NextTokenLM, prompt: Prompt, why: Scores, quantity: Quantity, method: Method, seed: int) -> float:
+def _randomized(
+    lm: NextTokenLM, prompt: Prompt, why: Attribution, quantity: Quantity, method: Method, seed: int
+) -> float:
     """The rank correlation of a map's scores with those of the same method on a model with shuffled weights."""
     other = lm.with_shuffled_weights(seed)
     groups = _groups(prompt, why)
@@ -211,11 +212,12 @@ def _randomized(lm: NextTokenLM, prompt: Prompt, why: Scores, quantity: Quantity
     objective = Objective.of(other, prompt, why.target or UNSEEN, quantity, positions)
     columns = {position: column for column, position in enumerate(positions)}
     pieces = [[columns[position] for position in group.positions] for group in groups]
-    scores = method.reduction(method(objective).attributions, pieces).double().cpu()
+    attributions = method(objective).attributions.detach().double().cpu().numpy()
+    scores = torch.from_numpy(method.reduction(attributions, pieces))
     return float(spearman(torch.tensor([group.score for group in groups], dtype=torch.float64), scores))
 
 
-def _groups(prompt: Prompt, why: Scores) -> list[_Group]:
+def _groups(prompt: Prompt, why: Attribution) -> list[_Group]:
     """What may be replaced: what has a score, and was not written by a template unless that is all there is.
 
     Raises ValueError for a result that is not of this prompt, or has nothing that was moved.
@@ -234,7 +236,7 @@ def _groups(prompt: Prompt, why: Scores) -> list[_Group]:
     return written
 
 
-def _prompt_of(lm: NextTokenLM, why: Scores) -> Prompt:
+def _prompt_of(lm: NextTokenLM, why: Attribution) -> Prompt:
     """The prompt that a result is of. Raises ValueError for that of an encoder-decoder, which does not follow."""
     pieces, begin = [], 0
     for piece in why.pieces:
@@ -245,7 +247,7 @@ def _prompt_of(lm: NextTokenLM, why: Scores) -> Prompt:
     return lm.prompt(Prompt(why.prompt, ids, tuple(pieces), why.messages), why.start)
 
 
-def _explained(why: Scores, quantity: Quantity | None) -> Quantity:
+def _explained(why: Attribution, quantity: Quantity | None) -> Quantity:
     """What a result is about. Raises ValueError for a quantity that its name does not tell."""
     if quantity is not None:
         return quantity

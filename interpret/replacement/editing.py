@@ -11,8 +11,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from interpret.question.region import Region, positions_in
-from interpret.results.pieces import ScoredPiece, message_numbers
-from interpret.results.totals import word_numbers
+from interpret.results.totals import message_numbers, word_numbers
 from nexttoken import NextTokenLM, Prompt
 
 FRAGMENT = "\ufffd"  # what stands for a part of a character
@@ -85,13 +84,13 @@ class Editing:
 
     def _words(self, kept: set[int], numbers: bool) -> tuple[Word, ...]:
         pieces = self.prompt.pieces
-        scored = [ScoredPiece(each.text, each.label, (), 0.0, template=each.template) for each in pieces]
-        of_message = message_numbers(scored, self.prompt.messages)
+        texts = [piece.text for piece in pieces]
+        of_message = message_numbers(texts, self.prompt.messages)
         starts = [0]
         for piece in pieces:
             starts.append(starts[-1] + len(piece.text))
         characters = not numbers and all(len(piece.text) <= 1 for piece in pieces)
-        sections = word_numbers(scored) if self.by_text and not characters else range(len(pieces))
+        sections = word_numbers(texts) if self.by_text and not characters else range(len(pieces))
 
         def is_fixed(place: int) -> bool:
             piece = pieces[place]

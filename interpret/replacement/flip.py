@@ -20,7 +20,7 @@ from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.question.quantity import Quantity, lead, next_logits
 from interpret.replacement.editing import Editing
 from interpret.replacement.proposals import probabilities, proposals, random_edits
-from interpret.results.counterfactual import Edit, FlipFacts, Preference, RandomEdits
+from interpret.results.counterfactual import Edit, Flip, Preference, RandomEdits
 from nexttoken import NextTokenLM, Prompt, Target
 
 PLACES = 24  # words of a longer prompt that are tried: those that its map scores highest
@@ -211,7 +211,7 @@ class Search:
         return [attempts[number] for number in order]
 
 
-def flip_facts(search: Search, found: Attempt | None, closest: Attempt | None, most: int) -> FlipFacts:
+def flip_facts(search: Search, found: Attempt | None, closest: Attempt | None, most: int) -> Flip:
     """What a search found, with the control and what the model says before and after.
 
     `most` is the number of edits that were allowed.
@@ -223,7 +223,7 @@ def flip_facts(search: Search, found: Attempt | None, closest: Attempt | None, m
     changed = editing.as_prompt(row, text)
     before, after = _said(lm, prompt, aim), _said(lm, changed, aim)
     random = search.control(len(found.edits) if found is not None and found.edits else most)
-    return FlipFacts(
+    return Flip(
         found=found is not None,
         edits=() if found is None else _edits(search, found),
         original=prompt.text,

@@ -15,7 +15,7 @@ from interpret.engine.evaluate import read_next_tokens
 from interpret.engine.run import Counts, Run
 from interpret.question.quantity import lead, next_logits
 from interpret.replacement.editing import Editing, Word
-from interpret.results.counterfactual import ReductionFacts, Span, Step
+from interpret.results.counterfactual import Reduction, Span, Step
 from nexttoken import NextTokenLM, Prompt, Target
 
 BLOCKS = 8  # that a long prompt is cut into at first; they become smaller where none can go
@@ -117,7 +117,7 @@ class Reducing:
         return again.score >= 0
 
 
-def reduction_facts(search: Reducing, found: Left, keep: str | float) -> ReductionFacts:
+def reduction_facts(search: Reducing, found: Left, keep: str | float) -> Reduction:
     """What a search found, as data."""
     lm, prompt, editing = search.lm, search.prompt, search.editing
     spent, steps = search.counts.forwards, []
@@ -131,7 +131,7 @@ def reduction_facts(search: Reducing, found: Left, keep: str | float) -> Reducti
         Target.rated(search.target, lm.vocab, next_logits(lm, each, [len(each) - 1])[0]) for each in (prompt, after)
     )
     words = list(enumerate(editing.whole))
-    return ReductionFacts(
+    return Reduction(
         kept=_spans(prompt, [word for number, word in words if number not in found.gone], editing.whole),
         removed=_spans(prompt, [word for number, word in words if number in found.gone], editing.whole),
         original=prompt.text,

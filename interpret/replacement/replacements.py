@@ -16,7 +16,7 @@ from interpret.question.quantity import LOG_PROBABILITY
 from interpret.question.region import positions_in
 from interpret.replacement.editing import Editing
 from interpret.replacement.proposals import TRIED, own_words, probabilities
-from interpret.results.counterfactual import Replacement, ReplacementFacts
+from interpret.results.counterfactual import Replacement, Replacements
 from nexttoken import NextTokenLM, Target
 
 ALTERNATIVES = 50  # words at a place, the likeliest
@@ -53,7 +53,7 @@ def values_with_alternatives(
 
 def replacement_facts(
     lm: NextTokenLM, editing: Editing, place: int | str, count: int, target: Target, run: Run
-) -> ReplacementFacts:
+) -> Replacements:
     """The words that the model finds most probable at a place, each with what F becomes with it there.
 
     Args:
@@ -88,9 +88,9 @@ def replacement_facts(
         return torch.stack([LOG_PROBABILITY.function(logits, target), logits.argmax(-1).to(logits)], -1)
 
     (whole, _), *found = read_next_tokens(lm, rows, read, prompt, run, counts).tolist()
-    return ReplacementFacts(
+    return Replacements(
         old=word.text,
-        place=word.places[0],
+        position=word.places[0],
         start=word.start,
         probability=probabilities(objective, {(word.places[0], present)})[word.places[0], present],
         rows=tuple(

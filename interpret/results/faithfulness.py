@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations, product
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, Self, final
 
+from interpret.results.files import from_plain
 from interpret.results.numbers import format_number, percent
 
 Verdict = Literal["passes", "fails", "undecided"]
@@ -23,7 +24,7 @@ class Replaced:
     Attributes:
         labels: of the pieces.
         score: the map's, added up.
-        change: F(prompt) - F(with alternatives), the mean over draws of them; positive where the pieces spoke for the
+        change: F(prompt) - F(with alternatives), the mean over draws of them; positive where the pieces support the
             target.
         standard_error: of that mean.
     """
@@ -78,6 +79,7 @@ class RankCorrelation:
     percentile: float
 
 
+@final
 @dataclass(frozen=True)
 class Faithfulness:
     """What replacing pieces by plausible alternatives did to the model, beside what the map says and beside chance.
@@ -115,6 +117,8 @@ class Faithfulness:
     percentile: float | None
     forwards: int
     randomized: float | None = None
+
+    DERIVED = ("verdict", "sentence")
 
     @property
     def random_change(self) -> float:
@@ -190,26 +194,6 @@ class Faithfulness:
         return words
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Faithfulness:
-        """From the plain values of its fields; verdict and sentence follow from them."""
-        deletion, correlation = plain["deletion"], plain["correlation"]
-        return cls(
-            **{
-                **{name: value for name, value in plain.items() if name not in ("verdict", "sentence")},
-                **{name: tuple(map(_replaced, plain[name])) for name in ("strongest", "others")},
-                "together": _replaced(plain["together"]),
-                "deletion": deletion and _deletion(deletion),
-                "correlation": correlation
-                and RankCorrelation(**{**correlation, "interval": tuple(correlation["interval"])}),
-            }
-        )
-
-
-def _replaced(plain: Mapping[str, Any]) -> Replaced:
-    return Replaced(**{**plain, "labels": tuple(plain["labels"])})
-
-
-def _deletion(plain: Mapping[str, Any]) -> Deletion:
-    orders = tuple(map(tuple, plain["random_orders"]))
-    counts, most, least = (tuple(plain[name]) for name in ("counts", "most_first", "least_first"))
-    return Deletion(counts, most, least, orders)
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """From the plain values of its fields, as `dataclasses.asdict` gives them. Raises ValueError for others."""
+        return from_plain(plain, cls)

@@ -17,7 +17,6 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from rich.console import Console
 
-from interpret.attribution import Attribution, AttributionMatrix
 from interpret.command.explaining import answer, checked, prompt_of
 from interpret.command.options import FORMATS, Computation, Output, is_figure
 from interpret.command.options import Question as CommandQuestion

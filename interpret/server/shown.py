@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from interpret.results.counterfactual import FlipFacts, ReductionFacts
+from interpret.results.attribution import Attribution
+from interpret.results.counterfactual import Flip, Reduction
 from interpret.results.numbers import format_number
-from interpret.results.scores import Scores
 from interpret.views.cells import NOTES, Cell, cells_of, legend_keys
 from interpret.views.colour import NIGHT, Colour, ink, pale_ink, to_hex
 from interpret.views.edits import parts_of, sentence_of, table_of
@@ -16,7 +16,7 @@ from interpret.views.scale import Scale
 from nexttoken import Target
 
 
-def shown_map(whole: Scores, by: str = "piece") -> dict[str, Any]:
+def shown_map(whole: Attribution, by: str = "piece") -> dict[str, Any]:
     """A map: each piece with its colours by day and by night, the legend, and what the check of it found.
 
     With `by`, its scores are added up; the check is that of the pieces. Raises ValueError for what has no such totals.
@@ -53,14 +53,14 @@ def shown_targets(targets: tuple[Target, ...]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def shown_edits(result: FlipFacts | ReductionFacts) -> dict[str, Any]:
+def shown_edits(result: Flip | Reduction) -> dict[str, Any]:
     """A flip or a reduction: its running text in parts, its sentence and its table."""
     heads, rows = table_of(result)
     return {
         "title": escape_invisible(sentence_of(result.title)),
         "sentence": escape_invisible(result.sentence),
         "facts": escape_invisible(result.facts),
-        "found": not isinstance(result, FlipFacts) or result.found,
+        "found": not isinstance(result, Flip) or result.found,
         "parts": [[kind, escape_invisible(part).replace("↵", "↵\n")] for kind, part in parts_of(result) if part],
         "heads": heads,
         "rows": rows,
@@ -83,6 +83,6 @@ def _ink(shade: Any, background: Colour) -> str:
     return to_hex(shade(background))
 
 
-def _notes(result: Scores, scale: Scale) -> list[str]:
+def _notes(result: Attribution, scale: Scale) -> list[str]:
     looks = {**{key: look.striptags() for key, look in LOOKS.items()}, "fixed": "hatched"}
     return [f"{looks[key]}: {NOTES[key]}" for key in legend_keys(scale, [result])]

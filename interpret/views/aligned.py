@@ -8,8 +8,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from interpret.results.attribution import Attribution
 from interpret.results.numbers import NumberFormat
-from interpret.results.scores import Scores
 from interpret.views.canvas import POINTS_PER_INCH, Canvas, Sheet
 from interpret.views.caption import Heading, Verdict, legend, looks
 from interpret.views.cells import FIXED, meaning
@@ -32,7 +32,7 @@ OWN_ENDS = ("−max", "0", "+max")  # at the ticks of a colour bar that stands f
 
 
 def aligned(
-    attributions: Sequence[Scores],
+    attributions: Sequence[Attribution],
     labels: Sequence[str] | None = None,
     width: float | str | None = None,
     ax: Axes | None = None,
@@ -111,7 +111,7 @@ def aligned(
 class _Grid:
     """Columns of words, and under each a score of every attribution; widths in units."""
 
-    def __init__(self, attributions: Sequence[Scores], cut: Sequence[Column], scales: Sequence[Scale]):
+    def __init__(self, attributions: Sequence[Attribution], cut: Sequence[Column], scales: Sequence[Scale]):
         self.attributions, self.cut, self.scales = attributions, cut, scales
         self.words = [drawable(escape_invisible(column.label, edge_spaces=True)).strip() or "␣" for column in cut]
         self.formats = alike(scales)
@@ -152,7 +152,7 @@ class _Grid:
         canvas.slits(slits, SLIT)
 
 
-def _meanings(attributions: Sequence[Scores], names: Sequence[str]) -> list[str]:
+def _meanings(attributions: Sequence[Attribution], names: Sequence[str]) -> list[str]:
     """What the scores of the rows mean, a line for those in the same unit."""
     rows: dict[tuple[str, bool], list[int]] = {}
     for row, each in enumerate(attributions):

@@ -10,7 +10,7 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from interpret.results.scores import Scores
+from interpret.results.attribution import Attribution
 from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Page, inches_of, root
 from interpret.views.cells import Cell, cells_of, meaning
 from interpret.views.chart import Chart, points
@@ -29,7 +29,7 @@ SMALLEST = 4.5  # the size of a label in low axes, in points
 WHISKER, CAP = 0.8, 1.6
 
 
-def bars(attribution: Scores, top: int = MOST, width: float | str | None = None, ax: Axes | None = None) -> Figure:
+def bars(attribution: Attribution, top: int = MOST, width: float | str | None = None, ax: Axes | None = None) -> Figure:
     """The scores as horizontal bars in the order of the text, with numbers and errors.
 
     Whiskers are the standard error where the method samples, or else the numerical error where it knows one; the
@@ -128,13 +128,13 @@ def draw_bars(chart: Chart, rows: Sequence[Bar], size: float, whiskers: bool) ->
     axes.axvline(0, color=page.ink, linewidth=WHISKER)
 
 
-def _strongest(attribution: Scores, scale: Scale, top: int) -> tuple[list[int], str]:
+def _strongest(attribution: Attribution, scale: Scale, top: int) -> tuple[list[int], str]:
     """The pieces that have a bar, in the order of the text, and what is left out in words."""
     every = range(len(attribution))
     if len(every) <= top:
         return list(every), ""
     moved = [place for place in every if not attribution.fixed[place]]
-    order = attribution.scores.abs().argsort(descending=True, stable=True).tolist()
+    order = (-abs(attribution.scores)).argsort(kind="stable").tolist()
     strongest = sorted([place for place in order if place in set(moved)][:top])
     others = [attribution.pieces[place].score for place in moved if place not in set(strongest)]
     note = f"the {len(strongest)} strongest of {len(moved)} with a score"
@@ -143,7 +143,7 @@ def _strongest(attribution: Scores, scale: Scale, top: int) -> tuple[list[int], 
     return strongest, note
 
 
-def _source_of_errors(attribution: Scores) -> str:
+def _source_of_errors(attribution: Attribution) -> str:
     """What the whiskers are; empty where there are none."""
     if attribution.standard_error is not None:
         return "standard error"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from interpret.results.scores import Scores
+from interpret.results.attribution import Attribution
 from interpret.views.canvas import Canvas
 from interpret.views.cells import NOTES, meaning, signs
 from interpret.views.fonts import drawable, shortened, wrapped
@@ -64,11 +64,11 @@ class Verdict:
             canvas.write(0, top + BELOW + NOTE_LINE * number + NOTE_SIZE, line, NOTE_SIZE)
 
 
-def legend(unit: str, results: Sequence[Scores]) -> list[str]:
+def legend(unit: str, results: Sequence[Attribution]) -> list[str]:
     """What the numbers on the colour bar mean, and the looks of fixed pieces and of the template's."""
     return [meaning(unit, results), *looks(results)]
 
 
-def looks(results: Sequence[Scores]) -> list[str]:
+def looks(results: Sequence[Attribution]) -> list[str]:
     """How pieces without a score and those of the template look, if there are any."""
     return [f"{LOOKS[sign]}: {NOTES[sign]}" for sign in signs(results)]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from interpret.results.pieces import ScoredPiece
-from interpret.results.scores import TEMPLATE, Scores
+from interpret.results.attribution import TEMPLATE, Attribution, ScoredPiece
 from interpret.views.colour import WHITE, Colour
 from interpret.views.invisible import escape_invisible
 from interpret.views.scale import FAINT, Mark, Scale
@@ -89,10 +88,10 @@ class Cell:
         return "" if error is None or self.piece.fixed else self.scale.errors(error)
 
 
-def cells_of(result: Scores, scale: Scale | None = None) -> list[Cell]:
+def cells_of(result: Attribution, scale: Scale | None = None) -> list[Cell]:
     """The pieces of a result as they are shown, on its own scale or on one that it shares."""
     scale = scale or Scale.of(result)
-    total = float(result.scores.abs().sum())
+    total = float(abs(result.scores).sum())
     return [
         Cell(
             piece,
@@ -106,18 +105,18 @@ def cells_of(result: Scores, scale: Scale | None = None) -> list[Cell]:
     ]
 
 
-def meaning(unit: str, results: Sequence[Scores]) -> str:
+def meaning(unit: str, results: Sequence[Attribution]) -> str:
     """What scores in a unit mean: what they are parts of, and which way positive ones point."""
     quantities = ", ".join(dict.fromkeys(each.quantity for each in results))
     return f"{unit}, {quantities}" + (" (positive raises it)" if results[0].signed else "")
 
 
-def legend_keys(scale: Scale, results: Sequence[Scores]) -> list[str]:
+def legend_keys(scale: Scale, results: Sequence[Attribution]) -> list[str]:
     """The keys of NOTES for all that a legend explains."""
     return [*(("for", "against", "") if scale.signed else ()), *signs(results)]
 
 
-def signs(results: Sequence[Scores]) -> Iterator[str]:
+def signs(results: Sequence[Attribution]) -> Iterator[str]:
     """The keys of NOTES for what results have beside scores: pieces that were fixed, or written by the template."""
     if any(any(each.fixed) for each in results):
         yield FIXED

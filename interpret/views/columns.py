@@ -6,8 +6,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from interpret.results.pieces import first_characters, offsets
-from interpret.results.scores import Scores
+from interpret.results.attribution import Attribution
+from interpret.results.totals import first_characters, offsets
 
 Place = tuple[int, int, str]  # a character, whether text follows (1) or a token without text (0), and its label
 
@@ -27,7 +27,7 @@ class Column:
     scores: tuple[float | str | None, ...]
 
 
-def columns(attributions: Sequence[Scores]) -> list[Column]:
+def columns(attributions: Sequence[Attribution]) -> list[Column]:
     """The columns of attributions of one text, in its order.
 
     Raises:
@@ -43,7 +43,7 @@ def columns(attributions: Sequence[Scores]) -> list[Column]:
                 f"{_shown(each.prompt)}"
             )
     borders = sorted(
-        set.intersection(*({_start_of(text, place) for place in offsets(each.pieces)} for each in attributions))
+        set.intersection(*({_start_of(text, place) for place in offsets(each.tokens)} for each in attributions))
     )
     groups = [_grouped(each, borders or [0]) for each in attributions]
     found = []
@@ -65,17 +65,17 @@ def _start_of(text: str, place: int) -> int:
     return len(text[:place].rstrip(" "))
 
 
-def _grouped(attribution: Scores, borders: Sequence[int]) -> dict[Place, list[int]]:
+def _grouped(attribution: Attribution, borders: Sequence[int]) -> dict[Place, list[int]]:
     """The pieces in each column."""
     found: dict[Place, list[int]] = {}
-    firsts = first_characters(attribution.pieces)
+    firsts = first_characters(attribution.tokens)
     for piece, (first, token) in enumerate(zip(firsts, attribution.tokens, strict=True)):
         key = (borders[bisect_right(borders, first) - 1], 1, "") if token else (first, 0, attribution.labels[piece])
         found.setdefault(key, []).append(piece)
     return found
 
 
-def _score(attribution: Scores, pieces: Sequence[int]) -> float | str | None:
+def _score(attribution: Attribution, pieces: Sequence[int]) -> float | str | None:
     """The score of some pieces together."""
     if not pieces:
         return None

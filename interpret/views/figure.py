@@ -12,12 +12,11 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from interpret.results.files import Result, write_whole
+from interpret.results.files import FIGURES, Result, write_whole
 from interpret.views.fonts import UNHINTED
 from interpret.views.invisible import escape_invisible
 from interpret.views.pgf import texts_escaped, write_pgf
 
-FORMATS = ("png", "pdf", "svg", "pgf")
 SCREEN, PRINT = 144, 300  # dots per inch of pixels
 CREATOR = "nexttoken-interpret"
 # Text as text: in SVG it stays text, in PDF fonts are embedded as TrueType (Type 3 mixes up glyphs without a name).
@@ -46,7 +45,7 @@ class ResultFigure(Figure):
             fname = Path(fname).expanduser()
         named = fname.suffix[1:] if isinstance(fname, Path) else ""
         kind = str(options.get("format") or named or "png").lower()
-        known = _metadata_of(self.results, kind) if kind in FORMATS else {}
+        known = _metadata_of(self.results, kind) if f".{kind}" in FIGURES else {}
         if about := {**known, **(metadata or {})}:  # some kinds of files, such as .pgf, take none
             options["metadata"] = about
         latex = "pgf" in (kind, options.get("backend"))
@@ -90,8 +89,8 @@ def save_figure(figure: Figure, path: str | Path, *results: Result) -> Path:
 
 def _check_format(path: Path) -> None:
     """Raise ValueError unless the file's ending is that of a figure."""
-    if path.suffix[1:].lower() not in FORMATS:
-        raise ValueError(f"cannot save a figure as {path.name!r}: the ending must be one of .png, .pdf, .svg, .pgf")
+    if path.suffix.lower() not in FIGURES:
+        raise ValueError(f"cannot save a figure as {path.name!r}: the ending must be one of {', '.join(FIGURES)}")
 
 
 def _metadata_of(results: Sequence[Result], kind: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from interpret.results.scores import Scores
+from interpret.results.attribution import Attribution
 from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Canvas, Page, Sheet
 from interpret.views.caption import Heading, Verdict, legend
 from interpret.views.cells import Cell, cells_of
@@ -38,7 +38,7 @@ class Run:
     line: int
 
 
-def heatmap(attribution: Scores, width: float | str | None = None, ax: Axes | None = None) -> Figure:
+def heatmap(attribution: Attribution, width: float | str | None = None, ax: Axes | None = None) -> Figure:
     """The prompt as running text, each piece on its colour.
 
     Signed scores diverge about zero, unsigned ones run from the page's colour to a strong one; the colour bar carries
@@ -62,7 +62,9 @@ def heatmap(attribution: Scores, width: float | str | None = None, ax: Axes | No
     return canvas.figure
 
 
-def compare(attributions: Sequence[Scores], width: float | str | None = None, shared_scale: bool = False) -> Figure:
+def compare(
+    attributions: Sequence[Attribution], width: float | str | None = None, shared_scale: bool = False
+) -> Figure:
     """Several attributions below each other in one figure, each with its own title and colour bar.
 
     Args:
@@ -86,7 +88,7 @@ def compare(attributions: Sequence[Scores], width: float | str | None = None, sh
     return canvas.figure
 
 
-def _panels(attributions: Sequence[Scores], sheet: Sheet, scales: Sequence[Scale], note: str) -> list[Panel]:
+def _panels(attributions: Sequence[Attribution], sheet: Sheet, scales: Sequence[Scale], note: str) -> list[Panel]:
     """The attributions laid out in the sheet's width; where that is free, no wider than their texts need."""
 
     def laid_out(room: float) -> list[Panel]:
@@ -110,7 +112,7 @@ def _room(sheet: Sheet) -> float:
 class Panel:
     """One attribution laid out in a given width: title, text and colour bar, all in units."""
 
-    def __init__(self, attribution: Scores, room: float, page: Page, scale: Scale, note: str):
+    def __init__(self, attribution: Attribution, room: float, page: Page, scale: Scale, note: str):
         self.room, self.page = room, page
         self.heading = Heading(attribution.heading, attribution.facts, room)
         self.runs = self._lay_out(cells_of(attribution, scale), only_spaces=not attribution.prompt.strip(" "))

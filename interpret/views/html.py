@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from interpret.results.scores import Scores
+from interpret.results.attribution import Attribution
 from interpret.views.cells import Cell, cells_of
 from interpret.views.markup import asset, fill, joined, legend, style_of
 from interpret.views.scale import Scale
 
 
-def html(attribution: Scores) -> str:
+def html(attribution: Attribution) -> str:
     """A self-contained fragment: all can be read without its script, and its styles touch nothing around it."""
     return fragment(section(attribution))
 
@@ -27,7 +27,7 @@ def fragment(section: Markup) -> str:
     )  # fmt: skip
 
 
-def section(attribution: Scores, heading: str = "p", name: str = "") -> Markup:
+def section(attribution: Attribution, heading: str = "p", name: str = "") -> Markup:
     """Heading, running text, legend and table; `heading` is the element of the title, `name` what to choose it by."""
     scale = Scale.of(attribution)
     cells = cells_of(attribution, scale)
@@ -35,7 +35,7 @@ def section(attribution: Scores, heading: str = "p", name: str = "") -> Markup:
     return fill(
         '<section data-name="{name}">{head}'
         '<div class="text" dir="auto" lang="" translate="no" role="group" aria-label="{label}">{pieces}</div>'
-        "{legend}{check}<details><summary>Scores as a table</summary>{table}</details></section>",
+        "{legend}{check}<details><summary>Attribution as a table</summary>{table}</details></section>",
         name=name,
         head=head(attribution.heading, attribution.facts, heading),
         label=f"The prompt in {pieces}, each with its score in {attribution.unit}",
@@ -46,7 +46,7 @@ def section(attribution: Scores, heading: str = "p", name: str = "") -> Markup:
     )
 
 
-def _check(attribution: Scores) -> Markup:
+def _check(attribution: Attribution) -> Markup:
     """What the check of the scores found; its numbers beside chance are what its title says."""
     found = attribution.faithfulness
     if found is None:
@@ -75,7 +75,7 @@ def _piece(cell: Cell) -> Markup:
     )  # fmt: skip
 
 
-def _table(attribution: Scores, scale: Scale, cells: Sequence[Cell]) -> Markup:
+def _table(attribution: Attribution, scale: Scale, cells: Sequence[Cell]) -> Markup:
     """One row for each piece, with all that its colour stands for; their sum, if it has a meaning, at the foot."""
     chat, notes = bool(attribution.messages), any(cell.note for cell in cells)
     sampled, certified = attribution.standard_error is not None, attribution.error is not None

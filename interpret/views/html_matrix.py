@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from interpret.results.matrix import ScoreMatrix
+from interpret.results.matrix import AttributionMatrix
 from interpret.results.numbers import format_number
-from interpret.results.scores import Scores
 from interpret.views.cells import cells_of
 from interpret.views.html import fragment, head
 from interpret.views.invisible import escape_invisible
@@ -16,12 +15,12 @@ from interpret.views.scale import Scale
 UNSEEN = Markup('<td class="unseen"></td>')
 
 
-def matrix_html(matrix: ScoreMatrix[Scores]) -> str:
+def matrix_html(matrix: AttributionMatrix) -> str:
     """A self-contained fragment: all can be read without its script, and its styles touch nothing around it."""
     return fragment(matrix_section(matrix))
 
 
-def matrix_section(matrix: ScoreMatrix[Scores], heading: str = "p", name: str = "") -> Markup:
+def matrix_section(matrix: AttributionMatrix, heading: str = "p", name: str = "") -> Markup:
     """Heading, table and legend; `heading` is the element of the title, `name` what to choose it by."""
     scale = Scale.of(*matrix)
     columns = [
@@ -33,7 +32,7 @@ def matrix_section(matrix: ScoreMatrix[Scores], heading: str = "p", name: str = 
     ]  # fmt: skip
     return fill(
         '<section data-name="{name}">{head}'
-        '<div class="scroll" tabindex="0" role="region" aria-label="Scores of {count} targets">'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Attribution of {count} targets">'
         '<table class="matrix"><caption><span>Each row a target, each column a piece: scores in {unit}</span></caption>'
         '<thead><tr><th scope="col">target</th>{columns}</tr></thead><tbody>{rows}</tbody></table></div>'
         "{legend}</section>",
@@ -47,7 +46,7 @@ def matrix_section(matrix: ScoreMatrix[Scores], heading: str = "p", name: str = 
     )
 
 
-def _row(matrix: ScoreMatrix[Scores], place: int, scale: Scale) -> Markup:
+def _row(matrix: AttributionMatrix, place: int, scale: Scale) -> Markup:
     """A target, its probability, and its score of every piece that it sees."""
     probability = matrix.probabilities[place]
     cells = [UNSEEN] * len(matrix.labels)

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
-from interpret.results.scores import Scores
+from interpret.results.attribution import Attribution
 from interpret.views.cells import NOTES, Cell, legend_keys
 from interpret.views.colour import NIGHT, WHITE, Colour, held_colour, ink, pale_ink, to_hex
 from interpret.views.invisible import escape_invisible
@@ -60,7 +60,7 @@ def style_of(cell: Cell) -> Markup:
     return shades(cell.colour(), cell.colour(NIGHT), cell.piece.template)
 
 
-def legend(scale: Scale, results: Sequence[Scores]) -> Markup:
+def legend(scale: Scale, results: Sequence[Attribution]) -> Markup:
     """What the colours and lines mean: the colour bar with its unit, and marks that need no colour."""
     marks = scale.steps(2 * STOPS)
     days, nights = [scale.colour(mark) for mark in marks], [scale.colour(mark, NIGHT) for mark in marks]

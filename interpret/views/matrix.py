@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import PcolorImage
 from matplotlib.patches import Polygon
 
-from interpret.results.matrix import ScoreMatrix
+from interpret.results.matrix import AttributionMatrix
 from interpret.results.numbers import format_number
-from interpret.results.scores import Scores
 from interpret.views.canvas import Canvas, Page, Sheet
 from interpret.views.caption import Heading, legend
 from interpret.views.cells import Cell, cells_of
@@ -50,7 +49,7 @@ class Grid:
     every: int
 
 
-def matrix_heatmap(matrix: ScoreMatrix[Scores], width: float | str | None = None, ax: Axes | None = None) -> Figure:
+def matrix_heatmap(matrix: AttributionMatrix, width: float | str | None = None, ax: Axes | None = None) -> Figure:
     """The scores of several targets on one scale.
 
     Up to 24 columns are wide enough for numbers; more are narrow, with upright labels. What a target does not see is
@@ -179,7 +178,7 @@ def _label(label: str, room: float) -> str:
     return shortened(drawable(escape_invisible(label, edge_spaces=True)).strip() or "␣", room, LABEL_SIZE)
 
 
-def _cells(matrix: ScoreMatrix[Scores], scale: Scale) -> list[list[Cell | None]]:
+def _cells(matrix: AttributionMatrix, scale: Scale) -> list[list[Cell | None]]:
     """The cells of each row, None where its target does not see the column's piece."""
     table: list[list[Cell | None]] = [[None for _ in matrix.labels] for _ in matrix]
     for row, each in enumerate(matrix):

@@ -6,11 +6,11 @@ import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from interpret.results.attribution import Attribution
 from interpret.results.files import Result
-from interpret.results.scores import Scores
 
 
-def method_names(results: Sequence[Scores]) -> list[str]:
+def method_names(results: Sequence[Attribution]) -> list[str]:
     """The name of each result's method; where methods of one name differ in their settings, with those that do."""
     found = []
     for each in results:
@@ -24,7 +24,7 @@ def method_names(results: Sequence[Scores]) -> list[str]:
     return found
 
 
-def disambiguate(results: Sequence[Scores]) -> list[Scores]:
+def disambiguate(results: Sequence[Attribution]) -> list[Attribution]:
     """The results with methods whose names tell them apart."""
     return [
         each if name == each.method_name else replace(each, method_name=name, settings=_unsaid(each, name))
@@ -32,7 +32,7 @@ def disambiguate(results: Sequence[Scores]) -> list[Scores]:
     ]
 
 
-def rows_of(results: Sequence[Scores]) -> tuple[list[str], str, str]:
+def rows_of(results: Sequence[Attribution]) -> tuple[list[str], str, str]:
     """What distinguishes each of several results, the title that they have in common, and the other facts."""
     methods, models, titles = method_names(results), [each.model for each in results], [each.title for each in results]
     telling = [aspect for aspect in (methods, models, titles) if len(set(aspect)) > 1] or [methods]
@@ -48,7 +48,7 @@ def rows_of(results: Sequence[Scores]) -> tuple[list[str], str, str]:
     return names, heading, "; ".join(filter(None, dict.fromkeys(said)))
 
 
-def choices_of(results: Sequence[Scores], shown: Sequence[Result]) -> list[str]:
+def choices_of(results: Sequence[Attribution], shown: Sequence[Result]) -> list[str]:
     """What a reader chooses results by: what is asked, methods and models as far as they differ; if need be, numbers.
 
     Args:
@@ -65,7 +65,7 @@ def choices_of(results: Sequence[Scores], shown: Sequence[Result]) -> list[str]:
     return [f"{place}. {name}" for place, name in enumerate(names, start=1)]
 
 
-def _with_settings(result: Scores, alike: Iterable[str]) -> str:
+def _with_settings(result: Attribution, alike: Iterable[str]) -> str:
     """A method's name with the settings in which it differs from others of that name, as its repr has them."""
     settings = {method: _settings(method) for method in alike}
     own = {
@@ -77,7 +77,7 @@ def _with_settings(result: Scores, alike: Iterable[str]) -> str:
     return f"{result.method_name} ({said})" if said else result.method
 
 
-def _unsaid(result: Scores, name: str) -> str:
+def _unsaid(result: Attribution, name: str) -> str:
     """What matters of a method's settings, as far as its name does not say it."""
     return "" if result.settings and result.settings in name else result.settings
 

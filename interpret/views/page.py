@@ -10,15 +10,15 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from interpret.results.attribution import Attribution
 from interpret.results.files import Result, write_whole
-from interpret.results.matrix import ScoreMatrix
-from interpret.results.scores import Scores
+from interpret.results.matrix import AttributionMatrix
 from interpret.views.html import section
 from interpret.views.html_matrix import matrix_section
 from interpret.views.markup import asset, fill, joined
 from interpret.views.names import choices_of, disambiguate
 
-Shown = Scores | ScoreMatrix[Scores]
+Shown = Attribution | AttributionMatrix
 PAGE_STYLE = (
     ":root{color-scheme:light dark;background:light-dark(#f4f4f2,#0d0f12)}"
     "body{margin:0 auto;padding:max(1rem,3vw);max-width:60rem}"
@@ -43,6 +43,11 @@ def page(results: Sequence[Shown], path: str | Path) -> Path:
     return write_whole(path, lambda part: part.write_text(document(results), encoding="utf-8"))
 
 
+def page_of(result: Shown) -> str:
+    """One result as a whole HTML document."""
+    return document([result])
+
+
 def document(results: Sequence[Shown]) -> str:
     """A whole HTML document, with every number of the results as JSON.
 
@@ -52,10 +57,10 @@ def document(results: Sequence[Shown]) -> str:
         raise ValueError("there is nothing to show: give at least one attribution")
     several = len(results) > 1
     heading = "h2" if several else "h1"
-    first_rows = [each if isinstance(each, Scores) else each[0] for each in results]
+    first_rows = [each if isinstance(each, Attribution) else each[0] for each in results]
     names = choices_of(first_rows, results)
     sections = [
-        section(named, heading, name) if isinstance(each, Scores) else matrix_section(each, heading, name)
+        section(named, heading, name) if isinstance(each, Attribution) else matrix_section(each, heading, name)
         for each, named, name in zip(results, disambiguate(first_rows), names, strict=True)
     ]
     title = results[0].heading

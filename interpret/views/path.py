@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from interpret.results.attribution import Attribution
+from interpret.results.certificate import StraightPath
 from interpret.results.numbers import NumberFormat, format_number
-from interpret.results.path import StraightPath
-from interpret.results.scores import Scores
 from interpret.views.canvas import Page, root
 from interpret.views.caption import NOTE_SIZE
 from interpret.views.chart import Chart, points
@@ -26,7 +26,7 @@ TALL = 0.1  # the share of F's range that the slopes must miss between two point
 MOST_MARKS = 3  # jumps with a number
 
 
-def path_plot(attribution: Scores, width: float | str | None = None, ax: Axes | None = None) -> Figure:
+def path_plot(attribution: Attribution, width: float | str | None = None, ax: Axes | None = None) -> Figure:
     """The objective F at x' + alpha (x - x'), with a point for every gradient that was spent.
 
     The strokes through the points are the slopes, which are all that the scores are made of: where they lie on the

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from interpret.results.counterfactual import FlipFacts, ReductionFacts
-from interpret.results.matrix import ScoreMatrix
+from interpret.results.attribution import Attribution
+from interpret.results.counterfactual import Flip, Reduction
+from interpret.results.matrix import AttributionMatrix
 from interpret.results.numbers import format_number
-from interpret.results.report import ReportFacts
-from interpret.results.scores import Scores
+from interpret.results.report import Report
 from interpret.views.edits import edits_terminal
 from interpret.views.invisible import escape_invisible
 from interpret.views.spreadsheet import field, lines_of, tsv
@@ -24,12 +24,12 @@ from nexttoken import Target
 FACTS = ("rank", "text", "id", "probability")  # of a predicted token
 
 
-def print_result(result: Scores | ScoreMatrix[Scores], printed: str) -> None:
+def print_result(result: Attribution | AttributionMatrix, printed: str) -> None:
     """Print a result as "table", "json" or "tsv"; where there are no colours, plus and minus signs stand for them."""
     print_text(result_text(result, printed, Console()))
 
 
-def result_text(result: Scores | ScoreMatrix[Scores], printed: str, console: Console) -> str:
+def result_text(result: Attribution | AttributionMatrix, printed: str, console: Console) -> str:
     """The same as text, for the width and the colours of a console."""
     if printed == "json":
         return result.to_json() + "\n"
@@ -37,14 +37,14 @@ def result_text(result: Scores | ScoreMatrix[Scores], printed: str, console: Con
         return tsv(result)
     system = None if console.no_color else console.color_system
     with console.capture() as captured:
-        if isinstance(result, ScoreMatrix):
+        if isinstance(result, AttributionMatrix):
             console.print(headline(result), matrix_table(result, console.width, system), sep="\n\n")
         else:
             console.print(headline(result), running_text(result, system), table(result, system), sep="\n\n")
     return captured.get()
 
 
-def print_counterfactual(result: FlipFacts | ReductionFacts, printed: str) -> None:
+def print_counterfactual(result: Flip | Reduction, printed: str) -> None:
     """Print a flip or a reduction as "table" or "json"; where there are no colours, signs stand for them."""
     if printed == "json":
         print_text(result.to_json() + "\n")
@@ -55,7 +55,7 @@ def print_counterfactual(result: FlipFacts | ReductionFacts, printed: str) -> No
     print_text(captured.get())
 
 
-def print_report(report: ReportFacts, printed: str) -> None:
+def print_report(report: Report, printed: str) -> None:
     """Print what a corpus says as "table" or "json"."""
     if printed == "json":
         print_text(report.to_json() + "\n")

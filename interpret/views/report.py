@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.text import Text
 
 from interpret.results.numbers import format_number, percent
-from interpret.results.report import SURE, Example, ReportFacts, WordEffect
+from interpret.results.report import SURE, Example, Report, WordEffect
 from interpret.views.bars import APART, LABEL_GAP, LABELS_SHARE, LINE, LONGEST, Bar, bar_colour, draw_bars
 from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Page, inches_of, root
 from interpret.views.chart import Chart, points
@@ -27,7 +27,7 @@ HEADS = ("word", "prompts", "mean", "standard error", "q")
 IN_TERMINAL = 10  # words of a target
 
 
-def report_figure(report: ReportFacts, number: int, top: int, width: float | str | None = None) -> Figure:
+def report_figure(report: Report, number: int = 0, top: int = 20, width: float | str | None = None) -> Figure:
     """The mean scores of a target's words as bars, with their standard errors; see `Report.figure`."""
     if not 0 <= number < len(report.targets):
         raise ValueError(f"there is no target number {number}; the report shows {len(report.targets)}")
@@ -54,17 +54,17 @@ def report_figure(report: ReportFacts, number: int, top: int, width: float | str
     return root(chart.axes)
 
 
-def report_html(report: ReportFacts) -> str:
+def report_html(report: Report) -> str:
     """Tables of words with examples, errors, checks and gaps, as a fragment."""
     return fragment(_section(report, "p"))
 
 
-def report_document(report: ReportFacts) -> str:
+def report_document(report: Report) -> str:
     """A whole HTML document that asks for nothing, with every number of the report."""
     return framed(sentence_of(report.title), _section(report, "h1"), [report])
 
 
-def _section(report: ReportFacts, heading: str) -> Markup:
+def _section(report: Report, heading: str) -> Markup:
     parts = [head(sentence_of(report.title), report.facts, heading), _paragraph(report.sentence)]
     for target in report.targets:
         parts.append(_words(f"For {target.name}, over {target.rows:,} prompts", target.words, ("word",)))
@@ -72,8 +72,8 @@ def _section(report: ReportFacts, heading: str) -> Markup:
             parts.append(_words(f"For {target.name}, by role", target.by_role, ("role", "word")))
     if report.others:
         parts.append(_paragraph(f"{report.others:,} prompts have other targets, which are not shown."))
-    if report.doubts:
-        rows = [[doubt.id, doubt.sentence] for doubt in report.doubts]
+    if report.failed_checks:
+        rows = [[failed.id, failed.sentence] for failed in report.failed_checks]
         name = f"Maps that fail their check ({len(rows)} of {report.verdicts['fails']:,})"
         parts.append(_details(name, html_table(("row", "what it found"), rows)))
     if report.gaps:
@@ -120,7 +120,7 @@ def _rate(q: float) -> str:
     return "below 10⁻⁶" if q < 1e-6 else format_number(q)
 
 
-def _gap_rows(report: ReportFacts) -> list[list[str]]:
+def _gap_rows(report: Report) -> list[list[str]]:
     known = [most for most, _ in report.gaps if most is not None]
     names = [f"at most {percent(most)}" for most in known] + [f"above {percent(known[-1])}"]
     return [[name, f"{count:,}"] for name, (_, count) in zip(names, report.gaps, strict=True)]
@@ -138,7 +138,7 @@ def _named(word: WordEffect) -> str:
     return f"{word.role}: {word.text}" if word.role else word.text
 
 
-def report_terminal(report: ReportFacts) -> Group:
+def report_terminal(report: Report) -> Group:
     """The strongest words of each target as tables."""
     lines: list[Any] = [
         Text(escape_invisible(sentence_of(report.title)), "bold"), Text(report.sentence), Text(report.facts, "dim"),

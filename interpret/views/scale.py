@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+from interpret.results.attribution import Attribution
 from interpret.results.numbers import NumberFormat
-from interpret.results.scores import Scores
 from interpret.views.colour import WHITE, Colour, colour, held_colour
 
 Mark = Literal["for", "against", "fixed", ""]
@@ -31,7 +31,7 @@ class Scale:
     signed: bool
 
     @classmethod
-    def of(cls, *results: Scores) -> Scale:
+    def of(cls, *results: Attribution) -> Scale:
         """The scale of one result, or the common one of several that are in the same unit."""
         first = results[0]
         assert {kind_of(each) for each in results} == {kind_of(first)}, "scores of different units on one scale"
@@ -79,12 +79,12 @@ class Scale:
         return "" if not self.signed or abs(score) <= FAINT * self.limit else "for" if score > 0 else "against"
 
 
-def kind_of(result: Scores) -> tuple[str, bool]:
+def kind_of(result: Attribution) -> tuple[str, bool]:
     """What scores must have in common to be on one scale: their unit, and whether they have a sign."""
     return result.unit, result.signed
 
 
-def scales(results: Sequence[Scores], shared: bool) -> list[Scale]:
+def scales(results: Sequence[Attribution], shared: bool) -> list[Scale]:
     """The scale of each result: its own, or one that it shares with all in its unit."""
     if not shared:
         return [Scale.of(each) for each in results]
@@ -104,7 +104,7 @@ def alike(given: Sequence[Scale]) -> list[NumberFormat]:
     return found
 
 
-def sharing(results: Sequence[Scores], shared: bool, noun: str) -> str:
+def sharing(results: Sequence[Attribution], shared: bool, noun: str) -> str:
     """What a figure says about the scales of several results; nothing about one."""
     if len(results) == 1:
         return ""

@@ -8,18 +8,17 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from interpret.results.matrix import ScoreMatrix
-from interpret.results.scores import Scores
+from interpret.results.attribution import Attribution
+from interpret.results.matrix import AttributionMatrix
 
 if TYPE_CHECKING:
     import pandas
 
 COLUMNS = ("piece", "ids", "score", "standard_error", "fixed", "template")
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
 ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # categories of characters that would end a line, or steer a terminal
 
-Result = Scores | ScoreMatrix[Scores]
+Result = Attribution | AttributionMatrix
 
 
 def tsv(result: Result) -> str:
@@ -27,19 +26,17 @@ def tsv(result: Result) -> str:
 
     The columns are the piece, its token ids (separated by spaces), its score with all digits, the score's standard
     error (empty where there is none), and "true" or "false" for whether it was fixed, and whether the template wrote
-    it. A fixed piece has no score; its 0 stands for that. In a matrix, the last column is the target. Texts have no line
-    breaks: see `field`. A field with a quotation mark is quoted, as csv readers expect it.
+    it. A fixed piece has no score; its 0 stands for that. In a matrix, the last column is the target. Texts have no
+    line breaks: see `field`. A field with a quotation mark is quoted, as csv readers expect it.
     """
     head, rows = _table(result)
     return lines_of([head, *(_written(row, field) for row in rows)])
 
 
-def table_text(result: Result, separator: str) -> str:
-    """The same as the content of a file; a .csv has texts as they are, quoted where they have line breaks."""
-    if separator == "\t":
-        return tsv(result)
+def csv_text(result: Result) -> str:
+    """The same with commas, and texts as they are, quoted where they have line breaks."""
     head, rows = _table(result)
-    return lines_of([head, *(_written(row, str) for row in rows)], separator)
+    return lines_of([head, *(_written(row, str) for row in rows)], ",")
 
 
 def frame(result: Result) -> pandas.DataFrame:
@@ -57,13 +54,13 @@ def frame(result: Result) -> pandas.DataFrame:
 
 def _table(result: Result) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
     # The columns, and a row of plain values for each piece.
-    if isinstance(result, Scores):
+    if isinstance(result, Attribution):
         return COLUMNS, _rows(result)
     named = [(*row, target) for target, each in zip(result.targets, result, strict=True) for row in _rows(each)]
     return (*COLUMNS, "target"), named
 
 
-def _rows(result: Scores) -> list[tuple[Any, ...]]:
+def _rows(result: Attribution) -> list[tuple[Any, ...]]:
     return [
         (piece.label, " ".join(map(str, piece.ids)), piece.score, piece.standard_error, piece.fixed, piece.template)
         for piece in result.pieces

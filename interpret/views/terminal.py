@@ -10,9 +10,9 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from interpret.results.matrix import ScoreMatrix
+from interpret.results.attribution import Attribution
+from interpret.results.matrix import AttributionMatrix
 from interpret.results.numbers import format_number
-from interpret.results.scores import Scores
 from interpret.views.cells import Cell, cells_of
 from interpret.views.colour import READABLE, Colour, contrast, ink, pale_ink
 from interpret.views.invisible import escape_invisible
@@ -55,20 +55,20 @@ def style_of(cell: Cell, system: str | None = TRUE) -> Style:
     return style(cell.colour(), cell.piece.template, system)
 
 
-def headline(result: Scores | ScoreMatrix[Scores]) -> Text:
+def headline(result: Attribution | AttributionMatrix) -> Text:
     """What is explained, how, and what the check of it found."""
     lines: list[str | tuple[str, str]] = [
         (escape_invisible(result.heading), "bold"),
         "\n",
         (escape_invisible(result.facts), "dim"),
     ]
-    if isinstance(result, Scores) and result.faithfulness is not None:
+    if isinstance(result, Attribution) and result.faithfulness is not None:
         found = result.faithfulness
         lines += ["\n", (found.sentence, "bold" if found.verdict == "fails" else ""), "\n", (found.details, "dim")]
     return Text.assemble(*lines)
 
 
-def running_text(attribution: Scores, system: str | None = TRUE) -> Text:
+def running_text(attribution: Attribution, system: str | None = TRUE) -> Text:
     """The prompt, each piece on its colour, in rich's system of colours."""
     text = Text()
     for cell in cells_of(attribution):
@@ -82,7 +82,7 @@ def signs(score: float, scale: Scale) -> str:
     return ("#" if not scale.signed else "+" if score > 0 else "−") * count
 
 
-def table(attribution: Scores, system: str | None = TRUE) -> Table:
+def table(attribution: Attribution, system: str | None = TRUE) -> Table:
     """One row per piece: its text, its role in a chat, its score and, where there is one, its standard error.
 
     Where there are no colours (`system` is None), each score is also drawn in plus or minus signs.
@@ -108,7 +108,7 @@ def table(attribution: Scores, system: str | None = TRUE) -> Table:
     return rows
 
 
-def matrix_table(matrix: ScoreMatrix[Scores], width: int | None = None, system: str | None = TRUE) -> Table:
+def matrix_table(matrix: AttributionMatrix, width: int | None = None, system: str | None = TRUE) -> Table:
     """One row per piece and one column per target; of many targets, one row each with its three strongest pieces.
 
     Many are more than eight, or than fit into `width` characters.
@@ -137,7 +137,7 @@ def matrix_table(matrix: ScoreMatrix[Scores], width: int | None = None, system: 
     return rows
 
 
-def natural_width(matrix: ScoreMatrix[Scores]) -> int:
+def natural_width(matrix: AttributionMatrix) -> int:
     """The characters that a column per target takes."""
     scale = Scale.of(*matrix)
     labels = [escape_invisible(label, edge_spaces=True) for label in matrix.labels]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from jaxtyping import Float
-from torch import Tensor
 
 from nexttoken.text.prompt import Prompt, ending
 from nexttoken.text.vocabulary import IdVocabulary, Vocabulary, unicode
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any  # a target is plain data: a saved result is read where torch is never loaded
 
 PIECES_BEFORE = 8  # that a target is tokenized with, where the whole prompt cannot be
 TokenLike = str | SupportsIndex  # a token as text or as id

@@ -141,7 +141,7 @@ def test_views_and_files(lm, folder, tmp_path):
     write_columns(columns, folder / "0.parquet")
     found = report(folder, min_rows=2)
     assert found.verdicts == {"fails": 2, "passes": 1, "undecided": 1}
-    assert [doubt.id for doubt in found.doubts] == ["r1", "r3"]
+    assert [failed.id for failed in found.failed_checks] == ["r1", "r3"]
     assert sum(count for _, count in found.gaps) == 4
     assert found.gaps[-1] == (None, 1)
     assert "2 of 4 maps that were checked fail their check (50 %)" in found.sentence
@@ -155,7 +155,7 @@ def test_views_and_files(lm, folder, tmp_path):
         found.save(tmp_path / "report.txt")
     with pytest.raises(ValueError, match="there is no target number 3"):
         found.figure(3)
-    with pytest.raises(ValueError, match="no report of a corpus"):
+    with pytest.raises(ValueError, match="this is not a saved Report"):
         Report.from_dict({"rows": 3})
     axes = found.figure(top=4).axes[0]
     assert len(axes.get_yticklabels()) == 4

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 
+import numpy
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -22,9 +23,9 @@ from interpret import (
     check,
     log_odds,
 )
+from interpret.engine.run import Run
 from interpret.replacement.check import check_prompt
 from interpret.replacement.replacements import spearman, values_with_alternatives
-from interpret.engine.run import Run
 from interpret.results.faithfulness import Deletion
 from nexttoken import NextTokenLM, SymbolVocabulary, Target
 from tests.builders import t5
@@ -63,8 +64,7 @@ def linear(lm):
 
 def shuffled(why, seed):
     order = torch.randperm(len(why), generator=torch.Generator().manual_seed(seed)).tolist()
-    pieces = [replace(piece, score=why.pieces[other].score) for piece, other in zip(why.pieces, order, strict=True)]
-    return replace(why, pieces=tuple(pieces))
+    return replace(why, scores=why.scores[order])
 
 
 TEXTS = ["qwertyuiop", "thequickbrownfox", "asdfghjklmnb", "mnbvcxlkjhgfdsapoiuytrew"]
@@ -80,7 +80,7 @@ def test_a_true_map_passes_and_shuffled_ones_fail(weighted, text):
     verdicts = [check(weighted, shuffled(true, seed), quantity=quantity).verdict for seed in range(20)]
     assert verdicts.count("passes") <= 6  # 15 % of 240 did
     assert verdicts.count("fails") >= 11  # 68 % of 240 did
-    upside_down = replace(true, pieces=tuple(replace(piece, score=-piece.score) for piece in true.pieces))
+    upside_down = replace(true, scores=-true.scores)
     opposite = check(weighted, upside_down, quantity=quantity)
     assert opposite.verdict == "fails"
     assert opposite.sentence.startswith("Fails its check: ")
@@ -91,10 +91,10 @@ def test_a_true_map_passes_and_shuffled_ones_fail(weighted, text):
 def test_a_map_of_a_constant_and_a_map_without_order_are_undecided(weighted):
     quantity = log_odds(weighted, ["b"], ["a"])  # no letter changes it
     flat = attribute(weighted, TEXTS[0], None, GradientTimesInput(), quantity=quantity)
-    anything = replace(flat, pieces=tuple(replace(piece, score=float(n)) for n, piece in enumerate(flat.pieces)))
+    anything = replace(flat, scores=numpy.arange(len(flat), dtype=float))
     for why in (flat, anything):
         assert check(weighted, why, quantity=quantity).verdict == "undecided"
-    level = replace(flat, pieces=tuple(replace(piece, score=1.0) for piece in flat.pieces))
+    level = replace(flat, scores=numpy.ones(len(flat)))
     assert check(weighted, level, quantity=linear(weighted)).verdict == "undecided"
 
 
@@ -243,6 +243,6 @@ def test_mistakes_are_told(tiny, weighted):
         check(tiny, why, prompt="The keys")
     with pytest.raises(ValueError, match="give that quantity"):
         check(weighted, attribute(weighted, "abcd", None, GIM(), quantity=linear(weighted)))
-    fixed = replace(why, pieces=tuple(replace(piece, fixed=True) for piece in why.pieces))
+    fixed = replace(why, fixed=(True,) * len(why))
     with pytest.raises(ValueError, match="nothing to check"):
         check(tiny, fixed)

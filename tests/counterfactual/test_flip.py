@@ -194,7 +194,7 @@ def test_ids_without_a_tokenizer_are_changed_as_ids():
     assert found.found
     ids = [5, 6, 7, 8]
     for edit in found.edits:
-        ids[edit.place] = int(edit.new.strip("[]"))
+        ids[edit.position] = int(edit.new.strip("[]"))
     assert lm.predict(ids, 1)[0].id == found.after.first.id != found.before.first.id
 
 
@@ -218,7 +218,7 @@ def test_it_can_be_saved_and_loaded(small, tmp_path):
     found = flip(small, "The <b>keys</b> to the", candidates=6)
     plain = json.loads(found.to_json())
     assert {"found", "edits", "prompt"} <= plain.keys()
-    assert all(each.keys() == {"place", "start", "from", "to", "probability"} for each in plain["edits"])
+    assert all(each.keys() == {"position", "start", "old", "new", "probability"} for each in plain["edits"])
     assert Flip.load(found.save(tmp_path / "flip.json")).to_dict() == found.to_dict()
     page = found.save(tmp_path / "flip.html").read_text()
     assert "<b>" not in page.partition("<main")[2].partition("<script")[0]
@@ -226,7 +226,7 @@ def test_it_can_be_saved_and_loaded(small, tmp_path):
     assert "<del>" in found.html()
     with pytest.raises(ValueError, match="the ending must be"):
         found.save(tmp_path / "flip.png")
-    with pytest.raises(ValueError, match="not a saved flip"):
+    with pytest.raises(ValueError, match="not a saved Flip"):
         Flip.from_dict({"found": True})
     assert found.sentence in repr(found)
 

@@ -30,6 +30,7 @@ PROMPTS = ["The keys to", "are we?", "The dog", "The cats near the dog are aslee
 
 
 def close(found, expected, tolerance=1e-9):
+    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
     assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 

@@ -66,7 +66,7 @@ def test_scores_are_those_behind_it(tiny, method):
     assert torch.equal(inside.x, whole.x[1:])
     if not isinstance(method, Marginalization | IntegratedGradients):
         expected = method(whole).attributions[1:].sum(-1)
-        torch.testing.assert_close(found.scores, expected.double(), rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(torch.from_numpy(found.scores), expected.double(), rtol=1e-9, atol=1e-12)
     behind = tiny.predict((0, *ids(tiny)), 400)
     assert found.target.probability == pytest.approx(next(t.probability for t in behind if t.id == TARGET))
     assert found.start == "<s>"

@@ -1,6 +1,7 @@
 """Encoder-decoders: one sequence of source and target prefix, with the network's own numbers for both."""
 
 import json
+import math
 
 import pytest
 import sentencepiece
@@ -242,7 +243,7 @@ def test_every_method_explains_them_and_leaves_them_as_they_were(t5_lm, method, 
     with untouched(t5_lm):
         result = attribute(t5_lm, (SOURCE, PREFIX), " ist", method, contrast=5)
     assert len(result.scores) == len(t5_lm.prompt((SOURCE, PREFIX)).pieces)
-    assert bool(result.scores.isfinite().all())
+    assert all(map(math.isfinite, result.scores))
     assert bool(result.scores.any())
 
 
@@ -267,7 +268,7 @@ def test_training_mode_is_set_aside(unigram, untouched):
     expected = attribute(NextTokenLM.from_pretrained(model, unigram), (SOURCE, PREFIX), 5, VanillaGradient()).scores
     lm = NextTokenLM.from_pretrained(model.train(), unigram)
     with untouched(lm):
-        assert torch.equal(attribute(lm, (SOURCE, PREFIX), 5, VanillaGradient()).scores, expected)
+        assert (attribute(lm, (SOURCE, PREFIX), 5, VanillaGradient()).scores == expected).all()
 
 
 def test_a_saved_one_is_known_by_its_configuration(tmp_path, unigram):
@@ -426,7 +427,7 @@ def test_a_continuation_of_the_target(lm, method):
     for place, row in enumerate(matrix):
         before = (PAIR[0], (*PAIR[1], *[12, 15, 16][:place]))
         alone = attribute(lm, before, [12, 15, 16][place], method)
-        torch.testing.assert_close(row.scores, alone.scores, rtol=0, atol=1e-9 * float(alone.scores.abs().max()))
+        torch.testing.assert_close(row.scores, alone.scores, rtol=0, atol=1e-9 * float(abs(alone.scores).max()))
         assert row.token_ids == alone.token_ids
     span = attribute(lm, PAIR, [12, 15, 16], GradientTimesInput())
     rows = attribute_continuation(lm, PAIR, [12, 15, 16], GradientTimesInput())

@@ -1,6 +1,8 @@
 """What else might stand somewhere: the model's own distribution, as a baseline and as replacements."""
 
 import copy
+import math
+from statistics import median
 
 import pytest
 import torch
@@ -16,9 +18,9 @@ from interpret import (
     attribute_continuation,
     attribute_many,
 )
-from interpret.engine.evaluate import values
 from interpret.engine import alternatives as module
 from interpret.engine.alternatives import alternatives
+from interpret.engine.evaluate import values
 from nexttoken import NextTokenLM
 from tests.builders import objective, t5
 from tests.tiny_models import build
@@ -27,6 +29,7 @@ TEXT = "The keys to the cat"
 
 
 def close(found, expected, tolerance=1e-9):
+    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
     assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
@@ -91,16 +94,16 @@ def test_draws_follow_the_seed_and_not_the_chunk_size(tiny):
     one = attribute(tiny, TEXT, 70, Marginalization())
     close(attribute(tiny, TEXT, 70, Marginalization(), batch_size=1).scores, one.scores)
     close(attribute(tiny, TEXT, 70, Marginalization(), batch_size=33).scores, one.scores)
-    assert not torch.equal(attribute(tiny, TEXT, 70, Marginalization(seed=1)).scores, one.scores)
+    assert (attribute(tiny, TEXT, 70, Marginalization(seed=1)).scores != one.scores).any()
     assert one.forwards_spent == 1 + 1 + 1 + 8 * len(tiny.prompt(TEXT))  # rated, the first word, F, replaced
     many = attribute(tiny, TEXT, 70, Marginalization(samples=256))
     assert float(many.standard_error.mean()) < float(one.standard_error.mean()) / 3
-    assert float(((many.scores - one.scores).abs() / one.standard_error).median()) < 2
+    assert median(abs(many.scores - one.scores) / one.standard_error) < 2
 
 
 def test_a_region_and_many_prompts(tiny):
     part = attribute(tiny, TEXT, 70, Marginalization(), region="keys")
-    assert part.scores.count_nonzero() == len([fixed for fixed in part.fixed if not fixed]) > 0
+    assert sum(part.scores != 0) == len([fixed for fixed in part.fixed if not fixed]) > 0
     for method in (Marginalization(), GIM(baseline=PlausibleAlternatives())):
         found = list(attribute_many(tiny, [TEXT, "are we?"], [70, 71], method))
         close(found[0].scores, attribute(tiny, TEXT, 70, method).scores)
@@ -122,7 +125,7 @@ def test_an_encoder_decoder():
     f = objective(lm, prompt, 20)
     assert alternatives(f, 5).known.tolist() == [False] * 4 + [False, True, True]
     for method in (Marginalization(samples=2), GIM(baseline=PlausibleAlternatives())):
-        assert bool(attribute(lm, prompt, 20, method).scores.isfinite().all())
+        assert all(map(math.isfinite, attribute(lm, prompt, 20, method).scores))
 
 
 @pytest.mark.parametrize("make", [lambda: Marginalization(samples=0), lambda: PlausibleAlternatives(top=0)])
@@ -212,7 +215,7 @@ def test_a_model_of_callables_shares_it(bag_lm, monkeypatch):
 
 
 def steered(lm):
-    """Another network: hooks, patches and writes into its weights count at once, since nothing is kept between calls."""
+    """Another network: hooks, patches and writes into its weights count at once, as nothing is kept."""
     lm.language_model_head.transformer.h[0].mlp.register_forward_hook(lambda module, inputs, output: output + 1.0)
     with torch.no_grad():
         lm.language_model_head.transformer.wte.weight[lm.vocab.start_id] += 1.0
@@ -223,5 +226,5 @@ def test_a_changed_network_is_asked_anew(tiny, monkeypatch):
     first = attribute(lm, TEXT, 70, DEFAULT)
     steered(lm)
     found, expected = attribute(lm, TEXT, 70, DEFAULT), alone(lm, monkeypatch, TEXT, 70, DEFAULT)
-    assert not torch.equal(expected.scores, first.scores)
+    assert (expected.scores != first.scores).any()
     close(found.scores, expected.scores, 1e-6)

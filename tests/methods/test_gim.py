@@ -3,6 +3,7 @@
 import gc
 import math
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ IDS = [5, 9, 13, 33, 21, 8, 40, 9, 17]
 
 
 def close(found, expected, tolerance=1e-9):
+    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
     assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
@@ -190,7 +192,7 @@ def test_it_is_the_gradient_of_the_patched_network(name, attention, untouched):
         found = attribute(lm, IDS, 20, GIM())
     close(found.scores, patched(lm, 20))
     assert (found.gradients_spent, found.forwards_spent) == (1, 0)
-    assert not torch.allclose(found.scores, attribute(lm, IDS, 20, GradientTimesInput()).scores)
+    assert abs(found.scores - attribute(lm, IDS, 20, GradientTimesInput()).scores).max() > 1e-6
     assert found.target == attribute(lm, IDS, 20, GradientTimesInput()).target
 
 
@@ -239,7 +241,7 @@ def test_the_attention_of_every_backend_is_softened(family, temperature):
     with sdpa_kernel(SDPBackend.MATH):
         written = attribute(lm, [5, 6, 7, 8], 20, GIM(temperature=temperature)).scores
     torch.testing.assert_close(written, fused, rtol=1e-9, atol=1e-12)
-    assert not torch.allclose(fused, attribute(lm, [5, 6, 7, 8], 20, GIM()).scores, rtol=1e-3)
+    assert not numpy.allclose(fused, attribute(lm, [5, 6, 7, 8], 20, GIM()).scores, rtol=1e-3)
 
 
 def test_low_temperatures_of_long_rows_do_not_vanish():
@@ -251,7 +253,7 @@ def test_low_temperatures_of_long_rows_do_not_vanish():
 
 def test_the_temperature_counts(tiny):
     one, two = (attribute(tiny, IDS, 20, GIM(temperature=each)).scores for each in (1.0, 2.0))
-    assert not torch.allclose(one, two)
+    assert not numpy.allclose(one, two)
 
 
 def test_several_targets_at_once(tiny):
@@ -272,7 +274,7 @@ def test_noise_on_it_runs_at_once(tiny):
 def test_an_encoder_decoder():
     lm = NextTokenLM.from_pretrained(t5())
     found = attribute(lm, ([5, 6, 7, 8], [9, 10]), 20, GIM())
-    assert bool(found.scores.isfinite().all())
+    assert all(map(math.isfinite, found.scores))
     assert bool(found.scores.any())
 
 
@@ -281,7 +283,7 @@ def test_half_precision(tokenizer):
         lm = NextTokenLM.from_pretrained(gpt2(dtype), tokenizer)
         exact = NextTokenLM.from_pretrained(gpt2(torch.float32), tokenizer)
         half, single = (attribute(each, "The keys to the", " a", GIM()).scores for each in (lm, exact))
-        assert float((half - single).norm() / single.norm()) < 0.2
+        assert numpy.linalg.norm(half - single) / numpy.linalg.norm(single) < 0.2
 
 
 class Hidden(torch.autograd.Function):

@@ -28,6 +28,7 @@ def ours(lm, prompt, target, library, kind):
 
 
 def close(one, other):
+    one, other = torch.as_tensor(one), torch.as_tensor(other)
     torch.testing.assert_close(one, other.double(), rtol=0, atol=1e-4 * float(other.abs().max()))
 
 

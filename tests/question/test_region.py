@@ -34,6 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 
 
 def close(found, expected, tolerance=1e-9):
+    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
     assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
@@ -55,7 +56,7 @@ def test_a_gradient_is_the_whole_gradients_part(tiny, method):
     moving = inside(tiny.prompt(TEXT), 4, 8)
     assert [place for place, fixed in enumerate(part.fixed) if not fixed] == moving
     close(part.scores[moving], whole.scores[moving])
-    assert part.scores.count_nonzero() == len(moving)
+    assert sum(part.scores != 0) == len(moving)
     assert part.tokens == whole.tokens
 
 
@@ -96,9 +97,9 @@ def test_a_path_is_the_path_that_holds_the_rest(tiny, make):
 def test_drawn_points_move_the_span_only(tiny, method):
     result = attribute(tiny, TEXT, " a", method, region="cabinet")
     moving = inside(tiny.prompt(TEXT), TEXT.index("cabinet"), TEXT.index("cabinet") + 7)
-    assert result.scores.nonzero().flatten().tolist() == moving
+    assert result.scores.nonzero()[0].tolist() == moving
     if result.standard_error is not None:
-        assert result.standard_error.nonzero().flatten().tolist() == moving
+        assert result.standard_error.nonzero()[0].tolist() == moving
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_a_model_that_keeps_something_else_runs_whole(forgetting):
     embeddings = forgetting.embed(forgetting.tokens(prompt))
     assert forgetting.prefix_cache(embeddings, forgetting.tokens(prompt)["input_ids"]) is None
     start = sum(len(piece.text) for piece in prompt.pieces[:9])
-    assert attribute(forgetting, IDS, 25, IntegratedGradients(steps=3), region=(start, 1000)).scores.abs().sum() > 0
+    assert any(attribute(forgetting, IDS, 25, IntegratedGradients(steps=3), region=(start, 1000)).scores)
 
 
 def test_what_is_kept_must_be_right_after_this_very_text(keeping, monkeypatch):
@@ -268,4 +269,4 @@ def test_what_stands_before_is_kept_from_the_second_point_on(monkeypatch):
     assert seen == [(len(ids), False)] + [(len(ids) - 9, True)] * 7
     monkeypatch.setattr(lm, "prefix_cache", lambda *args: None)
     alone = attribute(lm, ids, 25, IntegratedGradients(steps=8), region=(start, 1000), batch_size=1)
-    torch.testing.assert_close(kept.scores, alone.scores, rtol=0, atol=1e-6 * float(alone.scores.abs().max()))
+    torch.testing.assert_close(kept.scores, alone.scores, rtol=0, atol=1e-6 * float(abs(alone.scores).max()))

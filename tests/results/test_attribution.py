@@ -45,12 +45,14 @@ def test_json_out_and_in_is_loss_free(result, tmp_path):
     assert {"tokens", "scores", "unit", "target", "method", "gradients_spent", "completeness"} <= set(plain)
     again = Attribution.load(result.save(tmp_path / "why.json"))
     assert again.to_dict() == result.to_dict()
-    assert torch.equal(again.scores, result.scores)
+    assert (again.scores == result.scores).all()
     assert again.target == result.target
 
 
 def test_foreign_json_is_refused():
-    with pytest.raises(ValueError, match=r"not a saved attribution: missing or unknown are \['by', 'completeness'"):
+    with pytest.raises(
+        ValueError, match=r"not a saved Attribution: missing or unknown are \['fixed', 'forwards_spent'"
+    ):
         Attribution.from_json('{"tokens": []}')
 
 
@@ -67,7 +69,7 @@ def test_top_is_by_magnitude_and_leaves_out_what_was_held(tiny):
     result = attribute(tiny, SENTENCE, 69, IntegratedGradients(steps=300))
     top = result.top(2)
     assert len(top) == 2
-    assert abs(top[0][1]) >= abs(top[1][1]) == pytest.approx(result.scores.abs().sort(descending=True).values[1].item())
+    assert abs(top[0][1]) >= abs(top[1][1]) == pytest.approx(sorted(abs(result.scores))[-2])
     assert len(result.top(99)) == len(result) - 1
 
 
@@ -109,7 +111,7 @@ def test_save_by_ending(tiny, tmp_path, ending):
 
 def test_save_errors(tiny, tmp_path):
     result = attribute(tiny, SENTENCE, 69, GradientTimesInput())
-    with pytest.raises(ValueError, match=r"the ending must be one of \.png, \.pdf, \.svg"):
+    with pytest.raises(ValueError, match=r"the ending must be one of \.json, \.html, \.csv, \.tsv, \.png, \.pdf"):
         result.save(tmp_path / "why.doc")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         result.save(tmp_path / "nowhere" / "why.json")

@@ -71,7 +71,7 @@ def test_a_map_comes_before_its_check(lm, client):
     assert first["map"]["check"] is None
     assert last["map"]["check"]["verdict"] in ("passes", "fails", "undecided")
     assert [piece["name"] for piece in last["map"]["pieces"]] == list(why.labels)
-    assert [piece["size"] for piece in last["map"]["pieces"]] == pytest.approx(why.scores.abs().tolist())
+    assert [piece["size"] for piece in last["map"]["pieces"]] == pytest.approx(abs(why.scores).tolist())
     assert repr(why.target.text) in last["map"]["title"]
     status, _, data = client.get(f"/api/result/{last['id']}?as=json")
     assert status == 200
@@ -86,7 +86,7 @@ def test_the_code_gives_the_same(lm, client):
     known = {"lm": lm}
     exec(found["code"], known)
     sizes = [piece["size"] for piece in found["map"]["pieces"]]
-    assert sizes == pytest.approx(known["why"].scores.abs().tolist())
+    assert sizes == pytest.approx(abs(known["why"].scores).tolist())
     assert known["why"].target.foils[0].id == foil.id
     flipped = client.last("flip", prompt=PROMPT, max_edits=2)
     exec(flipped["code"], known)

@@ -17,7 +17,7 @@ SAMPLED = changed(
     standard_error=torch.linspace(0.02, 0.3, len(PIECES), dtype=torch.float64), completeness=None,
 )  # fmt: skip
 NORMS = changed(
-    INTEGRATED, scores=INTEGRATED.scores.abs(), signed=False, unit="nats per unit of embedding",
+    INTEGRATED, scores=abs(INTEGRATED.scores), signed=False, unit="nats per unit of embedding",
     method="VanillaGradient()", reduction="L2 norm", completeness=None,
 )  # fmt: skip
 ALPHAS = (0.0, 0.125, 0.25, 0.3125, 0.34375, 0.359375, 0.375, 0.40625, 0.4375, 0.5, 0.625, 0.75, 0.875, 1.0)

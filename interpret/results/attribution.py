@@ -3,56 +3,71 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
-import torch
+import numpy
 from jaxtyping import Float
-from torch import Tensor
+from numpy import ndarray
 
-from interpret.results.certificate import Completeness
+from interpret.results.certificate import Completeness, StraightPath
 from interpret.results.faithfulness import Faithfulness
-from interpret.results.files import Result
-from interpret.results.numbers import format_number
-from interpret.results.path import StraightPath
-from interpret.results.pieces import ScoredPiece, message_numbers
+from interpret.results.files import Result, function_of
+from interpret.results.numbers import NumberFormat, format_number
 from interpret.results.reduction import SUM, named
-from interpret.results.totals import Division, check_messages, groups_of, joined, moved
+from interpret.results.totals import Division, check_messages, groups_of, message_numbers, moved
 from nexttoken import Message, Target
 
-Own = TypeVar("Own", bound="Scores")
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 TEMPLATE = "template"
-# What `to_dict` has under the name of an attribute as it is; the pieces are lists there, one for each of COLUMNS.
-FACTS = (
-    "unit", "quantity", "method", "method_name", "settings", "reduction", "signed", "model", "gradients_spent",
-    "forwards_spent", "by", "start",
-)  # fmt: skip
-COLUMNS = ("tokens", "scores", "labels", "token_ids", "standard_error", "error", "fixed", "template")
+COLUMNS = ("tokens", "scores", "labels", "token_ids", "standard_error", "error", "fixed", "template")  # of the pieces
 
 
+class ScoredPiece(NamedTuple):
+    """A row of an attribution's columns: a piece of the prompt's text, or several of them as a group."""
+
+    text: str
+    label: str
+    ids: tuple[int, ...]
+    score: float
+    standard_error: float | None
+    error: float | None
+    fixed: bool
+    template: bool
+
+
+@final
 @dataclass(frozen=True, eq=False, repr=False)
-class Scores(Result):
-    """One score per piece of the prompt, and all that is needed to say what it means.
+class Attribution(Result):
+    """One score per piece of the prompt, all that is needed to say what it means, and views of it.
+
+    The columns have an entry for each piece; `pieces` has the same as rows.
 
     Attributes:
-        pieces: of the prompt, each with its score; joined, their texts are the prompt. Signed scores support the target
-            where positive.
-        unit: of the scores.
+        tokens: the exact texts; joined, they are the prompt. Empty for a token that the tokenizer added.
+        scores: (piece,) in float64; 0 where a piece was fixed. Signed scores support the target where positive.
+        labels: what to show for each piece: its text, or the name of an added token.
+        token_ids: of each piece.
+        fixed: True for pieces that were not moved and have no score.
+        template: True for pieces written by the tokenizer or the chat template.
         target: the token that is explained, its foils, and those that follow it in a span; None for a quantity of the
             whole distribution.
         quantity: what about the target is explained, such as its log-probability.
-        method: the method and its settings, as an expression.
-        method_name: what figures call the method.
-        settings: what matters of the method's settings, in words; empty where there is nothing to say.
+        method: the method and its settings, as an expression; figures have its `method_name` and, in words, what
+            matters of its `settings`.
         reduction: how the embedding's dimensions became one score.
         signed: whether scores have a direction; positive ones raise the quantity.
-        model: the model's name.
         gradients_spent: gradients taken, one forward and one backward pass each.
         forwards_spent: forward passes without a gradient.
+        standard_error: (piece,) of the scores, for methods that sample; otherwise None.
+        error: (piece,) how far off each score may be numerically, for methods that can tell; otherwise None.
         completeness: for path methods, whether the scores add up; otherwise None.
-        versions: of the packages that made it.
         messages: of a chat, with their roles and the characters of the prompt they cover; none for other prompts.
         by: what has one score each: a piece of the prompt, or what the pieces' scores were totalled by.
         path: the objective along the path that was integrated, for methods that follow a straight one; otherwise None.
@@ -60,7 +75,12 @@ class Scores(Result):
         faithfulness: whether the model bears the scores out, where that was checked; otherwise None.
     """
 
-    pieces: tuple[ScoredPiece, ...]
+    tokens: tuple[str, ...]
+    scores: Float[ndarray, " piece"]
+    labels: tuple[str, ...]
+    token_ids: tuple[tuple[int, ...], ...]
+    fixed: tuple[bool, ...]
+    template: tuple[bool, ...]
     unit: str
     target: Target | None
     quantity: str
@@ -71,6 +91,8 @@ class Scores(Result):
     model: str
     gradients_spent: int
     forwards_spent: int
+    standard_error: Float[ndarray, " piece"] | None = None
+    error: Float[ndarray, " piece"] | None = None
     completeness: Completeness | None = None
     versions: dict[str, str] = field(default_factory=dict)
     messages: tuple[Message, ...] = ()
@@ -80,53 +102,28 @@ class Scores(Result):
     faithfulness: Faithfulness | None = None
     settings: str = ""
 
+    fragment = "interpret.views.html:html"
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(column) for name in COLUMNS if (column := getattr(self, name)) is not None}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"the columns have an entry for each piece, and these differ in length: {lengths}")
+
     def __len__(self) -> int:
-        return len(self.pieces)
+        return len(self.tokens)
 
     @cached_property
-    def tokens(self) -> tuple[str, ...]:
-        """The exact pieces of text; joined, they are the prompt. Empty for a token the tokenizer added."""
-        return tuple(piece.text for piece in self.pieces)
-
-    @cached_property
-    def scores(self) -> Float[Tensor, " piece"]:
-        """(piece,) in float64; 0 where a piece was fixed."""
-        return _column(piece.score for piece in self.pieces)
-
-    @cached_property
-    def standard_error(self) -> Float[Tensor, " piece"] | None:
-        """(piece,) of the scores, for methods that sample; otherwise None."""
-        return _column_if_known(piece.standard_error for piece in self.pieces)
-
-    @cached_property
-    def error(self) -> Float[Tensor, " piece"] | None:
-        """(piece,) how far off each score may be numerically, for methods that can tell; otherwise None."""
-        return _column_if_known(piece.error for piece in self.pieces)
-
-    @cached_property
-    def fixed(self) -> tuple[bool, ...]:
-        """True for pieces that were not moved and have no score."""
-        return tuple(piece.fixed for piece in self.pieces)
-
-    @cached_property
-    def template(self) -> tuple[bool, ...]:
-        """True for pieces written by the tokenizer or the chat template."""
-        return tuple(piece.template for piece in self.pieces)
-
-    @cached_property
-    def labels(self) -> tuple[str, ...]:
-        """What to show for each piece: its text, or the name of an added token."""
-        return tuple(piece.label for piece in self.pieces)
-
-    @cached_property
-    def token_ids(self) -> tuple[tuple[int, ...], ...]:
-        """The token ids of each piece."""
-        return tuple(piece.ids for piece in self.pieces)
+    def pieces(self) -> tuple[ScoredPiece, ...]:
+        """The columns as rows, one for each piece."""
+        nothing = [None] * len(self)
+        errors = [nothing if each is None else each.tolist() for each in (self.standard_error, self.error)]
+        columns = (self.tokens, self.labels, self.token_ids, self.scores.tolist(), *errors, self.fixed, self.template)
+        return tuple(map(ScoredPiece, *columns))
 
     @cached_property
     def roles(self) -> tuple[str | None, ...]:
         """The role that wrote each piece; None for the template, and for prompts that are not chats."""
-        numbers = message_numbers(self.pieces, self.messages)
+        numbers = message_numbers(self.tokens, self.messages)
         return tuple(None if number is None else self.messages[number].role for number in numbers)
 
     @property
@@ -149,9 +146,8 @@ class Scores(Result):
             return f"Why {target.text!r}? p = {format_number(target.probability)}{rank}"
         foils = " or ".join(repr(foil.text) for foil in target.foils)
         against = " and ".join(format_number(foil.probability) for foil in target.foils)
-        return (
-            f"Why {target.text!r} rather than {foils}? p = {format_number(target.probability)}{rank} against {against}"
-        )
+        own = f"{format_number(target.probability)}{rank}"
+        return f"Why {target.text!r} rather than {foils}? p = {own} against {against}"
 
     @property
     def heading(self) -> str:
@@ -185,10 +181,10 @@ class Scores(Result):
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k pieces with the largest scores by magnitude, with their labels, the largest first."""
-        order = self.scores.abs().argsort(descending=True, stable=True).tolist()
-        return [(self.labels[place], float(self.scores[place])) for place in order if not self.fixed[place]][:k]
+        order = numpy.argsort(-abs(self.scores), kind="stable").tolist()
+        return [(self.labels[piece], float(self.scores[piece])) for piece in order if not self.fixed[piece]][:k]
 
-    def totals(self: Own, by: Division, template: bool = True, language: str = "en") -> Own:
+    def totals(self, by: Division, template: bool = True, language: str = "en") -> Attribution:
         """The scores of words, sentences, lines, messages or spans: a result with one score for each of them.
 
         A group is made of whole pieces: a piece belongs to the group that its first character other than a space lies
@@ -214,12 +210,19 @@ class Scores(Result):
                 or have no piece of their own, or unsigned scores that do not tell their total.
         """
         self._check_pieces()
-        groups = groups_of(self.pieces, self.messages, by, template, language)
-        kept = [place for group in groups for place in group]
+        groups = groups_of(self.tokens, self.template, self.messages, by, template, language)
+        error = self.error
         return replace(
             self,
-            pieces=joined(self.pieces, groups, self.group_scores(groups).tolist()),
-            messages=moved(self.pieces, kept, self.messages),
+            tokens=tuple("".join(self.tokens[piece] for piece in group) for group in groups),
+            scores=self.group_scores(groups),
+            labels=tuple("".join(self.labels[piece] for piece in group) for group in groups),
+            token_ids=tuple(tuple(each for piece in group for each in self.token_ids[piece]) for group in groups),
+            fixed=tuple(all(self.fixed[piece] for piece in group) for group in groups),
+            template=tuple(all(self.template[piece] for piece in group) for group in groups),
+            standard_error=None,
+            error=None if error is None else numpy.array([error[group].sum() for group in groups]),
+            messages=moved(self.tokens, [piece for group in groups for piece in group], self.messages),
             by=by if isinstance(by, str) else "span",
             faithfulness=None,
         )
@@ -232,81 +235,31 @@ class Scores(Result):
         """
         self._check_pieces()
         check_messages(self.messages)
-        places: dict[str, list[int]] = {message.role: [] for message in self.messages}
-        if TEMPLATE in places:
+        pieces: dict[str, list[int]] = {message.role: [] for message in self.messages}
+        if TEMPLATE in pieces:
             raise ValueError(
                 f"a role is named {TEMPLATE!r}, which stands for the chat template here; take totals by message"
             )
-        places[TEMPLATE] = []
-        for place, role in enumerate(self.roles):
+        pieces[TEMPLATE] = []
+        for piece, role in enumerate(self.roles):
             if role is not None or template:
-                places[role or TEMPLATE].append(place)
-        found = {role: group for role, group in places.items() if group}
+                pieces[role or TEMPLATE].append(piece)
+        found = {role: group for role, group in pieces.items() if group}
         if not found:
             return {}
         return dict(zip(found, self.group_scores(list(found.values())).tolist(), strict=True))
 
-    def group_scores(self, groups: Sequence[Sequence[int]]) -> Float[Tensor, " group"]:
-        """(group,) the scores of groups of pieces, given by their places.
+    def group_scores(self, groups: Sequence[Sequence[int]]) -> Float[ndarray, " group"]:
+        """(group,) the scores of groups of pieces, given by their numbers.
 
         Shares of one whole are added; others are joined as their reduction says. Raises ValueError for unsigned scores
         that do not tell their total.
         """
-        places = [place for group in groups for place in group]
-        owner = torch.tensor([number for number, group in enumerate(groups) for _ in group])
-        tokens = torch.tensor([len(self.token_ids[place]) for place in places])
+        pieces = [piece for group in groups for piece in group]
+        owner = numpy.array([number for number, group in enumerate(groups) for _ in group])
+        tokens = numpy.array([len(self.token_ids[piece]) for piece in pieces])
         reduction = SUM if self.unit == "share" else named(self.reduction)
-        return reduction.join(self.scores[places], tokens, owner)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain Python values under the names of the attributes: of the pieces, a list for each."""
-        errors = {"standard_error": self.standard_error, "error": self.error}
-        return {
-            "tokens": list(self.tokens),
-            "scores": self.scores.tolist(),
-            "target": self.target and asdict(self.target),
-            **{name: getattr(self, name) for name in FACTS},
-            "completeness": self.completeness and asdict(self.completeness),
-            **{name: None if error is None else error.tolist() for name, error in errors.items()},
-            **{name: list(getattr(self, name)) for name in ("fixed", "template", "labels")},
-            "token_ids": [list(ids) for ids in self.token_ids],
-            "versions": dict(self.versions),
-            "messages": [asdict(message) for message in self.messages],
-            "path": self.path and asdict(self.path),
-            "faithfulness": self.faithfulness and {
-                **asdict(self.faithfulness), "verdict": self.faithfulness.verdict,
-                "sentence": self.faithfulness.sentence,
-            },
-        }  # fmt: skip
-
-    @classmethod
-    def from_dict(cls: type[Own], plain: Mapping[str, Any]) -> Own:
-        """The inverse of `to_dict`.
-
-        Older files have no path, start, check or settings; without a name, a method has its class's.
-        Raises ValueError if another name is missing or one is unknown.
-        """
-        names = {*COLUMNS, *FACTS, "target", "completeness", "versions", "messages", "path", "faithfulness"}
-        values = {
-            "path": None,
-            "start": None,
-            "faithfulness": None,
-            "settings": "",
-            "method_name": str(plain.get("method")).partition("(")[0],
-            **plain,
-        }
-        if set(values) != names:
-            raise ValueError(f"this is not a saved attribution: missing or unknown are {sorted(names ^ set(values))}")
-        return cls(
-            pieces=ScoredPiece.from_columns(**{name: values[name] for name in COLUMNS}),
-            target=values["target"] and Target.from_dict(values["target"]),
-            completeness=Completeness(**values["completeness"]) if values["completeness"] else None,
-            versions=dict(values["versions"]),
-            messages=tuple(Message(**message) for message in values["messages"]),
-            path=values["path"] and StraightPath.from_dict(values["path"]),
-            faithfulness=values["faithfulness"] and Faithfulness.from_dict(values["faithfulness"]),
-            **{name: values[name] for name in FACTS},
-        )
+        return reduction.join(self.scores[pieces], tokens, owner)
 
     def provenance(self) -> dict[str, Any]:
         """What was explained, how and with which versions, without the scores: plain values, for a file's metadata."""
@@ -315,13 +268,10 @@ class Scores(Result):
             "prompt": self.prompt,
             "target": target and "".join(each.text for each in target.continuation),
             "foils": [foil.text for foil in target.foils] if target else [],
-            "quantity": self.quantity,
-            "unit": self.unit,
-            "model": self.model,
-            "method": self.method,
-            "reduction": self.reduction,
-            "by": self.by,
-            "start": self.start,
+            **{
+                name: getattr(self, name)
+                for name in ("quantity", "unit", "model", "method", "reduction", "by", "start")
+            },
             "gap": self.gap_text,
             "check": self.checked,
             "completeness": self.completeness and asdict(self.completeness),
@@ -330,17 +280,50 @@ class Scores(Result):
         }
 
     def _check_pieces(self) -> None:
-        """Raise ValueError if these are totals already: groups may straddle what their pieces do not."""
-        if self.by != "piece":
+        if self.by != "piece":  # groups may straddle what their pieces do not
             raise ValueError(f"these are totals by {self.by} already; take the totals of what they were made from")
 
+    def heatmap(self, width: float | str | None = None, ax: Axes | None = None) -> Figure:
+        """The prompt as running text, each piece on its colour: a matplotlib figure.
 
-def _column(numbers: Iterable[float]) -> Tensor:
-    return torch.tensor(list(numbers), dtype=torch.float64)
+        It is `width` inches wide, or as wide as a name says, such as "column" (3.03) and "text" (5.5), which fit ACL,
+        ICML and NeurIPS; by default as wide as it needs, up to 6.5. With `ax`, it is drawn there, and that figure is
+        returned.
+        """
+        figure: Figure = function_of("interpret.views.heatmap:heatmap")(self, width, ax)
+        return figure
 
+    def bars(self, top: int = 30, width: float | str | None = None, ax: Axes | None = None) -> Figure:
+        """The scores as bars with their errors, in the order of the text; of more than `top` pieces, the strongest.
 
-def _column_if_known(numbers: Iterable[float | None]) -> Tensor | None:
-    """None if any is unknown: a method knows it of all pieces or of none."""
-    found = list(numbers)
-    known = [number for number in found if number is not None]
-    return _column(known) if known and len(known) == len(found) else None
+        Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given.
+        """
+        figure: Figure = function_of("interpret.views.bars:bars")(self, top, width, ax)
+        return figure
+
+    def path_plot(self, width: float | str | None = None, ax: Axes | None = None) -> Figure:
+        """The objective along the path from the baseline to the prompt, with the points that were spent on it.
+
+        Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given. Raises ValueError if the
+        method followed no straight path.
+        """
+        figure: Figure = function_of("interpret.views.path:path_plot")(self, width, ax)
+        return figure
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The pieces as a pandas DataFrame (piece,): piece, ids, score, standard_error, fixed and template.
+
+        A fixed piece has no score, and NaN for it. Raises ImportError without the package pandas.
+        """
+        frame: pandas.DataFrame = function_of("interpret.views.spreadsheet:frame")(self)
+        return frame
+
+    def __repr__(self) -> str:
+        width = max(map(len, map(repr, self.labels)))
+        numbers = NumberFormat.of(float(abs(self.scores).max()), self.signed)
+        rows = [
+            f"  {piece.label!r:<{width}}  {'fixed' if piece.fixed else numbers(piece.score)}" for piece in self.pieces
+        ]
+        of = f"{self.quantity} in {numbers.unit(self.unit)}"
+        facts = ", ".join(filter(None, [of, self.method, self.gap_text, f"{self.gradients_spent} gradients"]))
+        return "\n".join([f"Attribution: {self.heading}", f"  {facts}", *rows])

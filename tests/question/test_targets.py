@@ -36,6 +36,7 @@ from interpret import (
 from interpret.engine.gradients import gradients
 from interpret.methods.method import Evidence, Method
 from nexttoken import NextTokenLM
+from tests.checking import close
 from tests.conftest import gpt2, letters_lm
 
 TEXT = "The keys to the cabinet"
@@ -58,11 +59,6 @@ METHODS = [
     convention("inseq", "gradient"),
 ]
 pytestmark = pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
-
-
-def close(found, expected, tolerance=1e-9):
-    assert found.shape == expected.shape
-    assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
 def counted(lm, monkeypatch):

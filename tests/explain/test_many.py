@@ -21,17 +21,12 @@ from interpret import (
     many,
 )
 from interpret.engine.memory import policy
-from nexttoken import NextTokenLM
 from tests import tiny_models
-from tests.builders import t5
+from tests.builders import shared, t5
+from tests.checking import close
 from tests.conftest import letters_lm
 
 PROMPTS = ["The keys to", "are we?", "The dog", "The cats near the dog are asleep", "are you", "the table", [7, 8, 9]]
-
-
-def close(found, expected, tolerance=1e-9):
-    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
-    assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("method", [GradientTimesInput(), VanillaGradient(), IntegratedGradients(steps=3)], ids=repr)
@@ -109,7 +104,7 @@ def test_a_model_that_may_look_ahead_takes_equal_lengths_only(batches):
     ],
 )
 def test_only_where_padding_is_known_to_change_nothing(batches, name, causal, right_padding):
-    lm = NextTokenLM.from_pretrained(tiny_models.build(name))
+    lm = shared(tiny_models.build, name)
     assert (lm.causal, lm.supports_right_padding) == (causal, right_padding)
     prompts = [list(range(5, 5 + length)) for length in (12, 11)]
     found = list(attribute_many(lm, prompts, [20, 20], GradientTimesInput()))
@@ -122,7 +117,7 @@ def test_only_where_padding_is_known_to_change_nothing(batches, name, causal, ri
 
 
 def test_an_encoder_decoder_takes_equal_lengths_only(batches):
-    lm = NextTokenLM.from_pretrained(t5())
+    lm = shared(t5)
     prompts = [([5, 6, 7, 8, 9, 10, 11], [8, 9, 10, 11]), ([5, 6, 7, 8, 9, 10], [8, 9, 10, 11])]
     found = list(attribute_many(lm, prompts, [20, 21], method=GradientTimesInput()))
     assert [len(each) for each in batches] == [1, 1]

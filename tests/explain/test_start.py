@@ -19,8 +19,8 @@ from interpret import (
     check,
     values,
 )
-from nexttoken import IdVocabulary, NextTokenLM, Target
-from tests.builders import t5
+from nexttoken import IdVocabulary, Target
+from tests.builders import shared, t5
 
 TEXT, TARGET = "The keys to the cat", 70
 METHODS = [
@@ -117,7 +117,7 @@ def test_a_chat_behind_it(tiny):
 
 
 def test_an_encoder_decoder_has_it_before_the_source():
-    lm = NextTokenLM.from_pretrained(t5())
+    lm = shared(t5)
     source, prefix = [5, 6, 7, 8], [9, 10]
     prompt = lm.prompt((source, prefix), 3)
     assert prompt.source == 5

@@ -26,16 +26,12 @@ from interpret import (
 )
 from interpret.engine import text as text_module
 from interpret.question.region import positions_in
-from nexttoken import NextTokenLM
 from tests import tiny_models
+from tests.builders import shared
+from tests.checking import close
 
 TEXT = "The keys to the cabinet are"
 pytestmark = pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
-
-
-def close(found, expected, tolerance=1e-9):
-    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
-    assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
 def inside(prompt, start, end):
@@ -173,12 +169,12 @@ def test_the_bundled_model_explained_by_a_question(bundled):
 
 @pytest.fixture(params=["GPT2LMHeadModel", "LlamaForCausalLM", "Qwen3ForCausalLM", "PhiForCausalLM"])
 def keeping(request):
-    return NextTokenLM.from_pretrained(tiny_models.build(request.param).double())
+    return shared(tiny_models.build, request.param, dtype=torch.float64)
 
 
 @pytest.fixture(params=["MambaForCausalLM", "RwkvForCausalLM", "Gemma2ForCausalLM", "BltForCausalLM"])
 def forgetting(request):
-    return NextTokenLM.from_pretrained(tiny_models.build(request.param))
+    return shared(tiny_models.build, request.param)
 
 
 IDS = [5, 9, 13, 33, 21, 8, 40, 9, 17, 25, 30, 11, 12, 41]
@@ -229,7 +225,11 @@ def test_a_model_that_keeps_something_else_runs_whole(forgetting):
     embeddings = forgetting.embed(forgetting.tokens(prompt))
     assert forgetting.prefix_cache(embeddings, forgetting.tokens(prompt)["input_ids"]) is None
     start = sum(len(piece.text) for piece in prompt.pieces[:9])
-    assert any(attribute(forgetting, IDS, 25, IntegratedGradients(steps=3), region=(start, 1000)).scores)
+    part, whole = (
+        attribute(forgetting, IDS, 25, GradientTimesInput(), **each) for each in ({"region": (start, 1000)}, {})
+    )
+    close(part.scores[9:], whole.scores[9:], 1e-5)
+    assert part.scores[9:].any()
 
 
 def test_what_is_kept_must_be_right_after_this_very_text(keeping, monkeypatch):
@@ -247,7 +247,7 @@ def test_what_is_kept_must_be_right_after_this_very_text(keeping, monkeypatch):
 
 def test_what_stands_before_is_kept_from_the_second_point_on(monkeypatch):
     """In chunks of one point, too; and it is read once."""
-    lm = NextTokenLM.from_pretrained(tiny_models.build("LlamaForCausalLM").double())
+    lm = shared(tiny_models.build, "LlamaForCausalLM", dtype=torch.float64)
     ids = [5, 9, 13, 33, 21, 8, 40, 9, 17, 25, 30, 11, 12, 41]
     start = sum(len(piece.text) for piece in lm.prompt(ids).pieces[:9])
     attribute(lm, ids, 25, IntegratedGradients(steps=2), region=(start, 1000))  # what is asked of a model once is known

@@ -37,6 +37,7 @@ from interpret import (
 from interpret.engine.evaluate import gradients
 from interpret.methods.method import Evidence, Method
 from nexttoken import NextTokenLM
+from tests.checking import close
 from tests.conftest import gpt2, letters_lm
 
 TEXT = "The keys to the cabinet"
@@ -59,12 +60,6 @@ METHODS = [
     convention("inseq", "gradient"),
 ]
 pytestmark = pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
-
-
-def close(found, expected, tolerance=1e-9):
-    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
-    assert found.shape == expected.shape
-    assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
 def counted(lm, monkeypatch):

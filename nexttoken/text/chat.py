@@ -116,7 +116,8 @@ def is_message(given: Any) -> bool:
 def _plain(message: Any) -> Any:
     if isinstance(message, Mapping) or not is_message(message):
         return dict(message) if isinstance(message, Mapping) else message
-    return asdict(message) if is_dataclass(message) else message.model_dump(exclude_none=True)
+    dump = getattr(message, "model_dump", None)
+    return dump(exclude_none=True) if callable(dump) else asdict(message)
 
 
 def _check(message: Any, number: int) -> None:

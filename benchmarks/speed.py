@@ -221,7 +221,7 @@ def point(bench: Bench) -> Line:
         ))  # fmt: skip
     rate = Size.of(bench.lm).matrices(plan.gemm) / curves["ours"][plan.gemm]
     what = f"rate of 4PL operations in it, L = {plan.gemm}"
-    note = "the peer is the best rate of a product in this run, of the model's own shapes and squares, by MKL or oneDNN"
+    note = "the peer is the best rate of a product in this run, of the model's own shapes and squares"
     rows.append(share(what, rate, gemm, "GFLOP/s", at_least(0.8), note))
     shown = {name: {str(length): each for length, each in curve.items()} for name, curve in curves.items()}
     return Line("point", tuple(rows), {"seconds": shown, "raw": raw})

@@ -33,7 +33,7 @@ from interpret.methods.adaptive import Point, Segment, certified_gap, integrate
 from interpret.methods.integrated_gradients import FIRST_SEGMENTS
 from interpret.methods.path import SMALLEST_GAP
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.checks.choices import choices
+from nexttoken.checks.capabilities import choices
 from nexttoken.checks.probe import in_one_line, relative
 from nexttoken.huggingface.network import embedding_rows
 from tests import tiny_models

@@ -100,7 +100,7 @@ def test_logits_are_the_models_own(lm):
     with torch.no_grad(), lm.frozen():
         tokens = lm.tokens(prompt)
         expected = module(lm)(tokens["input_ids"])
-        _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=range(6))
+        _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], positions=range(6))
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     assert lm.name == type(module(lm)).__name__
 

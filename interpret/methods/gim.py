@@ -72,9 +72,9 @@ class GIM(LocalMethod):
     - norms have constant statistics,
     - the softmax of the attention has the derivative that it would have at `temperature`.
 
-    Edin et al. 2025 (arXiv:2505.17630), who split the gradients of the attention's products and take temperature 2; here
-    those of all products are split, and at temperature 1 the network's own attention runs, in memory linear in the
-    length.
+    Edin et al. 2025 (arXiv:2505.17630), who split the gradients of the attention's products and take temperature 2;
+    here those of all products are split, and at temperature 1 the network's own attention runs, in memory linear in
+    the length.
     The changes are made to the gradients on their way back, so the forward pass is the model's to the bit. Scores are
     signed, in nats, and not complete. Costs one gradient.
 

@@ -47,10 +47,10 @@ def test_it_is_in_the_ids_and_in_no_piece(tiny, start):
 
 def test_what_begins_with_it_stays_as_it_is(tiny):
     begun = tiny.prompt((0, *ids(tiny)))
-    assert begun.behind(0, tiny.vocab) == begun
+    assert begun.with_start_token(0, tiny.vocab) == begun
     behind = tiny.prompt(TEXT, True)
-    assert behind.behind(True, tiny.vocab) == tiny.prompt(behind) == behind
-    assert behind.behind(1, tiny.vocab).ids == (1, *ids(tiny))
+    assert behind.with_start_token(True, tiny.vocab) == tiny.prompt(behind) == behind
+    assert behind.with_start_token(1, tiny.vocab).ids == (1, *ids(tiny))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
@@ -143,4 +143,4 @@ def test_mistakes_are_told(tiny):
         attribute(tiny, TEXT, TARGET, start=4000)
     plain = tiny.prompt([5, 6])
     with pytest.raises(ValueError, match="name the token to put in front"):
-        plain.behind(True, IdVocabulary(10))
+        plain.with_start_token(True, IdVocabulary(10))

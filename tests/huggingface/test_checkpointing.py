@@ -25,7 +25,7 @@ from interpret.engine.memory.profile import (
     text_like,
 )
 from nexttoken import NextTokenLM
-from nexttoken.huggingface.checkpointing import checkpointing
+from nexttoken.huggingface.network import checkpointing
 from tests import tiny_models
 from tests.builders import t5
 

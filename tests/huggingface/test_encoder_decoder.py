@@ -119,7 +119,7 @@ def test_logits_are_the_models_own(lm, pair):
 def test_the_next_token_is_read_after_the_decoders_start_and_every_token_after_it(lm):
     tokens = lm.tokens(lm.prompt(PAIR))
     with torch.no_grad(), lm.frozen():
-        states, logits = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=(6, 7, 8, 9, -2), states=True)
+        states, logits = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], positions=(6, 7, 8, 9, -2), states=True)
         whole = lm.language_model_head(
             input_ids=torch.tensor([PAIR[0]]), decoder_input_ids=torch.tensor([[lm.start_id, *PAIR[1]]]),
             output_hidden_states=True,
@@ -131,8 +131,8 @@ def test_the_next_token_is_read_after_the_decoders_start_and_every_token_after_i
 
 def test_the_source_has_no_next_token(lm):
     tokens = lm.tokens(lm.prompt(PAIR))
-    with pytest.raises(ValueError, match=r"place 5 is in the source; .* decoder's start, at place 6"):
-        lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=(-1, 5))
+    with pytest.raises(ValueError, match=r"position 5 is in the source; .* decoder's start, at position 6"):
+        lm.next_tokens(lm.embed(tokens), tokens["input_ids"], positions=(-1, 5))
     with pytest.raises(ValueError, match="needs a source and then the decoder's start, id 340, once"):
         lm.next_tokens(lm.embed({"input_ids": torch.tensor([[5, 6]])}), torch.tensor([[5, 6]]))
 
@@ -141,7 +141,7 @@ def test_later_tokens_of_the_prefix_do_not_matter_and_every_token_of_the_source_
     prompt = lm.prompt(PAIR)
     tokens = lm.tokens(prompt)
     embeddings = lm.embed(tokens).detach().requires_grad_(True)
-    _, logits = lm.next_tokens(embeddings.clone(), tokens["input_ids"], places=(7,))
+    _, logits = lm.next_tokens(embeddings.clone(), tokens["input_ids"], positions=(7,))
     (gradient,) = torch.autograd.grad(logits[0, 0, 12], embeddings)
     assert gradient[0].abs().sum(-1).gt(0).tolist() == [True] * 8 + [False] * 2
 
@@ -395,7 +395,7 @@ def test_every_family_is_exact(name):
     prompt = lm.prompt(PAIR)
     tokens = lm.tokens(prompt)
     with torch.no_grad(), lm.frozen():
-        _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=(6, 7, 8, 9))
+        _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], positions=(6, 7, 8, 9))
     torch.testing.assert_close(found, own(lm, PAIR), rtol=1e-5, atol=1e-5)
     # The best of them: norms in float32 spoil short steps, curvature and the jumps of routers long ones.
     assert min(slope_error(lm, step) for step in (3e-2, 1e-2, 3e-3, 1e-3, 1e-4)) < FLOAT32_INSIDE

@@ -67,7 +67,7 @@ def test_parts_that_are_kept_on_disk_change_no_score(folder, tokenizer, tmp_path
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     tokens = lm.tokens(lm.prompt(IDS))
     with torch.no_grad(), lm.frozen():
-        _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=(1, 3, -1))
+        _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], positions=(1, 3, -1))
     torch.testing.assert_close(found, plain.own_logits(tokens["input_ids"])[:, [1, 3, 4]])
     assert [parameter.requires_grad for parameter in network.parameters()] == wanting
 
@@ -209,7 +209,7 @@ def test_trained_prompts_stand_before_the_tokens_and_are_no_tokens():
     tokens = lm.tokens(lm.prompt(IDS))
     with torch.no_grad(), lm.frozen():
         own = model(input_ids=tokens["input_ids"]).logits[:, 3:]
-        _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=range(len(IDS)))
+        _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], positions=range(len(IDS)))
     torch.testing.assert_close(found, own)
 
 

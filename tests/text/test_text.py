@@ -15,9 +15,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from interpret import GradientTimesInput, VanillaGradient, aligned, attribute
 from interpret.views import fonts
-from nexttoken import Prompt, TokenizerVocabulary
+from nexttoken import Piece, Prompt, TokenizerVocabulary
 from nexttoken.text.alignment import decoded
-from nexttoken.text.prompt import Piece
 from tests.conftest import CORPUS
 from tests.results.making import made
 

@@ -17,8 +17,8 @@ from .engine.run import Run as Run
 from .explain import attribute as attribute
 from .explain import attribute_candidates as attribute_candidates
 from .explain import attribute_continuation as attribute_continuation
-from .explorer.explore import explore as explore
 from .explorer.explorer import Explorer as Explorer
+from .explorer.explorer import explore as explore
 from .many import Failure as Failure
 from .many import attribute_many as attribute_many
 from .methods.alternatives import Marginalization as Marginalization

@@ -9,7 +9,7 @@ import webbrowser
 from ipaddress import ip_address
 from typing import Any
 
-from interpret.server.jobs import Worker
+from interpret.session.work import Worker
 from nexttoken import NextTokenLM
 
 

@@ -30,6 +30,7 @@ from interpret.session.answer import (
     flip_options,
     method_of,
     names_in,
+    only_prompt,
     prompt_of,
     rated,
     reduction_options,
@@ -128,12 +129,12 @@ class Answers:
     def continuation(self, question: Question, job: Job) -> Event:
         """Every token of a continuation, each with its own attribution."""
         prompt, method = self._prompt(question), method_of(self.lm, question)
-        if question.continuation is None and question.generate is None:
-            question = replace(question, generate=10)
+        text, count = question.continuation, None if question.continuation else question.generate or TOP
+        question = replace(only_prompt(question), continuation=text, generate=count)
         matrix = answer(self.lm, question, prompt=prompt, method=method, on_progress=job.advance)
         assert isinstance(matrix, AttributionMatrix)
         given = {
-            "continuation": question.continuation, "max_new_tokens": question.generate, "method": method,
+            "continuation": text, "max_new_tokens": count, "method": method,
             "region": question.region, "precision": question.precision,
         }  # fmt: skip
         return {

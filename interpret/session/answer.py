@@ -177,10 +177,17 @@ def explain_in_steps(
         foils = rated(lm, prompt, question.contrast)
         asked = (targets[0].id, *(foil.id for foil in foils))
         on_update(candidates=tuple({each.id: each for each in (*likely, *targets, *foils)}.values()), asked=asked)
-        exact = replace(question, target=asked[0], contrast=asked[1:], by=None, check=False)
+        exact = replace(only_prompt(question), target=asked[0], contrast=asked[1:])
         why: Any = answer(lm, exact, prompt=prompt, method=method, on_progress=on_progress)
     code = call(lm, question, prompt, replace(targets[0], foils=tuple(foils)), method)
     return Explained(prompt, why, code, tuple(dict.fromkeys(str(warning.message) for warning in caught)))
+
+
+def only_prompt(question: Question) -> Question:
+    """A question without what is said of the next token, to ask otherwise about the same prompt."""
+    return replace(
+        question, target=None, contrast=(), candidates=None, continuation=None, generate=None, by=None, check=False
+    )
 
 
 def rated(lm: NextTokenLM, prompt: Prompt, tokens: Sequence[Token]) -> list[Target]:

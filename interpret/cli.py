@@ -121,10 +121,7 @@ def explain(
             result = _answer(console, question, _load(console, model, revision, dtype, device))
         from interpret.views.printed import print_result
 
-        for path in paths:
-            result.save(path, inches if path.suffix.lower() in FIGURES else None)
-        print_result(result, printed)
-        _say_saved(console, paths)
+        _show(console, result, print_result, printed, paths, inches)
 
 
 @app.command()
@@ -240,10 +237,7 @@ def report_corpus(
         from interpret.views.printed import print_report
 
         found = report(out, by=by, min_rows=min_rows, top=top, targets=targets)  # type: ignore[arg-type]
-        for path in paths:
-            found.save(path)
-        print_report(found, printed)
-        _say_saved(console, paths)
+        _show(console, found, print_report, printed, paths)
 
 
 @app.command()
@@ -305,20 +299,28 @@ def _show_edits(console: Console, find: Callable[..., Flip | Reduction], paths: 
 
     with progress(None, "forward passes", delay=SLOW) as advance:
         found = find(on_progress=advance)
+    _show(console, found, print_counterfactual, printed, paths)
+
+
+def _show(
+    console: Console, result: Any, show: Callable[..., None], printed: str, paths: Sequence[Path],
+    inches: float | None = None,
+) -> None:  # fmt: skip
+    """Save a result, print it, and say where it was saved."""
     for path in paths:
-        found.save(path)
-    print_counterfactual(found, printed)
-    _say_saved(console, paths)
-
-
-def _say_saved(console: Console, paths: Sequence[Path]) -> None:
+        if inches is not None and path.suffix.lower() in FIGURES:
+            result.save(path, inches)
+        else:
+            result.save(path)
+    show(result, printed)
     for path in paths:
         console.print(f"saved {path}", highlight=False, markup=False)
 
 
 def _to_print(printed: str, formats: Sequence[str] = given.FORMATS) -> None:
     """Ready standard output for a format. Raises ValueError for one that does not exist."""
-    given.check_format(printed, formats)
+    if printed not in formats:
+        raise ValueError(f"there is no format {printed!r}; the formats are {', '.join(formats)}")
     if printed != "table":
         as_data(sys.stdout)
 

@@ -233,12 +233,6 @@ def inches_of(width: str | None, paths: Sequence[Path]) -> float | None:
     return inches
 
 
-def check_format(printed: str, formats: Sequence[str] = FORMATS) -> None:
-    """Raise ValueError unless it is one of the formats."""
-    if printed not in formats:
-        raise ValueError(f"there is no format {printed!r}; the formats are {', '.join(formats)}")
-
-
 def several_processes() -> bool:
     """Whether torchrun has started several processes, which share one model by tensor parallelism."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1

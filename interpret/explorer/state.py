@@ -28,7 +28,7 @@ class Answer:
         error: why there are none.
         warnings: what was warned of on the way.
         code: Python that gives the same scores.
-        most: how many gradients they take at most; None until that is known.
+        max_gradients: how many gradients they take at most; None until that is known.
         done: how many have been taken.
         seconds: how long it took.
     """
@@ -39,7 +39,7 @@ class Answer:
     error: BaseException | None = None
     warnings: tuple[str, ...] = ()
     code: str = ""
-    most: int | None = None
+    max_gradients: int | None = None
     done: int = 0
     seconds: float = 0.0
 
@@ -54,7 +54,8 @@ class Answer:
         if self.error is not None:
             return in_words(self.error)
         if self.attribution is None:
-            return "working" if self.most is None else f"{self.done} of at most {self.most} gradients"
+            known = self.max_gradients is not None
+            return f"{self.done} of at most {self.max_gradients} gradients" if known else "working"
         made = self.attribution
         gap = made.gap_text or "no completeness gap: it makes no such promise"
         return f"{gap}; {cost_in_words(made.gradients_spent, made.forwards_spent, self.seconds)}"

@@ -69,7 +69,7 @@ class View:
         self.stop = ipywidgets.Button(layout={"width": "7em"})
         self.status = ipywidgets.HTML(layout={"flex": "1 1 20em", "margin": "2px"})
         work = wrapping([self.stop, self.progress, self.status])
-        work.layout.min_height = "32px"  # that of a button, so that the map does not jump when the work is done
+        work.layout.min_height = "32px"  # that of a button, so that the scores do not jump when the work is done
         self.map = ipywidgets.HTML(layout=full)
         self.map.add_class("nexttoken-map")
         self.file = ipywidgets.Text("why.pdf", placeholder="where to save it", layout={"width": "13em"})
@@ -155,7 +155,7 @@ class View:
             answer = self.explorer.answer
             self.draw_question()
             self.draw_candidates()
-            self.progress.max, self.progress.value = answer.most or 1, answer.done
+            self.progress.max, self.progress.value = answer.max_gradients or 1, answer.done
             self.progress.layout.display = None if answer.working else "none"
             self.stop.layout.display = None if answer.attribution is None else "none"
             self.stop.description = "cancel" if answer.working else "run again"

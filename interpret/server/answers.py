@@ -79,8 +79,8 @@ class Answers:
         others = [
             {"name": name, "help": f"as {name.partition(':')[0]} does", "settings": []} for name in convention_names()
         ]
-        most = min(MAX_TOKENS, self.lm.max_length or MAX_TOKENS)
-        return {"model": self.lm.name, "chats": chats, "methods": [*listed, *others], "max_tokens": most}
+        max_tokens = min(MAX_TOKENS, self.lm.max_length or MAX_TOKENS)
+        return {"model": self.lm.name, "chats": chats, "methods": [*listed, *others], "max_tokens": max_tokens}
 
     def ask(self, kind: str, body: Mapping[str, Any], job: Job) -> Event:
         """The answer to a question that came as JSON, by the function of that name below.
@@ -213,10 +213,10 @@ class Answers:
 
 
 def _check_limits(question: Question) -> None:
-    for name, most in LIMITS.items():
+    for name, limit in LIMITS.items():
         value = getattr(question, name)
-        if value is not None and not 1 <= value <= most:
-            raise ValueError(f"{name} is {value}; it must be a whole number from 1 to {most}")
+        if value is not None and not 1 <= value <= limit:
+            raise ValueError(f"{name} is {value}; it must be a whole number from 1 to {limit}")
     if len(question.contrast) > MAX_FOILS:
         raise ValueError(f"contrast has {len(question.contrast)} tokens; the page takes at most {MAX_FOILS}")
     for name in ("prompt", "continuation", "ignore"):

@@ -87,7 +87,7 @@ def _about(answers: Answers) -> Callable[[Request], Any]:
 
 
 def _result(answers: Answers) -> Callable[[Request], Any]:
-    """A result that was kept: as a map in JSON, or as a file where `as` names an ending."""
+    """A result that was kept: an attribution as JSON, or as a file where `as` names an ending."""
 
     async def result(request: Request) -> Response:
         name, asked = request.path_params["name"], request.query_params

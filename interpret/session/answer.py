@@ -159,7 +159,7 @@ def explain_in_steps(
         question: what is asked.
         method: how.
         top: how many of the most probable next tokens to list.
-        on_update: told `candidates` with `most`, how many gradients it takes at most; then `candidates` once more, with
+        on_update: told `candidates` with `max_gradients`, how many it takes at most; then `candidates` once more, with
             those that were asked for, and `asked`, the ids of the target and its foils.
         on_progress: told how many gradients have just been taken. What either of the two raises ends the work.
 
@@ -170,7 +170,7 @@ def explain_in_steps(
         warnings.simplefilter("always")
         prompt = prompt_of(lm, question)
         likely = candidates_of(lm, prompt, top, None)
-        on_update(candidates=tuple(likely), most=method.cost(len(prompt)))
+        on_update(candidates=tuple(likely), max_gradients=method.cost(len(prompt)))
         if not isinstance(question.target, str | int | None):
             raise ValueError(f"target is {question.target!r}; it must be a token, as text or id")
         targets = likely[:1] if question.target is None else rated(lm, prompt, [question.target])

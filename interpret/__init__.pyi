@@ -10,8 +10,8 @@ from .engine.threads import BusyMachineWarning as BusyMachineWarning
 from .explain import attribute as attribute
 from .explain import attribute_candidates as attribute_candidates
 from .explain import attribute_continuation as attribute_continuation
-from .explorer.explore import explore as explore
 from .explorer.explorer import Explorer as Explorer
+from .explorer.explorer import explore as explore
 from .many import Failure as Failure
 from .many import attribute_many as attribute_many
 from .methods.baselines import Embeddings as Embeddings

@@ -17,6 +17,8 @@ from interpret.question.prepared import PreparedQuestion, ask, ask_candidates, a
 from interpret.question.quantity import Quantity
 from interpret.question.region import Region
 from interpret.replacement.check import check_text
+from interpret.results.attribution import Attribution
+from interpret.results.matrix import AttributionMatrix
 from nexttoken import NextTokenLM
 from nexttoken.text.prompt import PromptLike, Start
 from nexttoken.text.target import TokenLike

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpret.engine.objective import Objective
-from interpret.engine.run import Run
+from interpret.engine.run import Run, interruptible
 from interpret.engine.text import Text
 from interpret.methods.method import Method
 from interpret.question.prepared import Row
 from interpret.question.quantity import ENTROPY, LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY, Quantity
 from interpret.replacement.replacements import spearman, values_with_alternatives
+from interpret.results.attribution import Attribution
 from interpret.results.faithfulness import Deletion, Faithfulness, RankCorrelation, Replaced
 from nexttoken import NextTokenLM, Piece, Prompt, Target
 from nexttoken.text.prompt import PromptLike
@@ -41,6 +42,7 @@ def check(
     weights: str | None = None,
     memory_budget: int | None = None,
     seed: int = 0,
+    on_progress: Callable[[int], object] | None = None,
 ) -> Faithfulness:
     """Check a map against the model: replace pieces by what else might stand there, and see what F does.
 
@@ -62,6 +64,7 @@ def check(
             the embeddings, are shuffled (Adebayo et al. 2018, arXiv:1810.03292).
         memory_budget: as for `attribute`.
         seed: of what is drawn.
+        on_progress: called with the number of passes just done; an exception that it raises cancels the check.
 
     Raises:
         ValueError: nothing left to replace; another model than the one explained; a prompt or a quantity that does not
@@ -73,8 +76,9 @@ def check(
         raise ValueError(f"weights is {weights!r}; it must be 'random', or None")
     if weights is not None and method is None:
         raise ValueError("the control of random weights makes the map again; give the method that made it")
-    run = Run.of(memory_budget=memory_budget)
-    found = check_text(Text(lm, encoded), why, explained, run, seed)
+    run = Run.of(memory_budget=memory_budget, on_progress=on_progress)
+    with interruptible():
+        found = check_text(Text(lm, encoded), why, explained, run, seed)
     if method is None or weights is None:
         return found
     return replace(found, randomized=_randomized(lm, encoded, why, explained, method, seed))

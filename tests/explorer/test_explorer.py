@@ -27,10 +27,10 @@ from interpret import (
     convention,
     explore,
 )
-from interpret.explorer.background import Background
-from interpret.explorer.call import expression, quoted
 from interpret.methods.listed import METHODS
 from interpret.methods.settings import every_method, settings
+from interpret.session.answer import expression, quoted
+from interpret.session.work import Background
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2
 
@@ -106,11 +106,11 @@ def test_typing_clicking_and_choosing_change_the_answer(begin, tiny):
     explorer.oppose(second.id)
     explorer.change(prompt="are we?", method=IntegratedGradients(steps=4, baseline=Zero()))
     made = answered(explorer)
-    same(made, attribute(tiny, "are we?", third.id, explorer.question.method, contrast=second.id))
+    same(made, attribute(tiny, "are we?", third.id, explorer.method, contrast=second.id))
     assert {third.id, second.id} <= {each.id for each in explorer.answer.candidates}  # whether they are likely or not
     explorer.oppose(second.id)
     explorer.choose(third.id)  # again: the model's own choice
-    same(answered(explorer), attribute(tiny, "are we?", method=explorer.question.method))
+    same(answered(explorer), attribute(tiny, "are we?", method=explorer.method))
 
 
 def test_a_token_can_be_written(begin, tiny):
@@ -222,7 +222,7 @@ def test_typing_waits_until_the_typist_rests(begin):
     explorer = begin()
     begun = []
     work = explorer.work
-    explorer.work = lambda question, still: (begun.append(question.prompt), work(question, still))
+    explorer.work = lambda question, *others: (begun.append(question.prompt), work(question, *others))
     for length in range(1, 9):
         explorer.change(0.2, prompt=PROMPT[:length])
     assert answered(explorer).prompt == PROMPT[:8]
@@ -234,9 +234,9 @@ def test_errors_are_said_in_words(begin, monkeypatch):
     for wrong, words in (
         ({"prompt": ""}, "the prompt is empty"),
         ({"prompt": "are " * 80}, "this model reads at most 64"),
-        ({"prompt": PROMPT, "target": 3, "foils": (3,)}, "the same token"),
+        ({"prompt": PROMPT, "target": 3, "contrast": (3,)}, "the same token"),
         (
-            {"target": None, "foils": (), "method": IntegratedGradients(fixed=lambda piece: True)},
+            {"target": None, "contrast": (), "method": IntegratedGradients(fixed=lambda piece: True)},
             "every token is fixed",
         ),
     ):
@@ -246,11 +246,11 @@ def test_errors_are_said_in_words(begin, monkeypatch):
         assert words in repr(explorer)
         assert explorer.answer.attribution is None
         assert not explorer.answer.working
-    monkeypatch.setattr("interpret.explorer.answering.attribute", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("interpret.session.answer.attribute", lambda *_, **__: 1 / 0)
     explorer.change(method=FAST)
     assert explorer.wait(TIMEOUT)
     assert explorer.answer.status == "division by zero"
-    monkeypatch.setattr("interpret.explorer.answering.attribute", lambda *_, **__: {}["<b>"])
+    monkeypatch.setattr("interpret.session.answer.attribute", lambda *_, **__: {}["<b>"])
     explorer.again()
     assert explorer.wait(TIMEOUT)
     assert explorer.answer.status == "KeyError: '<b>'"
@@ -392,8 +392,8 @@ class Shell:
 
 def test_no_work_is_done_while_a_cell_runs(begin, tiny, monkeypatch):
     shell = Shell()
-    monkeypatch.setattr("interpret.explorer.explore.notebook_shell", lambda: shell)
-    monkeypatch.setattr("interpret.explorer.explore.FIRST_MAP", 0.05)
+    monkeypatch.setattr("interpret.explorer.explorer.notebook_shell", lambda: shell)
+    monkeypatch.setattr("interpret.explorer.explorer.FIRST_MAP", 0.05)
     tiny.train()
     try:
         explorer = begin(method=SLOW)
@@ -415,7 +415,7 @@ def test_no_work_is_done_while_a_cell_runs(begin, tiny, monkeypatch):
 @pytest.mark.parametrize("shown", [False, True])
 def test_an_explorer_whose_cell_runs_again_leaves_nothing_behind(tiny, monkeypatch, shown):
     shell, kept, made = Shell(), [], []
-    monkeypatch.setattr("interpret.explorer.explore.notebook_shell", lambda: shell)
+    monkeypatch.setattr("interpret.explorer.explorer.notebook_shell", lambda: shell)
 
     def cell():
         explorer = explore(tiny, PROMPT, method=SmoothGrad(samples=2))
@@ -445,7 +445,7 @@ def test_an_explorer_whose_cell_runs_again_leaves_nothing_behind(tiny, monkeypat
 
 def test_an_explorer_that_is_dropped_takes_its_hooks_along(tiny, monkeypatch):
     shell = Shell()
-    monkeypatch.setattr("interpret.explorer.explore.notebook_shell", lambda: shell)
+    monkeypatch.setattr("interpret.explorer.explorer.notebook_shell", lambda: shell)
     explorer = explore(tiny, PROMPT, method=FAST)
     assert explorer.wait(TIMEOUT)
     gone = weakref.ref(explorer)
@@ -517,7 +517,7 @@ def test_settings_are_widgets(view):
     parts["baseline"].dropdown.value = "token"
     parts["baseline"].panel.parts["token"].box.value = " are"
     settled(view)
-    assert explorer.question.method == IntegratedGradients(steps=3, rule="left", fixed=None, baseline=Token(" are"))
+    assert explorer.method == IntegratedGradients(steps=3, rule="left", fixed=None, baseline=Token(" are"))
     assert explorer.answer.attribution.gradients_spent == 3
     parts["steps"].box.value = "three"
     assert "steps is &#x27;three&#x27;; it must be a whole number" in view.status.value
@@ -527,18 +527,16 @@ def test_settings_are_widgets(view):
     assert "it must be at least 17" in view.status.value
     parts["max_gradients"].box.value = 64
     settled(view)
-    assert explorer.question.method == IntegratedGradients(
-        rule="left", fixed=None, baseline=Token(" are"), max_gradients=64
-    )
+    assert explorer.method == IntegratedGradients(rule="left", fixed=None, baseline=Token(" are"), max_gradients=64)
     view.method.value = "SmoothGrad"
     view.panel.parts["samples"].box.value = 4
     view.panel.parts["method"].dropdown.value = "gradient norm"
     view.panel.parts["method"].panel.parts["norm"].box.value = 1
     settled(view)
-    assert explorer.question.method == SmoothGrad(VanillaGradient(norm=1), samples=4)
+    assert explorer.method == SmoothGrad(VanillaGradient(norm=1), samples=4)
     view.method.value = "inseq's gradient"
     settled(view)
-    assert explorer.question.method == convention("inseq", "gradient")
+    assert explorer.method == convention("inseq", "gradient")
 
 
 def test_the_same_question_after_an_error_is_answered_again(view):

@@ -1,5 +1,7 @@
 """The page as a person uses it, in a headless browser: typed, clicked, by keyboard, in the dark and on a phone."""
 
+import base64
+import json
 import re
 from importlib.util import find_spec
 
@@ -230,6 +232,23 @@ def test_a_link_brings_everything_back(page, browser, address):
         other.goto("about:blank")
         other.goto(f"{address}#{broken}")
         expect(title(other)).to_be_visible()
+    other.close()
+
+
+def test_a_link_of_an_older_version_still_opens(page, browser, address, lm):
+    """The state as 0.2.0 wrote it, with the defaults of its methods and a foil."""
+    target, foil = ({"id": each.id, "text": each.text} for each in lm.predict(PROMPT, 2))
+    state = {
+        "mode": "text", "prompt": PROMPT, "messages": [{"role": "user", "content": "are we?"}], "target": target,
+        "foils": [foil], "methods": [{"name": "", "settings": {}}, {"name": "idgi", "settings": {"steps": "3"}}],
+        "by": "word", "tab": "why", "second": "",
+    }  # fmt: skip
+    link = base64.urlsafe_b64encode(json.dumps(state).encode()).decode().rstrip("=")
+    other = browser.new_page()
+    other.set_default_timeout(TIMEOUT)
+    other.goto(f"{address}#s={link}")
+    expect(other.locator("#maps .check")).to_have_count(2)
+    expect(title(other)).to_contain_text(f"rather than {foil['text']!r}")
     other.close()
 
 

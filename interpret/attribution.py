@@ -113,7 +113,7 @@ class AttributionMatrix(ScoreMatrix[Attribution]):
 
     def html(self) -> str:
         """The matrix as a table, a fragment of HTML that can be read without its script."""
-        from interpret.views.html_matrix import matrix_html
+        from interpret.views.html import matrix_html
 
         return matrix_html(self)
 
@@ -149,7 +149,7 @@ def _save(result: Attribution | AttributionMatrix, path: str | Path, width: floa
     if ending == ".json":
         return write_whole(path, lambda part: part.write_text(result.to_json(), encoding="utf-8"))
     if ending == ".html":
-        from interpret.views.page import page
+        from interpret.views.html import page
 
         return page([result], path)
     if ending in SEPARATORS:

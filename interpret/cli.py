@@ -85,7 +85,7 @@ def predict(
     with errors_in_one_line() as console:
         _to_print(printed)
         lm = _load(loading, console)
-        from interpret.views.printed import print_predictions
+        from interpret.views.terminal import print_predictions
 
         print_predictions(lm.predict(_read(prompt), top), printed)
 
@@ -117,7 +117,7 @@ def explain(question: Question, computation: Computation, loading: Loading, runn
 
         from interpret.command.explaining import answer, checked
         from interpret.engine.progress import progress
-        from interpret.views.printed import print_result
+        from interpret.views.terminal import print_result
 
         prompt = _prompt(lm, question)
         total = question.targets and question.targets * method.cost(len(prompt))
@@ -217,7 +217,7 @@ def report_corpus(
         if counting.by not in ("word", "piece"):
             raise ValueError(f"--by {counting.by!r}: give word or piece")
         from interpret.corpus import report
-        from interpret.views.printed import print_report
+        from interpret.views.terminal import print_report
 
         found = report(
             out, by=counting.by,  # type: ignore[arg-type]
@@ -235,7 +235,7 @@ def methods() -> None:
     """List the methods and their settings."""
     with errors_in_one_line():
         from interpret.command.listing import methods_listing
-        from interpret.views.standard_output import print_text
+        from interpret.views.plain import print_text
 
         print_text(methods_listing())
 
@@ -257,7 +257,7 @@ def _prompt(lm: NextTokenLM, asked: Question | Asked) -> Prompt:
 
 def _write(found: Flip | Reduction, written: Written, console: Console) -> None:
     """Save and print a counterfactual."""
-    from interpret.views.printed import print_counterfactual
+    from interpret.views.terminal import print_counterfactual
 
     for path in written.paths:
         found.save(path)

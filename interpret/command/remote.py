@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from interpret.command.options import Computation, Output, Question
-from interpret.views.standard_output import print_text
+from interpret.views.plain import print_text
 
 if TYPE_CHECKING:
     from rich.console import Console

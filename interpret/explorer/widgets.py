@@ -20,8 +20,8 @@ from interpret.methods.listed import slug_of
 from interpret.methods.method import Method
 from interpret.methods.settings import every_method
 from interpret.results.numbers import format_number
-from interpret.views.colour import AGAINST, FOR, ink, to_hex
-from interpret.views.invisible import escape_invisible
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import AGAINST, FOR, ink, to_hex
 from nexttoken import Target
 from nexttoken.text.target import TokenLike
 

@@ -37,7 +37,7 @@ from interpret.question.targets import candidates_of
 from interpret.server.asked import MOST_NEW, Body
 from interpret.server.jobs import Event, Job
 from interpret.server.shown import shown_edits, shown_map, shown_targets
-from interpret.views.printed import result_text
+from interpret.views.terminal import result_text
 from nexttoken import NextTokenLM
 
 Group = TypeVar("Group", CommandQuestion, Computation)

@@ -2,24 +2,101 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interpret.results.numbers import NumberFormat
+from interpret.results.pieces import first_characters, offsets
 from interpret.results.scores import Scores
 from interpret.views.canvas import POINTS_PER_INCH, Canvas, Sheet
-from interpret.views.caption import Heading, Verdict, legend, looks
-from interpret.views.cells import FIXED, meaning
-from interpret.views.colour import ink
-from interpret.views.colour_bar import SLIT, ColourBar
-from interpret.views.columns import Column, columns
+from interpret.views.caption import SLIT, ColourBar, Heading, Verdict, legend, looks
+from interpret.views.cells import FIXED, meaning, rows_of
 from interpret.views.fonts import drawable, shortened, text_width, wrapped
-from interpret.views.invisible import escape_invisible
-from interpret.views.names import rows_of
-from interpret.views.scale import Scale, alike, kind_of, scales, sharing
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import Scale, alike, ink, kind_of, scales, sharing
+
+Place = tuple[int, int, str]  # a character, whether text follows (1) or a token without text (0), and its label
+
+
+@dataclass(frozen=True)
+class Column:
+    """A stretch of the text, or a token that a tokenizer added.
+
+    Attributes:
+        label: what to show for it.
+        template: whether it was written by the template or tokenizer.
+        scores: of each attribution; "fixed" for what was not moved, None where it has no such token.
+    """
+
+    label: str
+    template: bool
+    scores: tuple[float | str | None, ...]
+
+
+def columns(attributions: Sequence[Scores]) -> list[Column]:
+    """The columns of attributions of one text, in its order.
+
+    Raises:
+        ValueError: no attributions, different texts, or unsigned scores that do not tell the total of a column.
+    """
+    if not attributions:
+        raise ValueError("there is nothing to show: give at least one attribution")
+    text = attributions[0].prompt
+    for each in attributions:
+        if each.prompt != text:
+            raise ValueError(
+                f"the attributions are of different texts, so they have no common columns: {_shown(text)} and "
+                f"{_shown(each.prompt)}"
+            )
+    borders = sorted(
+        set.intersection(*({_start_of(text, place) for place in offsets(each.pieces)} for each in attributions))
+    )
+    groups = [_grouped(each, borders or [0]) for each in attributions]
+    found = []
+    for key in sorted(set().union(*groups)):
+        pieces = [(each, group.get(key, [])) for each, group in zip(attributions, groups, strict=True)]
+        owner, group = next((each, group) for each, group in pieces if group)
+        found.append(
+            Column(
+                "".join(owner.labels[place] for place in group),
+                all(owner.template[place] for place in group),
+                tuple(_score(each, group) for each, group in pieces),
+            )
+        )
+    return found
+
+
+def _start_of(text: str, place: int) -> int:
+    return len(text[:place].rstrip(" "))
+
+
+def _grouped(attribution: Scores, borders: Sequence[int]) -> dict[Place, list[int]]:
+    found: dict[Place, list[int]] = {}
+    firsts = first_characters(attribution.pieces)
+    for piece, (first, token) in enumerate(zip(firsts, attribution.tokens, strict=True)):
+        key = (borders[bisect_right(borders, first) - 1], 1, "") if token else (first, 0, attribution.labels[piece])
+        found.setdefault(key, []).append(piece)
+    return found
+
+
+def _score(attribution: Scores, pieces: Sequence[int]) -> float | str | None:
+    if not pieces:
+        return None
+    if all(attribution.fixed[piece] for piece in pieces):
+        return "fixed"
+    if len(pieces) == 1:
+        return attribution.pieces[pieces[0]].score
+    return float(attribution.group_scores([pieces])[0])
+
+
+def _shown(text: str, most: int = 40) -> str:
+    return repr(text if len(text) <= most else text[:most] + "…")
+
 
 SIZE, NUMBER_SIZE = 9.0, 8.0
 WORDS, ROW, LABEL_LINE = 15.0, 17.0, 10.5  # the heights of the words above, a row, and a line of its label, in units
@@ -153,7 +230,6 @@ class _Grid:
 
 
 def _meanings(attributions: Sequence[Scores], names: Sequence[str]) -> list[str]:
-    """What the scores of the rows mean, a line for those in the same unit."""
     rows: dict[tuple[str, bool], list[int]] = {}
     for row, each in enumerate(attributions):
         rows.setdefault(kind_of(each), []).append(row)
@@ -166,7 +242,6 @@ def _meanings(attributions: Sequence[Scores], names: Sequence[str]) -> list[str]
 
 
 def _with_factor(name: str, numbers: NumberFormat) -> str:
-    """A row's label, with the power of ten of its numbers if they have one."""
     return f"{name} (× {numbers.factor})" if numbers.factor else name
 
 

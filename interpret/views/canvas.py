@@ -18,9 +18,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.transforms import Affine2D
 
 from interpret.results.files import Result
-from interpret.views.colour import READABLE, Colour, contrast, ink, neutral, pale_ink
 from interpret.views.figure import ResultFigure
 from interpret.views.fonts import MeasuredText, font
+from interpret.views.scale import READABLE, Colour, contrast, ink, neutral, pale_ink
 
 POINTS_PER_INCH = 72
 FONT_SIZE = 10.0  # matplotlib's default, at which lengths are in points; they grow with rcParams["font.size"]

@@ -11,13 +11,10 @@ from matplotlib.figure import Figure
 
 from interpret.results.scores import Scores
 from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Canvas, Page, Sheet
-from interpret.views.caption import Heading, Verdict, legend
-from interpret.views.cells import Cell, cells_of
-from interpret.views.colour import ink, pale_ink
-from interpret.views.colour_bar import SLIT, ColourBar
+from interpret.views.caption import SLIT, ColourBar, Heading, Verdict, legend
+from interpret.views.cells import Cell, cells_of, disambiguate
 from interpret.views.fonts import TEXT_SIZE, drawable, fit, text_width
-from interpret.views.names import disambiguate
-from interpret.views.scale import Scale, scales, sharing
+from interpret.views.scale import Scale, ink, pale_ink, scales, sharing
 
 NARROWEST_TEXT, LEAST_WIDTH = 72.0, 300.0  # of a text, and of a figure whose width is free, in units
 LINE, CELL = 20.5, 18.0  # height of a line and of the colour behind it, in units
@@ -87,7 +84,6 @@ def compare(attributions: Sequence[Scores], width: float | str | None = None, sh
 
 
 def _panels(attributions: Sequence[Scores], sheet: Sheet, scales: Sequence[Scale], note: str) -> list[Panel]:
-    """The attributions laid out in the sheet's width; where that is free, no wider than their texts need."""
 
     def laid_out(room: float) -> list[Panel]:
         return [Panel(each, room, sheet.page, scale, note) for each, scale in zip(attributions, scales, strict=True)]
@@ -122,7 +118,6 @@ class Panel:
         self.height = self.heading.height + self.text_height + AFTER_TEXT + self.bar.height + self.verdict.height
 
     def _lay_out(self, cells: Sequence[Cell], only_spaces: bool) -> list[Run]:
-        """Place every piece: lines break at spaces, inside a long word only where they must, and after line ends."""
         x, line = 0.0, 0
         runs: list[Run] = []
         words: list[list[tuple[str, Cell]]] = []

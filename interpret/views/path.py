@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from interpret.results.numbers import NumberFormat, format_number
 from interpret.results.path import StraightPath
 from interpret.results.scores import Scores
+from interpret.views.bars import Chart, points
 from interpret.views.canvas import Page, root
 from interpret.views.caption import NOTE_SIZE
-from interpret.views.chart import Chart, points
-from interpret.views.colour import AGAINST, AGAINST_DARK, FOR, FOR_DARK, is_dark
 from interpret.views.fonts import text_width
+from interpret.views.scale import bar_colour
 
 HEIGHT = 170.0  # of the plot, in units
 NUMBER, NAME, GAP = "−88.8", 1.4, 9.0  # left of the plot: room for a number, a name (in its size), and points between
@@ -57,8 +57,7 @@ def path_plot(attribution: Scores, width: float | str | None = None, ax: Axes | 
     left = text_width(NUMBER, points(rcParams["ytick.labelsize"])) + NAME * points(rcParams["axes.labelsize"]) + GAP
     chart = Chart(attribution, note, "α: from the baseline (0) to the prompt (1)", HEIGHT * page.unit, left, width, ax)
     axes = chart.axes
-    dark = is_dark(page.background)
-    warm, cool = (FOR_DARK if dark else FOR)[2], (AGAINST_DARK if dark else AGAINST)[2]
+    warm, cool = (bar_colour(direction, True, page.background) for direction in (1, -1))
     axes.plot(path.alphas, path.values, color=cool, linewidth=LINE, zorder=2)
     slopes = LineCollection(strokes(path), colors=[warm], linewidths=SLOPE, zorder=2.5, capstyle="round")
     axes.add_collection(slopes)

@@ -27,8 +27,8 @@ def tsv(result: Result) -> str:
 
     The columns are the piece, its token ids (separated by spaces), its score with all digits, the score's standard
     error (empty where there is none), and "true" or "false" for whether it was fixed, and whether the template wrote
-    it. A fixed piece has no score; its 0 stands for that. In a matrix, the last column is the target. Texts have no line
-    breaks: see `field`. A field with a quotation mark is quoted, as csv readers expect it.
+    it. A fixed piece has no score; its 0 stands for that. In a matrix, the last column is the target. Texts have no
+    line breaks: see `field`. A field with a quotation mark is quoted, as csv readers expect it.
     """
     head, rows = _table(result)
     return lines_of([head, *(_written(row, field) for row in rows)])

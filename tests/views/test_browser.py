@@ -5,10 +5,10 @@ import torch
 from playwright.sync_api import expect, sync_playwright
 
 from interpret import AttributionMatrix, page
-from interpret.views.colour import FIXED, NIGHT, WHITE, colour, contrast, held_colour, to_hex
 from interpret.views.html import html
-from interpret.views.invisible import escape_invisible
 from interpret.views.markup import shades
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import FIXED, NIGHT, WHITE, colour, contrast, held_colour, to_hex
 from nexttoken import Message, Target
 from tests import chromium
 from tests.results.making import UGLY, changed, grid, made

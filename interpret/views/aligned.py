@@ -54,7 +54,7 @@ def columns(attributions: Sequence[Scores]) -> list[Column]:
                 f"{_shown(each.prompt)}"
             )
     borders = sorted(
-        set.intersection(*({_start_of(text, place) for place in offsets(each.pieces)} for each in attributions))
+        set.intersection(*({_start_of(text, position) for position in offsets(each.pieces)} for each in attributions))
     )
     groups = [_grouped(each, borders or [0]) for each in attributions]
     found = []
@@ -63,16 +63,16 @@ def columns(attributions: Sequence[Scores]) -> list[Column]:
         owner, group = next((each, group) for each, group in pieces if group)
         found.append(
             Column(
-                "".join(owner.labels[place] for place in group),
-                all(owner.template[place] for place in group),
+                "".join(owner.labels[position] for position in group),
+                all(owner.template[position] for position in group),
                 tuple(_score(each, group) for each, group in pieces),
             )
         )
     return found
 
 
-def _start_of(text: str, place: int) -> int:
-    return len(text[:place].rstrip(" "))
+def _start_of(text: str, position: int) -> int:
+    return len(text[:position].rstrip(" "))
 
 
 def _grouped(attribution: Scores, borders: Sequence[int]) -> dict[Place, list[int]]:
@@ -152,7 +152,9 @@ def aligned(
         left = min(left, LABELS_SHARE * widest)
     rows = [[shortened(line, left - GAP, SIZE) for line in wrapped(name, left - GAP, SIZE)] for name in names]
     blocks = _broken(grid.widths, widest - left)
-    full = sheet.width or max(left + max(sum(grid.widths[place] for place in block) for block in blocks), widest / 3)
+    full = sheet.width or max(
+        left + max(sum(grid.widths[position] for position in block) for block in blocks), widest / 3
+    )
     heading = Heading(title, facts, full)
     note = sharing(attributions, shared_scale, "row")
     if one_scale:
@@ -209,12 +211,12 @@ class _Grid:
     def draw(self, canvas: Canvas, block: Sequence[int], left: float, top: float, heights: Sequence[float]) -> None:
         """Draw some of the columns, from `left` and `top` on."""
         page, slits, x = canvas.page, [], left
-        for place in block:
-            column, width = self.cut[place], self.widths[place]
+        for position in block:
+            column, width = self.cut[position], self.widths[position]
             how: dict[str, Any] = {"shade": page.muted, "fontstyle": "italic"} if column.template else {}
-            canvas.write(x + width / 2, top + WORDS - 4.5, self.words[place], SIZE, ha="center", **how)
+            canvas.write(x + width / 2, top + WORDS - 4.5, self.words[position], SIZE, ha="center", **how)
             y = top + WORDS
-            shown = zip(self.scales, column.scores, self.numbers[place], heights, strict=True)
+            shown = zip(self.scales, column.scores, self.numbers[position], heights, strict=True)
             for scale, score, text, height in shown:
                 if text is not None:
                     number = score if isinstance(score, float) else 0.0
@@ -248,10 +250,10 @@ def _with_factor(name: str, numbers: NumberFormat) -> str:
 def _broken(widths: Sequence[float], room: float) -> list[list[int]]:
     """The columns in blocks that fit the room. Raises ValueError if one alone does not."""
     blocks: list[list[int]] = [[]]
-    for place, width in enumerate(widths):
+    for position, width in enumerate(widths):
         if width > room:
             raise ValueError(f"there is no room beside the labels: give shorter ones, or more width than {room:.0f} pt")
         if sum(widths[other] for other in blocks[-1]) + width > room:
             blocks.append([])
-        blocks[-1].append(place)
+        blocks[-1].append(position)
     return blocks

@@ -72,7 +72,7 @@ class Chart:
     def write_ticks(self, axis: Axis, numbers: NumberFormat) -> None:
         """Write the numbers at the ticks of an axis as multiples of a power of ten, where the format has one."""
         if numbers.exponent:
-            axis.set_major_formatter(lambda place, _: format_number(place / 10.0**numbers.exponent, TICK_DIGITS))
+            axis.set_major_formatter(lambda tick, _: format_number(tick / 10.0**numbers.exponent, TICK_DIGITS))
 
     def _head(self, left: float) -> None:
         unit, heading = self.page.unit, self.heading
@@ -130,9 +130,9 @@ def bars(attribution: Scores, top: int = MOST, width: float | str | None = None,
         raise ValueError(f"top is {top}; at least one bar must be shown")
     page, size = Page.of(ax), points(rcParams["ytick.labelsize"])
     scale = Scale.of(attribution)
-    places, note = _strongest(attribution, scale, top)
+    positions, note = _strongest(attribution, scale, top)
     every = cells_of(attribution, scale)
-    cells = [every[place] for place in places]
+    cells = [every[position] for position in positions]
     longest = LONGEST * page.unit
     if ax is None:
         longest = min(longest, LABELS_SHARE * (inches_of(width) or WIDTH) * POINTS_PER_INCH)
@@ -181,11 +181,11 @@ def draw_bars(chart: Chart, rows: Sequence[Bar], size: float, whiskers: bool) ->
     """Draw rows from top to bottom with labels of a size in points, and make the axis long enough for the numbers."""
     axes, page = chart.axes, chart.page
     lines: Any = {"color": page.ink, "capsize": CAP * page.unit, "capthick": WHISKER, "elinewidth": WHISKER}
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         if row.look is not None:
-            axes.barh(place, row.score, THICK, **row.look)
+            axes.barh(position, row.score, THICK, **row.look)
             if whiskers:
-                axes.errorbar(row.score, place, xerr=row.error, fmt="none", **lines)
+                axes.errorbar(row.score, position, xerr=row.error, fmt="none", **lines)
     _number_ends(chart, rows, NUMBER * size)
     axes.set(ylim=(len(rows) - 0.5, -0.5))
     axes.set_yticks(range(len(rows)), labels=[row.label for row in rows])
@@ -202,10 +202,10 @@ def _strongest(attribution: Scores, scale: Scale, top: int) -> tuple[list[int], 
     every = range(len(attribution))
     if len(every) <= top:
         return list(every), ""
-    moved = [place for place in every if not attribution.fixed[place]]
-    strongest = sorted(sorted(moved, key=lambda position: -abs(attribution.pieces[position].score))[:top])
-    others = [attribution.pieces[place].score for place in moved if place not in set(strongest)]
-    note = f"the {len(strongest)} strongest of {len(moved)} with a score"
+    attributed = [position for position in every if not attribution.fixed[position]]
+    strongest = sorted(sorted(attributed, key=lambda position: -abs(attribution.pieces[position].score))[:top])
+    others = [attribution.pieces[position].score for position in attributed if position not in set(strongest)]
+    note = f"the {len(strongest)} strongest of {len(attributed)} with a score"
     if attribution.signed and others:
         note += f" (the others add up to {scale.numbers.with_unit(sum(others), scale.unit)})"
     return strongest, note
@@ -229,10 +229,10 @@ def _number_ends(chart: Chart, rows: Sequence[Bar], size: float) -> None:
     below = room if any(row.score < 0 for row in rows) else 0.0
     per_point = (high - low or 1.0) / max(chart.width - room - below, 1.0)
     chart.axes.set_xlim(low - below * per_point, (high if high > low else 1.0) + room * per_point)
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         side = -1 if row.score < 0 else 1
         chart.axes.annotate(
-            row.number, (row.score + side * row.error, place), (side * NUMBER_GAP, 0),
+            row.number, (row.score + side * row.error, position), (side * NUMBER_GAP, 0),
             textcoords="offset points", ha="left" if side > 0 else "right", va="center_baseline",
             color=row.number_ink, **font(row.number, size),
         )  # fmt: skip

@@ -83,17 +83,12 @@ FOOT = 2.5  # its distance from the bar's lower edge, in thicknesses
 
 
 class ColourBar:
-    """A scale from its lowest to its highest colour, what it means above it; all in units.
-
-    Attributes:
-        height: of all of it.
-        words: the height of what stands above it.
-    """
+    """A scale from its lowest to its highest colour, what it means above it; all in units."""
 
     def __init__(self, scale: Scale, legend: Sequence[str], room: float, numbers: Sequence[str] | None = None):
         """Make room for it; `numbers` are the texts at its ticks, by default the scale's."""
         self.scale = scale
-        self.ticks = [place for place, _ in scale.ticks]
+        self.ticks = [tick for tick, _ in scale.ticks]
         self.numbers = [number for _, number in scale.ticks] if numbers is None else list(numbers)
         self.indent = max(text_width(number, NOTE_SIZE) for number in self.numbers) / 2
         self.width = min(BAR_WIDTH, room - 2 * self.indent)
@@ -112,8 +107,8 @@ class ColourBar:
         shades = [scale.colour(mark, page.background) for mark in scale.steps(STEPS)]
         ends = (scale.low, scale.limit) if scale.limit > 0 else (-1.0, 1.0)
         wide = (ends[1] - ends[0]) / len(shades)
-        for place, shade in enumerate(shades):  # each under its neighbour, so that no seam is seen
-            axes.axvspan(ends[0] + place * wide, ends[1], facecolor=shade, edgecolor="none", linewidth=0)
+        for number, shade in enumerate(shades):  # each under its neighbour, so that no seam is seen
+            axes.axvspan(ends[0] + number * wide, ends[1], facecolor=shade, edgecolor="none", linewidth=0)
         if scale.signed:
             foot = FOOT * SLIT / BAR_HEIGHT
             axes.plot(

@@ -192,7 +192,7 @@ def choices_of(results: Sequence[Scores], shown: Sequence[Result]) -> list[str]:
     names = [" · ".join(parts) for parts in zip(*telling, strict=True)]
     if len(set(names)) == len(names):
         return names
-    return [f"{place}. {name}" for place, name in enumerate(names, start=1)]
+    return [f"{number}. {name}" for number, name in enumerate(names, start=1)]
 
 
 def _with_settings(result: Scores, alike: Iterable[str]) -> str:

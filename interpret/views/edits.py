@@ -77,13 +77,6 @@ def edits_terminal(result: FlipFacts | ReductionFacts, colours: bool = True) -> 
     return Group(*lines)
 
 
-def replacements_terminal(result: ReplacementFacts) -> Group:
-    """A table in the terminal."""
-    return Group(
-        Text(escape_invisible(sentence_of(result.title)), "bold"), Text(), terminal_table(*_replacement_rows(result))
-    )
-
-
 def _edits_section(result: FlipFacts | ReductionFacts, heading: str = "p") -> Markup:
     parts = joined([fill(ELEMENTS[kind], text=_shown(part)) for kind, part in parts_of(result) if part])
     return fill(

@@ -91,11 +91,7 @@ SETTINGS: Any = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": CRE
 
 
 class ResultFigure(Figure):
-    """A matplotlib figure that a notebook shows by itself, and whose files say what it shows.
-
-    Attributes:
-        results: what it shows.
-    """
+    """A matplotlib figure that a notebook shows by itself, and whose files say what it shows."""
 
     def __init__(self, results: Sequence[Result] = (), **options: Any):
         super().__init__(**options)

@@ -15,7 +15,7 @@ from interpret.results.files import Result
 from interpret.results.scores import Scores
 from interpret.views.cells import NOTES, Cell, legend_keys
 from interpret.views.plain import escape_invisible
-from interpret.views.scale import NIGHT, WHITE, Colour, Scale, held_colour, ink, pale_ink, to_hex
+from interpret.views.scale import NIGHT, WHITE, Colour, Scale, fixed_colour, ink, pale_ink, to_hex
 
 PAGE_STYLE = (
     ":root{color-scheme:light dark;background:light-dark(#f4f4f2,#0d0f12)}"
@@ -79,7 +79,7 @@ def legend(scale: Scale, results: Sequence[Scores]) -> Markup:
         f'background-image:linear-gradient(to right,{both})"></span>'
     )
     fixed = fill(
-        '<span class="fixed" style="{style}">hatched</span>', style=shades(held_colour(WHITE), held_colour(NIGHT))
+        '<span class="fixed" style="{style}">hatched</span>', style=shades(fixed_colour(WHITE), fixed_colour(NIGHT))
     )
     looks = {**LOOKS, "fixed": fixed}
     notes = [fill("{quantity}", quantity=results[0].quantity)]

@@ -95,7 +95,7 @@ def matrix_heatmap(matrix: ScoreMatrix[Scores], width: float | str | None = None
 
 
 def _grid_of(columns: list[str], rows: list[str], sheet: Sheet) -> Grid:
-    """The places for labels and cells. Raises ValueError where there is no room for the columns."""
+    """Where labels and cells go. Raises ValueError where there is no room for the columns."""
     left = max(text_width(row, LABEL_SIZE) for row in rows) + 8
     few = len(columns) <= MANY
     longest = max(text_width(label, LABEL_SIZE) for label in columns)

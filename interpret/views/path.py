@@ -77,10 +77,10 @@ def path_plot(attribution: Scores, width: float | str | None = None, ax: Axes | 
         ylim=(low - 1.5 * room, high + room),
         ylabel=f"{attribution.quantity} ({numbers.unit(unit)})",
     )
-    for place in jumps(path):
-        rise = path.values[place + 1] - path.values[place]
-        middle = (path.values[place] + path.values[place + 1]) / 2
-        alpha = (path.alphas[place] + path.alphas[place + 1]) / 2
+    for step in jumps(path):
+        rise = path.values[step + 1] - path.values[step]
+        middle = (path.values[step] + path.values[step + 1]) / 2
+        alpha = (path.alphas[step] + path.alphas[step + 1]) / 2
         text, left = f"{format_number(rise, signed=True)} {unit}", alpha > 0.75
         axes.annotate(
             text, (alpha, middle), (-5 if left else 5, 0), textcoords="offset points", ha="right" if left else "left",
@@ -106,5 +106,5 @@ def jumps(path: StraightPath) -> list[int]:
     """Where F changes most between two neighbours beyond what their slopes say, and by a tenth of its range or more."""
     misses = path.misses
     tall = TALL * (max(path.values) - min(path.values))
-    order = sorted(range(len(misses)), key=lambda place: -misses[place])
-    return [place for place in order[:MOST_MARKS] if misses[place] > tall > 0]
+    order = sorted(range(len(misses)), key=lambda step: -misses[step])
+    return [step for step in order[:MOST_MARKS] if misses[step] > tall > 0]

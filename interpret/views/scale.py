@@ -23,7 +23,7 @@ FIXED: Colour = (0.93, 0.93, 0.93)
 AGAINST_DARK: tuple[Colour, ...] = ((0.0, 0.0, 0.0), (0.06, 0.20, 0.38), (0.20, 0.45, 0.74), (0.60, 0.80, 0.98))
 FOR_DARK: tuple[Colour, ...] = ((0.0, 0.0, 0.0), (0.34, 0.13, 0.05), (0.74, 0.32, 0.13), (1.0, 0.72, 0.52))
 STRENGTH_DARK: tuple[Colour, ...] = ((0.0, 0.0, 0.0), (0.04, 0.25, 0.20), (0.13, 0.52, 0.41), (0.58, 0.88, 0.74))
-HELD_DARK: Colour = (0.22, 0.22, 0.22)
+FIXED_DARK: Colour = (0.22, 0.22, 0.22)
 READABLE = 4.6  # WCAG 2.1, level AA, asks for a contrast of 4.5; the rest is for rounding to bytes
 PALEST, STEPS = 0.6, 60  # how far pale ink may go towards the background, and the steps it is sought in
 LIGHT_INK: Colour = (1.0, 1.0, 1.0)
@@ -41,9 +41,9 @@ def colour(score: float, limit: float, signed: bool, page: Colour = WHITE) -> Co
     """
     share = min(1.0, abs(score) / limit) if limit > 0 else 0.0
     anchors = (neutral(page), *_anchors(score, signed, page)[1:])
-    place = share * (len(anchors) - 1)
-    low, high = list(pairwise(anchors))[min(int(place), len(anchors) - 2)]
-    part = place - min(int(place), len(anchors) - 2)
+    position = share * (len(anchors) - 1)
+    low, high = list(pairwise(anchors))[min(int(position), len(anchors) - 2)]
+    part = position - min(int(position), len(anchors) - 2)
     red, green, blue = (a + part * (b - a) for a, b in zip(low, high, strict=True))
     return red, green, blue
 
@@ -71,9 +71,9 @@ def neutral(page: Colour) -> Colour:
     return page if luminance(page) >= LIGHT_PAGE else WHITE
 
 
-def held_colour(page: Colour) -> Colour:
+def fixed_colour(page: Colour) -> Colour:
     """The grey of pieces without a score."""
-    return HELD_DARK if is_dark(page) else FIXED
+    return FIXED_DARK if is_dark(page) else FIXED
 
 
 def luminance(rgb: Colour) -> float:
@@ -153,8 +153,8 @@ class Scale:
     @property
     def ticks(self) -> tuple[tuple[float, str], ...]:
         """The scores at the ends of a colour bar and at zero, as numbers and as text."""
-        places = [0.0] if self.limit == 0 else [self.low, 0.0, self.limit] if self.signed else [0.0, self.limit]
-        return tuple((place, self.numbers(place) if place else ZERO) for place in places)
+        ticks = [0.0] if self.limit == 0 else [self.low, 0.0, self.limit] if self.signed else [0.0, self.limit]
+        return tuple((tick, self.numbers(tick) if tick else ZERO) for tick in ticks)
 
     def steps(self, count: int) -> list[float]:
         """Scores from the lower end to the upper one, for a colour bar with so many steps."""
@@ -162,7 +162,7 @@ class Scale:
 
     def colour(self, score: float, page: Colour = WHITE, fixed: bool = False) -> Colour:
         """The colour of a score on a page, or of a piece that was fixed."""
-        return held_colour(page) if fixed else colour(score, self.limit, self.signed, page)
+        return fixed_colour(page) if fixed else colour(score, self.limit, self.signed, page)
 
     def mark(self, score: float, fixed: bool = False) -> Mark:
         """What must be seen of a score without its colour: its direction, unless it is faint, or that there is none."""

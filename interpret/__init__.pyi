@@ -66,5 +66,5 @@ from .views.bars import bars as bars
 from .views.figure import save_figure as save_figure
 from .views.heatmap import compare as compare
 from .views.heatmap import heatmap as heatmap
-from .views.page import page as page
+from .views.html import page as page
 from .views.path import path_plot as path_plot

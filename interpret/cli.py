@@ -84,7 +84,7 @@ def predict(
     with errors_in_one_line() as console:
         _to_print(printed)
         lm = _load(console, model, revision, dtype, device)
-        from interpret.views.printed import print_predictions
+        from interpret.views.terminal import print_predictions
 
         print_predictions(lm.predict(_read(prompt), top), printed)
 
@@ -119,7 +119,7 @@ def explain(
 
             named_method(question)  # what is wrong with it is said before a model is loaded
             result = _answer(console, question, _load(console, model, revision, dtype, device))
-        from interpret.views.printed import print_result
+        from interpret.views.terminal import print_result
 
         _show(console, result, print_result, printed, paths, inches)
 
@@ -234,7 +234,7 @@ def report_corpus(
         if by not in ("word", "piece"):
             raise ValueError(f"--by {by!r}: give word or piece")
         from interpret.corpus import report
-        from interpret.views.printed import print_report
+        from interpret.views.terminal import print_report
 
         found = report(out, by=by, min_rows=min_rows, top=top, targets=targets)  # type: ignore[arg-type]
         _show(console, found, print_report, printed, paths)
@@ -244,7 +244,7 @@ def report_corpus(
 def methods() -> None:
     """List the methods and their settings."""
     with errors_in_one_line():
-        from interpret.views.standard_output import print_text
+        from interpret.views.plain import print_text
 
         print_text(methods_listing())
 
@@ -295,7 +295,7 @@ def _answer_there(
 def _show_edits(console: Console, find: Callable[..., Flip | Reduction], paths: Sequence[Path], printed: str) -> None:
     """Find, save and print a flip or a reduction."""
     from interpret.engine.progress import progress
-    from interpret.views.printed import print_counterfactual
+    from interpret.views.terminal import print_counterfactual
 
     with progress(None, "forward passes", delay=SLOW) as advance:
         found = find(on_progress=advance)

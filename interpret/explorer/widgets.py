@@ -21,8 +21,8 @@ from interpret.methods.method import Method
 from interpret.methods.settings import every_method
 from interpret.question.question import Token
 from interpret.results.numbers import format_number
-from interpret.views.colour import AGAINST, FOR, ink, to_hex
-from interpret.views.invisible import escape_invisible
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import AGAINST, FOR, ink, to_hex
 from nexttoken import Target
 
 TYPING = 0.4  # seconds without a key or a click after which work begins

@@ -1,14 +1,16 @@
-"""What every view shows, computed once: of each piece its label, number, mark and facts; the words of the legend."""
+"""What every view shows, computed once: of each piece its label, number, mark and facts; of results, their names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import ast
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from interpret.results.attribution import TEMPLATE, Attribution, ScoredPiece
-from interpret.views.colour import WHITE, Colour
-from interpret.views.invisible import escape_invisible
-from interpret.views.scale import FAINT, Mark, Scale
+from interpret.results.files import Result
+from interpret.results.matrix import AttributionMatrix
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import FAINT, WHITE, Colour, Mark, Scale
 
 FIXED = "fixed"
 FAINT_NOTE = f"under {100 * FAINT:.0f} % of the largest"
@@ -91,7 +93,7 @@ class Cell:
 def cells_of(result: Attribution, scale: Scale | None = None) -> list[Cell]:
     """The pieces of a result as they are shown, on its own scale or on one that it shares."""
     scale = scale or Scale.of(result)
-    total = float(abs(result.scores).sum())
+    total = sum(abs(piece.score) for piece in result.pieces)
     return [
         Cell(
             piece,
@@ -103,6 +105,15 @@ def cells_of(result: Attribution, scale: Scale | None = None) -> list[Cell]:
         )
         for piece, role in zip(result.pieces, result.roles, strict=True)
     ]
+
+
+def matrix_cells(matrix: AttributionMatrix, scale: Scale) -> list[list[Cell | None]]:
+    """The cells of each target, None in the columns of pieces that it does not see."""
+    table: list[list[Cell | None]] = [[None] * len(matrix.labels) for _ in matrix]
+    for row, (line, each) in enumerate(zip(table, matrix, strict=True)):
+        for column, cell in zip(matrix.columns(row), cells_of(each, scale), strict=True):
+            line[column] = cell
+    return table
 
 
 def meaning(unit: str, results: Sequence[Attribution]) -> str:
@@ -126,3 +137,83 @@ def signs(results: Sequence[Attribution]) -> Iterator[str]:
 
 def _share(piece: ScoredPiece, total: float) -> str:
     return "" if piece.fixed or total == 0 else f"{100 * abs(piece.score) / total:.1f} %"
+
+
+def method_names(results: Sequence[Attribution]) -> list[str]:
+    """The name of each result's method; where methods of one name differ in their settings, with those that do."""
+    found = []
+    for each in results:
+        alike = {other.method: other.settings for other in results if other.method_name == each.method_name}
+        if len(alike) == 1:
+            found.append(each.method_name)
+        elif len(set(alike.values())) == len(alike):
+            found.append(", ".join(filter(None, [each.method_name, each.settings])))
+        else:
+            found.append(_with_settings(each, alike))
+    return found
+
+
+def disambiguate(results: Sequence[Attribution]) -> list[Attribution]:
+    """The results with methods whose names tell them apart."""
+    return [
+        each if name == each.method_name else replace(each, method_name=name, settings=_unsaid(each, name))
+        for each, name in zip(results, method_names(results), strict=True)
+    ]
+
+
+def rows_of(results: Sequence[Attribution]) -> tuple[list[str], str, str]:
+    """What distinguishes each of several results, the title that they have in common, and the other facts."""
+    methods, models, titles = method_names(results), [each.model for each in results], [each.title for each in results]
+    telling = [aspect for aspect in (methods, models, titles) if len(set(aspect)) > 1] or [methods]
+    names = [", ".join(parts) for parts in zip(*telling, strict=True)]
+    if len({each.heading for each in results}) == 1:
+        heading = results[0].heading
+    else:
+        heading = next((aspect[0] for aspect in (titles, models) if len(set(aspect)) == 1), "")
+    said = [
+        f"{method}, {more}" if (more := _unsaid(each, method)) else method if methods not in telling else ""
+        for each, method in zip(results, methods, strict=True)
+    ]
+    return names, heading, "; ".join(filter(None, dict.fromkeys(said)))
+
+
+def choices_of(results: Sequence[Attribution], shown: Sequence[Result]) -> list[str]:
+    """What a reader chooses results by: what is asked, methods and models as far as they differ; if need be, numbers.
+
+    Args:
+        results: one that stands for each.
+        shown: what is chosen.
+    """
+    asked = [each.heading for each in shown] if len({each.title for each in shown}) > 1 else [""] * len(shown)
+    models = [each.model for each in results] if not any(asked) else [""] * len(results)
+    aspects = [asked, method_names(results), models]
+    telling = [aspect for aspect in aspects if len(set(aspect)) > 1] or aspects[1:2]
+    names = [" · ".join(parts) for parts in zip(*telling, strict=True)]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{number}. {name}" for number, name in enumerate(names, start=1)]
+
+
+def _with_settings(result: Attribution, alike: Iterable[str]) -> str:
+    settings = {method: _settings(method) for method in alike}
+    own = {
+        name: value
+        for name, value in settings[result.method].items()
+        if any(others.get(name) != value for others in settings.values())
+    }
+    said = ", ".join(f"{name}={value}" for name, value in own.items())
+    return f"{result.method_name} ({said})" if said else result.method
+
+
+def _unsaid(result: Attribution, name: str) -> str:
+    return "" if result.settings and result.settings in name else result.settings
+
+
+def _settings(method: str) -> dict[str, str]:
+    try:
+        call = ast.parse(method, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    if not isinstance(call, ast.Call):
+        return {}
+    return {each.arg: ast.unparse(each.value) for each in call.keywords if each.arg}

@@ -13,10 +13,8 @@ from rich.text import Text
 
 from interpret.results.counterfactual import Edit, Flip, Reduction, Replacements
 from interpret.results.numbers import format_number
-from interpret.views.html import fragment, head
-from interpret.views.invisible import escape_invisible
-from interpret.views.markup import fill, joined
-from interpret.views.page import framed
+from interpret.views.markup import fill, fragment, framed, head, joined
+from interpret.views.plain import escape_invisible
 
 Part = tuple[Literal["same", "old", "new"], str]  # of a text: left as it is, struck, or inserted
 STYLES = {"same": Style(), "old": Style(strike=True, color="red"), "new": Style(underline=True, bold=True)}
@@ -74,13 +72,6 @@ def edits_terminal(result: Flip | Reduction, colours: bool = True) -> Group:
         Text(escape_invisible(result.facts), "dim"),
     ]
     return Group(*lines)
-
-
-def replacements_terminal(result: Replacements) -> Group:
-    """A table in the terminal."""
-    return Group(
-        Text(escape_invisible(sentence_of(result.title)), "bold"), Text(), terminal_table(*_replacement_rows(result))
-    )
 
 
 def _edits_section(result: Flip | Reduction, heading: str = "p") -> Markup:

@@ -11,13 +11,10 @@ from matplotlib.figure import Figure
 
 from interpret.results.attribution import Attribution
 from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Canvas, Page, Sheet
-from interpret.views.caption import Heading, Verdict, legend
-from interpret.views.cells import Cell, cells_of
-from interpret.views.colour import ink, pale_ink
-from interpret.views.colour_bar import SLIT, ColourBar
+from interpret.views.caption import SLIT, ColourBar, Heading, Verdict, legend
+from interpret.views.cells import Cell, cells_of, disambiguate
 from interpret.views.fonts import TEXT_SIZE, drawable, fit, text_width
-from interpret.views.names import disambiguate
-from interpret.views.scale import Scale, scales, sharing
+from interpret.views.scale import Scale, ink, pale_ink, scales, sharing
 
 NARROWEST_TEXT, LEAST_WIDTH = 72.0, 300.0  # of a text, and of a figure whose width is free, in units
 LINE, CELL = 20.5, 18.0  # height of a line and of the colour behind it, in units
@@ -89,7 +86,6 @@ def compare(
 
 
 def _panels(attributions: Sequence[Attribution], sheet: Sheet, scales: Sequence[Scale], note: str) -> list[Panel]:
-    """The attributions laid out in the sheet's width; where that is free, no wider than their texts need."""
 
     def laid_out(room: float) -> list[Panel]:
         return [Panel(each, room, sheet.page, scale, note) for each, scale in zip(attributions, scales, strict=True)]
@@ -124,7 +120,6 @@ class Panel:
         self.height = self.heading.height + self.text_height + AFTER_TEXT + self.bar.height + self.verdict.height
 
     def _lay_out(self, cells: Sequence[Cell], only_spaces: bool) -> list[Run]:
-        """Place every piece: lines break at spaces, inside a long word only where they must, and after line ends."""
         x, line = 0.0, 0
         runs: list[Run] = []
         words: list[list[tuple[str, Cell]]] = []

@@ -13,15 +13,23 @@ from rich.text import Text
 
 from interpret.results.numbers import format_number, percent
 from interpret.results.report import SURE, Example, Report, WordEffect
-from interpret.views.bars import APART, LABEL_GAP, LABELS_SHARE, LINE, LONGEST, Bar, bar_colour, draw_bars
+from interpret.views.bars import (
+    APART,
+    LABEL_GAP,
+    LABELS_SHARE,
+    LINE,
+    LONGEST,
+    Bar,
+    Chart,
+    draw_bars,
+    points,
+)
 from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Page, inches_of, root
-from interpret.views.chart import Chart, points
 from interpret.views.edits import html_table, sentence_of, terminal_table
 from interpret.views.fonts import drawable, shortened, text_width
-from interpret.views.html import fragment, head
-from interpret.views.invisible import escape_invisible
-from interpret.views.markup import fill, joined
-from interpret.views.page import framed
+from interpret.views.markup import fill, fragment, framed, head, joined
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import bar_colour
 
 HEADS = ("word", "prompts", "mean", "standard error", "q")
 IN_TERMINAL = 10  # words of a target
@@ -46,7 +54,7 @@ def report_figure(report: Report, number: int = 0, top: int = 20, width: float |
     chart = Chart(report, heading, of, (LINE + APART) * size * len(words), left, width, None, title)
     page, rows = chart.page, []
     for word, label in zip(words, labels, strict=True):
-        colour = bar_colour(page, word.mean, True)
+        colour = bar_colour(word.mean, True, page.background)
         look: dict[str, Any] = {"color": colour, "linewidth": 0} if word.sure else {"fill": False, "edgecolor": colour}
         ending = f"{format_number(word.mean, signed=True)}  ({word.rows:,})"
         rows.append(Bar(label, word.mean, word.standard_error, ending, look, page.ink, page.ink))

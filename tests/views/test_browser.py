@@ -6,10 +6,10 @@ import torch
 from playwright.sync_api import expect, sync_playwright
 
 from interpret import AttributionMatrix, page
-from interpret.views.colour import FIXED, NIGHT, WHITE, colour, contrast, held_colour, to_hex
 from interpret.views.html import html
-from interpret.views.invisible import escape_invisible
 from interpret.views.markup import shades
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import FIXED, NIGHT, WHITE, colour, contrast, fixed_colour, to_hex
 from nexttoken import Message, Target
 from tests import chromium
 from tests.results.making import UGLY, changed, grid, made
@@ -372,7 +372,7 @@ def test_every_text_is_readable_on_every_colour(show, scheme, signed):
         ratio = contrast(tuple(part / 255 for part in ink), tuple(part / 255 for part in paper))
         assert ratio >= AA, (text, ink, paper, ratio)
     paper = NIGHT if scheme == "dark" else WHITE
-    backgrounds = [colour(score, 1, signed, paper) for score in scores[:-2]] + [held_colour(paper)] * 2
+    backgrounds = [colour(score, 1, signed, paper) for score in scores[:-2]] + [fixed_colour(paper)] * 2
     assert computed(window.locator(".piece"), "backgroundColor") == [rgb(each) for each in backgrounds]
 
 

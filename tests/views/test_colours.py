@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from PIL import Image
 
 from interpret import AttributionMatrix, aligned
-from interpret.views.colour import colour, contrast, ink, luminance, neutral
+from interpret.views.scale import colour, contrast, ink, luminance, neutral
 from tests.results.making import made
 
 # Machado, Oliveira & Fernandes 2009: what is left of linear RGB without one kind of cone.

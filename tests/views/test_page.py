@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from interpret import Attribution, AttributionMatrix, attribute, page
-from interpret.views.colour import NIGHT, colour, luminance
-from interpret.views.html import html
-from interpret.views.invisible import escape_invisible
-from interpret.views.page import document
+from interpret.views.html import document, html
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import NIGHT, colour, luminance
 from nexttoken import Message, Target
 from tests.results.making import UGLY, changed, grid, made
 

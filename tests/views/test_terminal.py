@@ -9,8 +9,7 @@ from rich.color import ColorSystem
 from rich.console import Console
 
 from interpret import AttributionMatrix
-from interpret.views.colour import FIXED, colour, contrast
-from interpret.views.scale import Scale
+from interpret.views.scale import FIXED, Scale, colour, contrast
 from interpret.views.spreadsheet import field, tsv
 from interpret.views.terminal import headline, matrix_table, natural_width, running_text, signs, style, table
 from tests.results.making import UGLY, changed, grid, made

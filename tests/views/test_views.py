@@ -20,7 +20,10 @@ from interpret import (
     compare,
 )
 from interpret.views.cells import NOTES
-from interpret.views.colour import (
+from interpret.views.fonts import TEXT_SIZE, text_width
+from interpret.views.html import html, matrix_html
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import (
     AGAINST,
     FIXED,
     FOR,
@@ -32,10 +35,6 @@ from interpret.views.colour import (
     pale_ink,
     to_hex,
 )
-from interpret.views.fonts import TEXT_SIZE, text_width
-from interpret.views.html import html
-from interpret.views.html_matrix import matrix_html
-from interpret.views.invisible import escape_invisible
 from interpret.views.terminal import headline, matrix_table, running_text, table
 from nexttoken import Message
 from tests.results.making import UGLY, changed, grid, made

@@ -1,7 +1,9 @@
-"""Text as a reader sees it: what would be invisible gets a sign."""
+"""Plain text for a reader: what would be invisible gets a sign, and the reader of standard output may leave."""
 
 from __future__ import annotations
 
+import os
+import sys
 import unicodedata
 
 BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they reorder the text around them
@@ -25,9 +27,16 @@ def escape_invisible(text: str, edge_spaces: bool = False) -> str:
 
 
 def _control_picture(character: str) -> str:
-    """A control character as its picture; any other character as it is."""
     if ord(character) < 32:
         return chr(0x2400 + ord(character))
     if character == "\x7f":
         return "␡"
     return "\ufffd" if unicodedata.category(character) in ("Cc", "Cs") else character
+
+
+def print_text(text: str) -> None:
+    """Write to standard output. That whoever reads it has read enough and left, as `head` does, is no error."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still has to write as it ends

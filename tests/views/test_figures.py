@@ -13,7 +13,7 @@ SCORES = [0.0, 0.12, 1.9, -0.3, 0.05, -1.7, -0.62, -0.15, 0.02, -0.9, 0.1, 0.3, 
 FIRST = [True] + [False] * (len(PIECES) - 1)
 INTEGRATED = made(PIECES, SCORES, fixed=FIRST, template=FIRST, completeness=Completeness(-0.7, -0.4, 0.01, 0.03, 0.02))
 SAMPLED = changed(
-    INTEGRATED, scores=INTEGRATED.scores.flip(0) / 2, fixed=(False,) * len(PIECES), method="SmoothGrad(samples=50)",
+    INTEGRATED, scores=INTEGRATED.scores[::-1] / 2, fixed=(False,) * len(PIECES), method="SmoothGrad(samples=50)",
     standard_error=torch.linspace(0.02, 0.3, len(PIECES), dtype=torch.float64), completeness=None,
 )  # fmt: skip
 NORMS = changed(

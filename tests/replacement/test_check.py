@@ -24,7 +24,8 @@ from interpret import (
     log_odds,
 )
 from interpret.engine.run import Run
-from interpret.replacement.check import check_prompt
+from interpret.engine.text import Text
+from interpret.replacement.check import check_text
 from interpret.replacement.replacements import spearman, values_with_alternatives
 from interpret.results.faithfulness import Deletion
 from nexttoken import NextTokenLM, SymbolVocabulary, Target
@@ -169,7 +170,7 @@ def test_it_is_the_same_by_seed_chunk_and_way(tiny, untouched):
         why = attribute(tiny, text, 70, GIM(), check=True)
     assert why.faithfulness == check(tiny, why) == check(tiny, why, prompt=text)
     assert check(tiny, why, seed=1) != why.faithfulness
-    small = check_prompt(tiny, tiny.prompt(text), why, LOG_PROBABILITY, Run(batch_size=3))
+    small = check_text(Text(tiny, tiny.prompt(text)), why, LOG_PROBABILITY, Run(batch_size=3))
     assert small.value == pytest.approx(why.faithfulness.value)
     assert small.deletion.most_first == pytest.approx(why.faithfulness.deletion.most_first)
     (many,) = attribute_many(tiny, [text], [70], GIM(), check=True, progress=False)

@@ -7,7 +7,7 @@ import pytest
 from interpret import Reduction, reduce_input
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2, trained_tokenizer
-from tests.counterfactual.test_flip import SYMBOLS, some_weights, weighing
+from tests.replacement.test_flip import SYMBOLS, some_weights, weighing
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,17 @@ import copy
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nexttoken.text.inputs import Tokens
 from nexttoken.text.vocabulary import Vocabulary
+
+Tokens = Mapping[str, Tensor]
+"""What a tokenizer returns: `input_ids` (batch, token) and, where rows are padded, `attention_mask`."""
 
 Module = TypeVar("Module", bound="ExplainableNetwork")
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from nexttoken.explainable import ExplainableNetwork
 from nexttoken.explainable import PrefixCache as PrefixCache
+from nexttoken.explainable import Tokens as Tokens
 from nexttoken.generation import ROUNDING as ROUNDING
 from nexttoken.generation import greedy_ids
-from nexttoken.text.inputs import Tokens, one_id_per_row, real_tokens, rows_by_length
 from nexttoken.text.prompt import Prompt, PromptLike, Start
 from nexttoken.text.target import Target
 from nexttoken.text.vocabulary import Vocabulary
@@ -164,7 +164,7 @@ class NextTokenLM(ExplainableNetwork):
         self, embeddings: Float[Tensor, "batch token dim"], tokens: Tokens, states: bool
     ) -> tuple[Tensor | None, Tensor]:
         # `next_tokens` for a padded batch, in groups of rows of one length; states of padding are zero.
-        input_ids, real, groups = tokens["input_ids"], real_tokens(tokens), rows_by_length(tokens)
+        input_ids, real, groups = tokens["input_ids"], _real_tokens(tokens), _rows_by_length(tokens)
         row_states, row_logits = [], []
         for group in groups:
             mask = real[group]
@@ -266,10 +266,10 @@ class NextTokenLM(ExplainableNetwork):
             "top_indices": top.indices,
             "contextualized_embeddings": contextualized,
             "token_ids": tokens["input_ids"],
-            "attention_mask": real_tokens(tokens),
+            "attention_mask": _real_tokens(tokens),
         }
         if target_ids is not None:
-            loss = nn.functional.cross_entropy(logits, one_id_per_row(target_ids, logits.shape[-1]))
+            loss = nn.functional.cross_entropy(logits, _one_id_per_row(target_ids, logits.shape[-1]))
             self._loss_sum += float(loss.detach())
             self._loss_count += 1
             output["loss"] = loss
@@ -308,3 +308,31 @@ class _Part(nn.Module):
 
     def forward(self, inputs: Tensor) -> Any:
         return self.function(inputs)
+
+
+def _real_tokens(tokens: Tokens) -> Bool[Tensor, "batch token"]:
+    """Which tokens of a batch are not padding."""
+    mask = tokens.get("attention_mask")
+    return torch.ones_like(tokens["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
+
+
+def _rows_by_length(tokens: Tokens) -> list[Int[Tensor, " group"]]:
+    """The numbers of a batch's rows, by how many real tokens they have. Raises ValueError for a row without one."""
+    lengths = _real_tokens(tokens).sum(-1)
+    if (lengths == 0).any():
+        raise ValueError(f"row {int((lengths == 0).nonzero()[0])} of the batch has no token that is not padding")
+    return [(lengths == length).nonzero().flatten() for length in lengths.unique()]
+
+
+def _one_id_per_row(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch"]:
+    """The target id of each row. Raises ValueError unless each row has exactly one, within the vocabulary."""
+    real = _real_tokens(target_ids)
+    counts = real.sum(-1)
+    if (counts != 1).any():
+        row = int((counts != 1).nonzero()[0])
+        raise ValueError(f"the target of row {row} has {int(counts[row])} tokens; a next token is exactly one")
+    ids = target_ids["input_ids"][real]
+    unknown = ids[(ids < 0) | (ids >= vocab_size)]
+    if len(unknown) > 0:
+        raise ValueError(f"target id {int(unknown[0])} is not between 0 and {vocab_size - 1}")
+    return ids

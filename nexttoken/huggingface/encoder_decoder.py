@@ -12,10 +12,9 @@ from torch import Tensor
 
 from nexttoken.checks.probe import PROBE_LENGTH, Feeding, probe
 from nexttoken.huggingface.network import NetworkLM, checkpointing, first_id
-from nexttoken.model import PrefixCache
+from nexttoken.model import PrefixCache, Tokens
 from nexttoken.text.alignment import Piece, cut
 from nexttoken.text.chat import is_message
-from nexttoken.text.inputs import Tokens
 from nexttoken.text.prompt import Prompt, PromptLike, Side, Start
 from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary, unicode
 

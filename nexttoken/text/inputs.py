@@ -5,13 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
-
-Tokens = Mapping[str, Tensor]
-"""What a tokenizer returns: `input_ids` (batch, token) and, where rows are padded, `attention_mask`."""
-
 
 @runtime_checkable
 class Array(Protocol):
@@ -80,31 +73,3 @@ def _row(each: Any) -> list[Any] | None:
     if isinstance(each, Array) and len(getattr(each, "shape", ())) == 1:
         each = each.tolist()
     return list(each) if isinstance(each, Sequence) and not isinstance(each, str | bytes | Mapping) else None
-
-
-def real_tokens(tokens: Tokens) -> Bool[Tensor, "batch token"]:
-    """Which tokens of a batch are not padding."""
-    mask = tokens.get("attention_mask")
-    return torch.ones_like(tokens["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
-
-
-def rows_by_length(tokens: Tokens) -> list[Int[Tensor, " group"]]:
-    """The numbers of a batch's rows, by how many real tokens they have. Raises ValueError for a row without one."""
-    lengths = real_tokens(tokens).sum(-1)
-    if (lengths == 0).any():
-        raise ValueError(f"row {int((lengths == 0).nonzero()[0])} of the batch has no token that is not padding")
-    return [(lengths == length).nonzero().flatten() for length in lengths.unique()]
-
-
-def one_id_per_row(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch"]:
-    """The target id of each row. Raises ValueError unless each row has exactly one, within the vocabulary."""
-    real = real_tokens(target_ids)
-    counts = real.sum(-1)
-    if (counts != 1).any():
-        row = int((counts != 1).nonzero()[0])
-        raise ValueError(f"the target of row {row} has {int(counts[row])} tokens; a next token is exactly one")
-    ids = target_ids["input_ids"][real]
-    unknown = ids[(ids < 0) | (ids >= vocab_size)]
-    if len(unknown) > 0:
-        raise ValueError(f"target id {int(unknown[0])} is not between 0 and {vocab_size - 1}")
-    return ids

@@ -20,7 +20,7 @@ FLOORS = (
     ("question",),
     ("engine",),
     ("methods",),
-    ("replacement", "counterfactual", "views"),
+    ("replacement", "views"),
     ("explain",),
     ("session",),
     ("command", "explorer"),
@@ -29,12 +29,12 @@ FLOORS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 DRAWN = {"views", "results", "nexttoken"}  # all that views may import: they draw plain data
-WRAPPED = {  # a library that has one room to itself
+WRAPPED = {  # a library that few rooms import
     "matplotlib": ("interpret/views/",),
     "transformers": ("nexttoken/huggingface/",),
     "tqdm": ("interpret/engine/",),
     "sentencex": ("interpret/results/",),
-    "cattrs": ("interpret/results/",),
+    "cattrs": ("interpret/results/", "interpret/question/"),
     "markupsafe": ("interpret/views/",),
     "pyarrow": ("interpret/corpus/",),
     "ray": ("interpret/corpus/",),

@@ -170,4 +170,4 @@ def test_the_gradient_by_hand_is_ours():
     text = Text("", (3, 5, 7, 11), "", (13,))
     found = attribute(lm, text.ids, 13, GradientTimesInput()).scores
     embeddings = lm.language_model_head.get_input_embeddings()(torch.tensor(text.ids))
-    torch.testing.assert_close((quick.by_hand(lm, text)[0] * embeddings).sum(-1).detach(), found)
+    torch.testing.assert_close((quick.by_hand(lm, text)[0] * embeddings).sum(-1).detach(), torch.as_tensor(found))

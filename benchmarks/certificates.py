@@ -31,21 +31,21 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results" / "certificates.jsonl"
 PAGE = FOLDER.parent / "docs" / "certificates.md"
 MARKS = ("<!-- tables: begin -->", "<!-- tables: end -->")
-CAPTUM = {"baseline": Token(0), "hold": None, "rule": "gauss-legendre"}
-DEFAULT, BEFORE = "plausible alternatives, template held", "line break, template held"
+CAPTUM = {"baseline": Token(0), "fixed": None, "rule": "gauss-legendre"}
+DEFAULT, BEFORE = "plausible alternatives, template fixed", "line break, template fixed"
 REFERENCE = 0.001
 MOST = 256  # gradients, the default; where F hardly changes, the goal is 0.01 nats instead of a share
 TOLERANCES = (0.05, 0.01)
 
 # name: settings, how many prompts of each kind (the first ones of the list)
 ADAPTIVE: dict[str, tuple[dict[str, Any], int]] = {
-    DEFAULT: ({"baseline": PlausibleAlternatives(), "hold": "template"}, 12),
-    BEFORE: ({"baseline": LineBreak(), "hold": "template"}, 12),
-    "line break, first held": ({"baseline": LineBreak(), "hold": "first"}, 2),
-    "line break, none held": ({"baseline": LineBreak(), "hold": None}, 2),
-    "mean embedding, template held": ({"baseline": MeanEmbedding(), "hold": "template"}, 2),
-    "end of text, template held": ({"baseline": Token(), "hold": "template"}, 2),
-    "zero, template held": ({"baseline": Zero(), "hold": "template"}, 2),
+    DEFAULT: ({"baseline": PlausibleAlternatives(), "fixed": "template"}, 12),
+    BEFORE: ({"baseline": LineBreak(), "fixed": "template"}, 12),
+    "line break, first fixed": ({"baseline": LineBreak(), "fixed": "first"}, 2),
+    "line break, none fixed": ({"baseline": LineBreak(), "fixed": None}, 2),
+    "mean embedding, template fixed": ({"baseline": MeanEmbedding(), "fixed": "template"}, 2),
+    "end of text, template fixed": ({"baseline": Token(), "fixed": "template"}, 2),
+    "zero, template fixed": ({"baseline": Zero(), "fixed": "template"}, 2),
 }
 FIXED = (50, 200, 1000)
 FIXED_PROMPTS, REFERENCE_PROMPTS = 1, 3
@@ -151,13 +151,13 @@ def by_kind(done: list[dict[str, Any]], name: str, start: str) -> str:
 
 
 def by_baseline(done: list[dict[str, Any]]) -> str:
-    """Baselines and what is held, on the same ten prompts."""
+    """Baselines and what is fixed, on the same ten prompts."""
     rows: list[tuple[str, ...]] = []
     for name in ADAPTIVE:
         counts = [gradients_to(select(done, f"{name}, {t:.0%}", count=2), t) for t in TOLERANCES]
         rows.append((name, *counts))
     return markdown(
-        "Baselines and held tokens, on the first two prompts of each kind", ("start", "to 5 %", "to 1 %"), rows
+        "Baselines and fixed tokens, on the first two prompts of each kind", ("start", "to 5 %", "to 1 %"), rows
     )
 
 

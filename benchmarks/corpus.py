@@ -64,17 +64,12 @@ def measured(code, *arguments):
     )
 
     def watch():
-        driver = psutil.Process(process.pid)
         while not over.wait(0.5):
-            for each in (driver, *psutil.process_iter()):
-                try:
-                    kind = "driver" if each is driver else "worker" if "ray::MapWorker" in each.name() else None
-                    if kind is None and each.cmdline()[:1] and each.cmdline()[0].startswith("ray::MapWorker"):
-                        kind = "worker"
-                    if kind:
-                        peaks[kind] = max(peaks[kind], each.memory_info().rss)
-                except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, IndexError):
-                    continue
+            for each in psutil.process_iter(["cmdline", "memory_info"]):
+                worker = " ".join(each.info["cmdline"] or []).startswith("ray::MapWorker")
+                kind = "driver" if each.pid == process.pid else "worker" if worker else None
+                if kind and each.info["memory_info"]:
+                    peaks[kind] = max(peaks[kind], each.info["memory_info"].rss)
 
     watcher = threading.Thread(target=watch)
     watcher.start()

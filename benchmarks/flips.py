@@ -16,12 +16,11 @@ from statistics import median
 import torch
 
 from benchmarks.evidence.examples import examples
-from interpret.counterfactual.editing import Editing, quiet
-from interpret.counterfactual.flip import Aim, Edits, Search
-from interpret.engine.gradients import gradients
+from interpret.engine.evaluate import gradients, log_likelihoods
 from interpret.engine.run import Run
-from interpret.engine.texts import log_likelihoods
 from interpret.methods.baselines import every_embedding
+from interpret.replacement.editing import Editing, quiet
+from interpret.replacement.flip import Aim, Edits, Search
 from nexttoken import NextTokenLM
 
 A_KIND = 4
@@ -61,7 +60,7 @@ def hotflip(search: Search) -> Edits | None:
         changed = editing.as_prompt(row, search.prompt.text)
         objective = Search(search.lm, changed, search.aim, editing, search.run, 0).objective()
         gradient = gradients(objective, objective.x[None])[1][0]
-        column = {place: number for number, place in enumerate(objective.places())}
+        column = {place: number for number, place in enumerate(objective.positions)}
         free = [number for number, word in enumerate(editing.words) if number not in edits and len(word.places) == 1]
         if not free:
             return None
@@ -79,7 +78,7 @@ def first_order(search: Search) -> Edits | None:
     editing, objective = search.editing, search.objective()
     gradient = gradients(objective, objective.x[None])[1][0]
     embeddings = every_embedding(objective, first_order)
-    column = {place: number for number, place in enumerate(objective.places())}
+    column = {place: number for number, place in enumerate(objective.positions)}
     gains = torch.stack(
         [
             embeddings @ gradient[column[word.places[0]]] - embeddings[editing.row[word.places[0]]]
@@ -149,7 +148,7 @@ def main() -> None:
             begun = time.perf_counter()
             with quiet():
                 edits = algorithm(search)
-            counts = search.run.counts
+            counts = search.counts
             spent, less = time.perf_counter() - begun, None
             forwards = counts.forwards
             if edits:

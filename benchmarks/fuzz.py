@@ -117,22 +117,21 @@ methods = st.sampled_from([None, GIM(), GradientTimesInput(), VanillaGradient(),
 fields = {
     name: junk | strategy
     for name, strategy in {
-        "prompt": texts, "messages": chats, "target": tokens, "token": tokens, "foils": st.lists(tokens, max_size=3),
+        "prompt": texts | chats, "target": tokens, "contrast": st.lists(tokens, max_size=3),
         "to": tokens, "method": st.sampled_from(["gim", "vanilla-gradient", "gradient-times-input", "inseq:gradient"]),
         "settings": st.dictionaries(any_text | st.sampled_from(["norm", "baseline", "steps"]), any_text, max_size=2),
-        "top": numbers, "check": st.booleans(), "by": st.sampled_from(["piece", "word", "message", "line"]),
-        "continuation": texts, "count": numbers, "max_edits": numbers, "ignore": texts, "share": numbers,
-        "question": st.dictionaries(any_text, junk, max_size=2), "computation": junk, "format": any_text,
-        "width": numbers,
-        "endings": st.lists(st.sampled_from(["png", "json", "pgf"]) | junk, max_size=2), "colours": any_text,
+        "candidates": numbers, "check": st.booleans(), "by": st.sampled_from(["piece", "word", "message", "line"]),
+        "continuation": texts, "generate": numbers, "max_edits": numbers, "ignore": texts, "keep": numbers,
+        "region": texts, "start": tokens, "precision": any_text, "memory_budget": numbers, "beam": numbers,
+        "seed": numbers, "nothing": junk,
     }.items()
 }  # fmt: skip
 usual_bodies = st.fixed_dictionaries(
     {"prompt": st.just("The keys to the cat")},
     optional={
-        "target": st.sampled_from(["a", 69]), "foils": st.just(["e"]), "check": st.booleans(),
-        "top": st.integers(1, 10), "method": st.just("gim"), "by": st.sampled_from(["piece", "word"]),
-        "count": st.just(2), "max_edits": st.just(1), "share": st.just(50), "token": st.just("b"),
+        "target": st.sampled_from(["a", 69]), "contrast": st.just(["e"]), "check": st.booleans(),
+        "candidates": st.integers(1, 10), "method": st.just("gim"), "by": st.just("word"),
+        "generate": st.just(2), "max_edits": st.just(1), "keep": st.just(0.5),
     },
 )  # fmt: skip
 bodies = st.builds(
@@ -186,7 +185,7 @@ class Surfaces:
         from starlette.testclient import TestClient
 
         from interpret.server.app import application
-        from interpret.server.jobs import Worker
+        from interpret.session.work import Worker
 
         self.lm, self.folder, self.kept = lm, folder, attribute(lm, "The keys", method=GIM())
         self.worker = Worker()
@@ -442,7 +441,7 @@ def main() -> int:
         folder = Path(name)
         model = save_model(folder / "model")
         lm = NextTokenLM.from_pretrained(model)
-        cli._load = lambda loading, console: lm  # every command of this process asks the same model
+        cli._load = lambda *given: lm  # every command of this process asks the same model
         surfaces = Surfaces(lm, folder)
         shares = {"api": 0.25, "results": 0.1, "command": 0.2, "page": 0.2, "rows": 0.15, "files": 0.1}
         print(f"{'surface':10}{'answered':>10}{'refused':>10}{'seconds':>10}")

@@ -179,11 +179,11 @@ def gradient_rows(lm: NextTokenLM, name: str, ids: list[int], rounds: int, peak:
 
 def path_rows(lm: NextTokenLM, name: str, ids: list[int], rounds: int, sizes: tuple[int, ...]) -> Iterator[list[str]]:
     """Integrated gradients, with some numbers of points at once, beside captum with the one that suits it best."""
-    method = IntegratedGradients(steps=STEPS, baseline=Token(0), hold=None, rule="gauss-legendre")
+    method = IntegratedGradients(steps=STEPS, baseline=Token(0), fixed=None, rule="gauss-legendre")
     many = sorted({min(STEPS, max(1, tokens // len(ids))) for tokens in sizes})
 
     def ours(at_once: int | None) -> Callable[[], Any]:
-        return lambda: attribute(lm, ids, 1, method, chunk_size=at_once)
+        return lambda: attribute(lm, ids, 1, method, batch_size=at_once)
 
     contenders = {"ours": ours(None)} | {f"ours, {each} at once": ours(each) for each in many}
     if find_spec("captum"):
@@ -198,7 +198,7 @@ def path_rows(lm: NextTokenLM, name: str, ids: list[int], rounds: int, sizes: tu
         yield [name, f"IG {STEPS}, {each}", f"{timing.median:.2f} s", ratio, ""]
     if fastest:
         scores, theirs = timings["ours"].result.scores, timings[fastest].result.double().cpu()
-        difference = float((scores - theirs).abs().max() / theirs.abs().max())
+        difference = float((torch.from_numpy(scores) - theirs).abs().max() / theirs.abs().max())
         yield [name, "largest difference of scores", "", f"{difference:.1e} of the largest", ""]
 
 

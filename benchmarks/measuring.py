@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from nexttoken import NextTokenLM
-from nexttoken.linear import InputGradient, onednn_is_faster
 
 SQUARE = 2048  # a matrix large enough that nothing but multiplying counts
 TRIES = 20
@@ -59,17 +58,11 @@ def gemm_peak(lm: NextTokenLM, rows: int) -> float:
         sizes = ((many, narrow), (many, wide), (wide, narrow))
         states, slopes, weight = (torch.randn(size, dtype=dtype) for size in sizes)
         for _ in range(TRIES):
-            for product, left in ((torch.nn.functional.linear, states), (gradient_product, slopes)):
+            for product, left in ((torch.nn.functional.linear, states), (torch.matmul, slopes)):
                 begun = time.perf_counter()
                 product(left, weight)
                 best = max(best, 2 * many * narrow * wide / (time.perf_counter() - begun))
     return best
-
-
-def gradient_product(gradient: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """The gradients of a layer's states, by the library that computes them here."""
-    taken = onednn_is_faster() and weight.dtype == torch.float32
-    return InputGradient.apply(gradient, weight) if taken else gradient @ weight
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def run(who: str, tokens: int, steps: int, threads: int, batch: int, options: di
         if peers is not None:
             peers.captum_path(text.ids, text.target_ids[0], count, batch)
         else:
-            method = IntegratedGradients(steps=count, rule="gauss-legendre", baseline=Token(0), hold=None)
+            method = IntegratedGradients(steps=count, rule="gauss-legendre", baseline=Token(0), fixed=None)
             attribute(lm, text.ids, text.target_ids[0], method, **options)
 
     explain(text_of(lm, WARM_UP), batch)

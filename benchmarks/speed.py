@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 from benchmarks.measuring import Size, gemm_peak, in_turns, seconds
@@ -38,11 +39,12 @@ from interpret import (
     attribute_continuation,
     attribute_many,
 )
-from interpret.engine.gradients import gradients
-from interpret.engine.memory.policy import TOKENS_A_BATCH
+from interpret.engine.evaluate import gradients
+from interpret.engine.memory.policy import TOKENS_PER_BATCH
 from interpret.engine.objective import Objective
 from nexttoken import NextTokenLM, Target
 
+Scores = Tensor | ndarray  # a peer's, or ours
 FOLDER = Path(__file__).parent / "results"
 LIBRARIES = ("captum", "inseq", "interpreto")
 EQUAL = 1e-4  # of the largest score: what float32 lets two ways to compute the same thing differ by
@@ -132,17 +134,18 @@ class Bench:
 
 def path(steps: int) -> IntegratedGradients:
     """Integrated gradients as captum and inseq have them."""
-    return IntegratedGradients(steps=steps, rule="gauss-legendre", baseline=Token(0), hold=None)
+    return IntegratedGradients(steps=steps, rule="gauss-legendre", baseline=Token(0), fixed=None)
 
 
-def difference(ours: Tensor, theirs: Tensor) -> float:
+def difference(ours: Scores, theirs: Scores) -> float:
     """The largest difference between two scores of the same thing, over the largest score."""
+    ours, theirs = torch.as_tensor(ours), torch.as_tensor(theirs)
     if ours.shape != theirs.shape:
         raise AssertionError(f"{len(ours)} scores are to equal {len(theirs)}: this is not the same work")
     return float((ours.double() - theirs.double()).abs().max() / theirs.abs().max())
 
 
-def equality(pairs: Sequence[tuple[Tensor, Tensor]], exact: Callable[[int], Tensor] | None = None) -> tuple[str, bool]:
+def equality(pairs: Sequence[tuple[Scores, Scores]], exact: Callable[[int], Scores] | None = None) -> tuple[str, bool]:
     """A note on how equal our scores and a peer's are, and whether they are equal enough.
 
     Where they differ by more than rounding should, the scores in float64 of that number judge, if given: ours have to
@@ -218,7 +221,7 @@ def point(bench: Bench) -> Line:
         ))  # fmt: skip
     rate = Size.of(bench.lm).matrices(plan.gemm) / curves["ours"][plan.gemm]
     what = f"rate of 4PL operations in it, L = {plan.gemm}"
-    note = "the peer is the best rate of a product in this run, of the model's own shapes and squares, by MKL or oneDNN"
+    note = "the peer is the best rate of a product in this run, of the model's own shapes and squares"
     rows.append(share(what, rate, gemm, "GFLOP/s", at_least(0.8), note))
     shown = {name: {str(length): each for length, each in curve.items()} for name, curve in curves.items()}
     return Line("point", tuple(rows), {"seconds": shown, "raw": raw})
@@ -331,7 +334,7 @@ def continuation_path(bench: Bench, text: Text) -> tuple[Row, dict[str, list[flo
     matrix = timings["ours"].result.attributions
     pairs = [(row.scores, each) for row, each in zip(matrix, timings["inseq"].result, strict=True)]
 
-    def exact(number: int) -> Tensor:
+    def exact(number: int) -> Scores:
         method = path(plan.middle_steps)
         return attribute(bench.exact, [*ids, *targets[:number]], targets[number], method).scores
 
@@ -408,7 +411,7 @@ def many(bench: Bench) -> Line:
     theirs = timings["inseq"].result
     alike = [prompt for prompt, each in answers.items() if len(each.scores) == len(theirs[prompt])]
 
-    def exact(number: int) -> Tensor:
+    def exact(number: int) -> Scores:
         return attribute(bench.exact, alike[number], None, GradientTimesInput()).scores
 
     compared, equal = equality([(answers[prompt].scores, theirs[prompt]) for prompt in alike], exact)
@@ -435,7 +438,7 @@ def bfloat16(bench: Bench) -> Line:
     rows = [times(f"bfloat16 and our float32, one gradient of {plan.steps}, L = {plan.gemm}",
                   timings["bfloat16"].median / plan.steps, timings["float32"].median / plan.steps, "s",
                   at_least(2.2))]  # fmt: skip
-    peaks = {dtype: gemm_peak(lm.in_precision(dtype), TOKENS_A_BATCH) for dtype in (torch.bfloat16, torch.float32)}
+    peaks = {dtype: gemm_peak(lm.in_precision(dtype), TOKENS_PER_BATCH) for dtype in (torch.bfloat16, torch.float32)}
     rows.append(Row("best rate of a product in bfloat16 and in float32", peaks[torch.bfloat16], peaks[torch.float32],
                     "GFLOP/s", peaks[torch.bfloat16] / peaks[torch.float32], "times",
                     note="what matrix products alone could gain in this run"))  # fmt: skip
@@ -448,7 +451,7 @@ def bfloat16(bench: Bench) -> Line:
                 exact = attribute(lm, prompt, None, method)
                 assert exact.target is not None
                 coarse = attribute(lm, prompt, exact.target.id, method, precision="bfloat16")
-                moved = [place for place, held in enumerate(exact.held) if not held]
+                moved = [place for place, fixed in enumerate(exact.fixed) if not fixed]
                 ranks.append(rank_correlation(exact.scores[moved], coarse.scores[moved]))
                 errors.append(difference(coarse.scores, exact.scores))
                 if exact.completeness is not None and coarse.completeness is not None:
@@ -464,11 +467,11 @@ def bfloat16(bench: Bench) -> Line:
     return Line("bfloat16", tuple(rows), numbers)
 
 
-def rank_correlation(one: Tensor, other: Tensor) -> float:
+def rank_correlation(one: Scores, other: Scores) -> float:
     """Spearman's: the correlation of the places in the order of the scores; 1 for a single one."""
     if len(one) < 2:
         return 1.0
-    places = torch.stack([each.argsort().argsort().double() for each in (one, other)])
+    places = torch.stack([torch.as_tensor(each).argsort().argsort().double() for each in (one, other)])
     return float(torch.corrcoef(places)[0, 1])
 
 

@@ -257,8 +257,8 @@ def photograph_server(lm, path):
     from playwright.sync_api import sync_playwright
 
     from interpret.server.app import application
-    from interpret.server.jobs import Worker
     from interpret.server.serve import address_of, listening, own_hosts, server_of
+    from interpret.session.work import Worker
 
     listener, worker = listening("127.0.0.1", 0), Worker()
     port = listener.getsockname()[1]

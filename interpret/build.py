@@ -7,15 +7,16 @@ from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
+import numpy
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 
-from interpret.attribution import Attribution
 from interpret.engine.objective import Objective
 from interpret.methods.method import Evidence, Method
 from interpret.question.quantity import Quantity
-from interpret.results.pieces import ScoredPiece
+from interpret.results.attribution import Attribution
 from interpret.results.reduction import SUM
 from nexttoken import Target
 
@@ -24,33 +25,30 @@ def build_attribution(
     objective: Objective, evidence: Evidence, target: Target, method: Method, quantity: Quantity
 ) -> Attribution:
     """The attribution of one objective, from the evidence that a method found: scores and provenance."""
-    lm, prompt, counts = objective.context.lm, objective.context.prompt, objective.run.counts
+    lm, prompt, counts = objective.lm, objective.prompt, objective.counts
     assert lm is not None
     assert prompt is not None
     evidence = _scatter_to_prompt(evidence, objective)
     other = objective.run.grad_lm(lm)
     remark = "" if other is lm else f" (gradients in {str(other.dtype).removeprefix('torch.')})"
     positions = [piece.positions for piece in prompt.pieces]
-    held = evidence.held.tolist() if evidence.held is not None else [False] * len(prompt)
-    error = None if evidence.error is None else SUM(evidence.error[:, None], positions)
-    deviation = _standard_error(evidence, method, positions)
+    fixed = evidence.fixed.tolist() if evidence.fixed is not None else [False] * len(prompt)
+    error = None if evidence.error is None else SUM(_as_array(evidence.error[:, None]), positions)
     return Attribution(
-        pieces=ScoredPiece.from_columns(
-            tokens=[piece.text for piece in prompt.pieces],
-            scores=method.normalized(method.reduction(evidence.attributions, positions)).tolist(),
-            labels=[piece.label for piece in prompt.pieces],
-            token_ids=[[prompt.ids[position] for position in piece] for piece in positions],
-            standard_error=None if deviation is None else deviation.tolist(),
-            error=None if error is None else error.tolist(),
-            held=[all(held[position] for position in piece) for piece in positions],
-            template=[piece.template for piece in prompt.pieces],
-        ),
+        tokens=tuple(piece.text for piece in prompt.pieces),
+        scores=method.normalized(method.reduction(_as_array(evidence.attributions), positions)),
+        labels=tuple(piece.label for piece in prompt.pieces),
+        token_ids=tuple(tuple(prompt.ids[position] for position in piece) for piece in positions),
+        standard_error=_standard_error(evidence, method, positions),
+        error=error,
+        fixed=tuple(all(fixed[position] for position in piece) for piece in positions),
+        template=tuple(piece.template for piece in prompt.pieces),
         unit=method.unit(quantity.unit),
         target=target if quantity.of_target else None,
         quantity=f"{quantity.name} difference" if target.foils and quantity.of_target else quantity.name,
         method=repr(method),
         method_name=method.name,
-        settings=method.words,
+        settings=method.description,
         reduction=method.reduction.name,
         signed=method.reduction.signed,
         model=lm.name + remark,
@@ -65,31 +63,35 @@ def build_attribution(
 
 
 def _scatter_to_prompt(evidence: Evidence, objective: Objective) -> Evidence:
-    """The evidence for all tokens of the prompt, where only some of them moved: the others are held."""
-    moved, prompt = objective.context.places, objective.context.prompt
-    if moved is None or prompt is None:
+    """The evidence for all tokens of the prompt, where only some positions are attributed: the others are fixed."""
+    prompt = objective.prompt
+    if prompt is None or len(objective.positions) == len(prompt):
         return evidence
-    length, places = len(prompt), torch.tensor(moved)
+    length, positions = len(prompt), torch.tensor(objective.positions)
 
     def wide(found: Tensor | None, axis: int, rest: float = 0) -> Tensor | None:
         if found is None:
             return None
         shape = list(found.shape)
         shape[axis] = length
-        return found.new_full(shape, rest).index_copy(axis, places.to(found.device), found)
+        return found.new_full(shape, rest).index_copy(axis, positions.to(found.device), found)
 
-    held = evidence.held if evidence.held is not None else torch.zeros(len(places), dtype=torch.bool)
+    fixed = evidence.fixed if evidence.fixed is not None else torch.zeros(len(positions), dtype=torch.bool)
     attributions = wide(evidence.attributions, 0)
     assert attributions is not None
     return replace(
-        evidence, attributions=attributions, held=wide(held, 0, True), error=wide(evidence.error, 0),
+        evidence, attributions=attributions, fixed=wide(fixed, 0, True), error=wide(evidence.error, 0),
         samples=wide(evidence.samples, 1),
     )  # fmt: skip
 
 
+def _as_array(found: Tensor) -> ndarray:
+    return found.detach().double().cpu().numpy()
+
+
 def _standard_error(
     evidence: Evidence, method: Method, pieces: Sequence[Sequence[int]]
-) -> Float[Tensor, " piece"] | None:
+) -> Float[ndarray, " piece"] | None:
     """The jackknife standard error of each score, from the independent samples of a method that has them.
 
     It holds for every reduction; for a sum it equals the standard error of the mean. Tukey 1958; Efron 1982.
@@ -98,10 +100,10 @@ def _standard_error(
     if samples is None or len(samples) < 2:
         return None
     total, count = samples.double().sum(0), len(samples)
-    without = torch.stack(
-        [method.normalized(method.reduction((total - sample) / (count - 1), pieces)) for sample in samples]
+    without = numpy.stack(
+        [method.normalized(method.reduction(_as_array((total - each) / (count - 1)), pieces)) for each in samples]
     )
-    return ((count - 1) * without.var(0, unbiased=False)).sqrt()
+    return numpy.sqrt((count - 1) * without.var(0))
 
 
 def versions() -> dict[str, str]:

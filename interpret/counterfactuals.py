@@ -1,100 +1,26 @@
-"""The entry points for claims about other prompts: flips, reductions and replacements, with their views."""
+"""The entry points for claims about other prompts: flips, reductions and replacements."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import log
 from numbers import Integral
-from pathlib import Path
-from typing import Any
 
 from interpret.build import versions
-from interpret.counterfactual.editing import Editing, quiet
-from interpret.counterfactual.flip import Aim, Search, flip_facts
-from interpret.counterfactual.reduce import Reducing, reduction_facts
-from interpret.counterfactual.replacements import replacement_facts
 from interpret.engine.run import Run, interruptible
-from interpret.question.logits import next_logits
+from interpret.question.quantity import next_logits
 from interpret.question.region import Region
-from interpret.results.counterfactual import FlipFacts, ReductionFacts, ReplacementFacts
-from interpret.results.files import Result, write_whole
+from interpret.replacement.editing import Editing, quiet
+from interpret.replacement.flip import Aim, Search, flip_facts
+from interpret.replacement.reduce import Reducing, reduction_facts
+from interpret.replacement.replacements import replacement_facts
+from interpret.results.counterfactual import Flip, Reduction, Replacements
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.text.prompt import PromptLike, Start
 from nexttoken.text.target import TokenLike, one_token
 
 Foils = TokenLike | Sequence[TokenLike] | None
-ENDINGS = (".json", ".html")
-
-
-class Flip(FlipFacts):
-    """The smallest change of words that was found after which a model's choice is another one, and views of it.
-
-    Its data are those of `FlipFacts`: `found`, `edits`, the new `prompt`, what the model says `before` and `after`, the
-    `forwards` that it took and how far `random` edits got.
-    """
-
-    def html(self) -> str:
-        """The prompt with struck and inserted words, and a table: a fragment of HTML that asks for nothing."""
-        from interpret.views.edits import edits_html
-
-        return edits_html(self)
-
-    def save(self, path: str | Path) -> Path:
-        """Write it whole or not at all, as .json or .html. Raises ValueError for another ending, or OSError."""
-        return _save(self, path)
-
-    def _repr_html_(self) -> str:
-        return self.html()
-
-    def __repr__(self) -> str:
-        return f"Flip: {self.sentence}\n  {self.prompt!r}\n  {self.facts}"
-
-
-class Reduction(ReductionFacts):
-    """The shortest part of a prompt that was found for which a model still says the same, and views of it.
-
-    Its data are those of `ReductionFacts`: what is `kept` and `removed`, the reduced `prompt` and the `steps`.
-    """
-
-    def html(self) -> str:
-        """The prompt with what was taken away struck, and the steps: a fragment of HTML that asks for nothing."""
-        from interpret.views.edits import edits_html
-
-        return edits_html(self)
-
-    def save(self, path: str | Path) -> Path:
-        """Write it whole or not at all, as .json or .html. Raises ValueError for another ending, or OSError."""
-        return _save(self, path)
-
-    def _repr_html_(self) -> str:
-        return self.html()
-
-    def __repr__(self) -> str:
-        return f"Reduction: {self.sentence}\n  {self.prompt!r}\n  {self.facts}"
-
-
-class Replacements(ReplacementFacts):
-    """What else might stand at a place of a prompt, and what it would change: a sequence of `Replacement`, with views.
-
-    Its data are those of `ReplacementFacts`.
-    """
-
-    def html(self) -> str:
-        """A table: a fragment of HTML that asks for nothing."""
-        from interpret.views.edits import replacements_html
-
-        return replacements_html(self)
-
-    def save(self, path: str | Path) -> Path:
-        """Write it whole or not at all, as .json or .html. Raises ValueError for another ending, or OSError."""
-        return _save(self, path)
-
-    def _repr_html_(self) -> str:
-        return self.html()
-
-    def __repr__(self) -> str:
-        rows = [f"  {each.text!r}  p = {each.probability:.2g}  F {-each.drop:+.2f} nats" for each in self]
-        return "\n".join([f"Replacements: {self.title}", *rows])
 
 
 def flip(
@@ -165,7 +91,7 @@ def flip(
     with quiet(), interruptible():
         found, closest = search.found(max_edits, beam, candidates)
         facts = flip_facts(search, found, closest, max_edits)
-    return Flip(**{**_fields(facts), "facts_of": {"model": lm.name, **settings, "versions": versions()}})
+    return replace(facts, facts_of={"model": lm.name, **settings, "versions": versions()})
 
 
 def reduce_input(
@@ -220,7 +146,7 @@ def reduce_input(
     with quiet(), interruptible():
         search = Reducing(lm, encoded, asked.id, least, editing, run)
         facts = reduction_facts(search, search.shortest(beam), keep)
-    return Reduction(**{**_fields(facts), "facts_of": {"model": lm.name, "beam": beam, "versions": versions()}})
+    return replace(facts, facts_of={"model": lm.name, "beam": beam, "versions": versions()})
 
 
 def replacements(
@@ -265,7 +191,7 @@ def replacements(
     asked = Target.of(target, encoded, lm.vocab, logits, contrast)
     with quiet(), interruptible():
         facts = replacement_facts(lm, Editing(lm, encoded), place, k, asked, run)
-    return Replacements(**{**_fields(facts), "facts_of": {"model": lm.name, "versions": versions()}})
+    return replace(facts, facts_of={"model": lm.name, "versions": versions()})
 
 
 def _aim(lm: NextTokenLM, prompt: Prompt, target: TokenLike | None, to: TokenLike | None, contrast: Foils) -> Aim:
@@ -280,19 +206,3 @@ def _aim(lm: NextTokenLM, prompt: Prompt, target: TokenLike | None, to: TokenLik
 def _check_count(name: str, value: int) -> None:
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} is {value!r}; it must be a whole number, at least 1")
-
-
-def _fields(facts: Result) -> dict[str, Any]:
-    return {name: getattr(facts, name) for name in facts.__dataclass_fields__}  # type: ignore[attr-defined]
-
-
-def _save(result: Flip | Reduction | Replacements, path: str | Path) -> Path:
-    path = Path(path).expanduser()
-    ending = path.suffix.lower()
-    if ending not in ENDINGS:
-        raise ValueError(f"cannot save to {str(path)!r}: the ending must be one of {', '.join(ENDINGS)}")
-    if ending == ".json":
-        return write_whole(path, lambda part: part.write_text(result.to_json(), encoding="utf-8"))
-    from interpret.views.edits import document
-
-    return write_whole(path, lambda part: part.write_text(document(result), encoding="utf-8"))

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from interpret.attribution import Attribution, AttributionMatrix
 from interpret.build import build_attribution
-from interpret.counterfactual.check import check_prompt
-from interpret.engine.memory.policy import TARGETS_A_PASS
-from interpret.engine.run import Precision, Run, interruptible
-from interpret.engine.shared import Asked, SharedPass, SharedRow
+from interpret.engine.evaluate import Evaluator, Scored, counted
+from interpret.engine.memory.policy import TARGETS_PER_PASS
+from interpret.engine.objective import Objective
+from interpret.engine.run import Counts, Precision, Run, interruptible
+from interpret.engine.text import Text
 from interpret.methods.default import default_method
 from interpret.methods.method import Method
+from interpret.question.prepared import PreparedQuestion, ask, ask_candidates, ask_continuation
 from interpret.question.quantity import Quantity
-from interpret.question.question import Question, ask, ask_candidates, ask_continuation
 from interpret.question.region import Region
+from interpret.replacement.check import check_text
+from interpret.results.attribution import Attribution
+from interpret.results.matrix import AttributionMatrix
 from nexttoken import NextTokenLM
 from nexttoken.text.prompt import PromptLike, Start
 from nexttoken.text.target import TokenLike
@@ -34,12 +37,12 @@ def attribute(
     region: Region | None = None,
     start: Start = None,
     precision: Precision | None = None,
-    chunk_size: int | None = None,
+    batch_size: int | None = None,
     memory_budget: int | None = None,
     check: bool = False,
     on_progress: Callable[[int], object] | None = None,
 ) -> Attribution:
-    """Say which parts of a prompt speak for a next token.
+    """Say which parts of a prompt support a next token.
 
     Args:
         lm: the model; it comes back as it was, after errors too.
@@ -51,14 +54,14 @@ def attribute(
         contrast: a foil, or several: then log p(target) - log p(foils) is explained.
         quantity: what about the target is explained; by default its log-probability, or what a convention says.
         region: the part of the prompt to explain it by: characters (start, end), a regular expression, or the number of
-            a chat message. Only its tokens move; the others are context and have no score.
+            a chat message. Only its tokens are attributed; the others are context and have no score.
         start: a token to put in front as context, for tokenizers that write none: its text or id, or True for the
             vocabulary's own, `lm.vocab.start_id`. It has no score and is not shown, but it changes the question: all
             probabilities are then those behind it. None reads exactly the prompt.
         precision: in which gradients are taken: "float64", "float32" or "bfloat16"; None for the model's own. The
             latter is about twice as fast on hardware that has it, and less exact. Probabilities and the values in
             certificates stay the model's own.
-        chunk_size: the number of points (path steps, noise samples) that run at once; by default as many as are fast
+        batch_size: the number of points (path steps, noise samples) that run at once; by default as many as are fast
             and fit the memory. Scores do not depend on it.
         memory_budget: the bytes that may be taken above the model's weights, by estimate; by default half of what is
             free. Where one point does not fit, as many layers as it takes run a second time in the backward pass; all
@@ -79,10 +82,10 @@ def attribute(
         FloatingPointError: the objective or a gradient is not finite.
     """
     method, quantity = with_defaults(lm, method, quantity)
-    run = Run.of(precision, chunk_size, memory_budget, on_progress)
+    run = Run.of(precision, batch_size, memory_budget, on_progress)
     question = ask(lm, lm.prompt(prompt, start), target, contrast, region)
-    (why,) = attribute_targets(lm, [question], method, quantity, run)
-    return replace(why, faithfulness=check_prompt(lm, question.prompt, why, quantity, run)) if check else why
+    (why,), text = _in_order(lm, [question], method, quantity, run)
+    return replace(why, faithfulness=check_text(text, why, quantity, run)) if check else why
 
 
 def attribute_candidates(
@@ -96,25 +99,18 @@ def attribute_candidates(
     region: Region | None = None,
     start: Start = None,
     precision: Precision | None = None,
-    chunk_size: int | None = None,
+    batch_size: int | None = None,
     memory_budget: int | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> AttributionMatrix:
-    """Say which parts of a prompt speak for each of several next tokens; what they have in common runs once.
+    """Say which parts of a prompt support each of several next tokens; what they have in common runs once.
 
     Args:
-        lm: the model; it comes back as it was.
-        prompt: as for `attribute`.
         candidates: the number of most probable next tokens, or a list of next tokens.
-        method: how; by default what `default_method(lm)` says.
-        contrast: as for `attribute`, the same for every row; a foil is not among the most probable ones.
-        quantity: as for `attribute`; it must be one of the target.
-        region: as for `attribute`.
-        start: as for `attribute`.
-        precision: as for `attribute`.
-        chunk_size: as for `attribute`.
-        memory_budget: as for `attribute`.
-        on_progress: as for `attribute`.
+        contrast: the same for every row; a foil is not among the most probable ones.
+        quantity: it must be one of the target.
+
+    The other arguments are those of `attribute`.
 
     Returns:
         A matrix with a row for each candidate, equal to `attribute` of it. Costs at most `method.cost(tokens)`
@@ -124,11 +120,11 @@ def attribute_candidates(
         ValueError: as for `attribute`; no candidates, or a quantity that is the same for every next token.
     """
     method, quantity = with_defaults(lm, method, quantity)
-    run = Run.of(precision, chunk_size, memory_budget, on_progress)
+    run = Run.of(precision, batch_size, memory_budget, on_progress)
     if not quantity.of_target:
         raise ValueError(f"the {quantity.name} is the same for every next token; leave out the candidates")
     question = ask_candidates(lm, lm.prompt(prompt, start), candidates, contrast, region)
-    return AttributionMatrix("candidates", tuple(attribute_targets(lm, [question], method, quantity, run)))
+    return AttributionMatrix("candidates", tuple(_in_order(lm, [question], method, quantity, run)[0]))
 
 
 def attribute_continuation(
@@ -142,26 +138,19 @@ def attribute_continuation(
     region: Region | None = None,
     start: Start = None,
     precision: Precision | None = None,
-    chunk_size: int | None = None,
+    batch_size: int | None = None,
     memory_budget: int | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> AttributionMatrix:
     """Explain every token of a continuation by all that stands before it.
 
     Args:
-        lm: the model; it comes back as it was.
-        prompt: as for `attribute`.
         continuation: text or tokens; None for what the model itself would say, its first choice each time.
-        method: how; by default what `default_method(lm)` says.
         max_new_tokens: how long the model's own continuation may be; it ends before a token that ends a text or a
             turn (`lm.end_ids`).
-        quantity: as for `attribute`.
-        region: as for `attribute`: only these tokens of the prompt move, neither the others nor the continuation.
-        start: as for `attribute`.
-        precision: as for `attribute`.
-        chunk_size: as for `attribute`.
-        memory_budget: as for `attribute`.
-        on_progress: as for `attribute`.
+        region: only these tokens of the prompt are attributed, neither the others nor the continuation.
+
+    The other arguments are those of `attribute`.
 
     Returns:
         A matrix with a row for each token of the continuation. A row equals `attribute` on what stands before its
@@ -172,14 +161,14 @@ def attribute_continuation(
         ValueError: as for `attribute`; an empty continuation; a model that would say nothing, or is not causal.
     """
     method, quantity = with_defaults(lm, method, quantity)
-    run = Run.of(precision, chunk_size, memory_budget, on_progress)
+    run = Run.of(precision, batch_size, memory_budget, on_progress)
     encoded = lm.prompt(prompt, start)
     if continuation is None:
         continuation = lm.generate(encoded, max_new_tokens)
         if not continuation:
             raise ValueError("the model ends here: its first choice is the end of the text; give a continuation")
-    questions = ask_continuation(lm, encoded, continuation, region, TARGETS_A_PASS)
-    return AttributionMatrix("continuation", tuple(attribute_targets(lm, questions, method, quantity, run)))
+    questions = ask_continuation(lm, encoded, continuation, region, TARGETS_PER_PASS)
+    return AttributionMatrix("continuation", tuple(_in_order(lm, questions, method, quantity, run)[0]))
 
 
 def with_defaults(lm: NextTokenLM, method: Method | None, quantity: Quantity | None) -> tuple[Method, Quantity]:
@@ -190,104 +179,99 @@ def with_defaults(lm: NextTokenLM, method: Method | None, quantity: Quantity | N
     return method, quantity if quantity is not None else method.quantity
 
 
-def attribute_targets(
-    lm: NextTokenLM, questions: Sequence[Question], method: Method, quantity: Quantity, run: Run
-) -> list[Attribution]:
-    """The attributions of some questions about one text, in order. Raises what any of them does."""
-    longest = max(questions, key=lambda each: len(each.prompt))
-    run.checkpointed_layers(lm, longest.prompt, len(longest.following))  # what does not fit is refused before any work
+def prepared(lm: NextTokenLM, question: PreparedQuestion, run: Run) -> Text:
+    """The text of a question. Raises ValueError if its gradient does not fit the memory."""
+    return Text.fitting(lm, question.prompt, run, question.positions, question.following, question.attributed)
+
+
+def _in_order(
+    lm: NextTokenLM, questions: Sequence[PreparedQuestion], method: Method, quantity: Quantity, run: Run
+) -> tuple[list[Attribution], Text]:
+    """The attributions of some questions about one text, in order, and the last text. Raises what any of them does."""
     found: list[Attribution] = []
-    with interruptible():
-        for question in questions:
-            (answer,) = attribute_batch(lm, [question], method, quantity, run)
+    with interruptible(), lm.frozen():
+        asked = [(prepared(lm, question, run), question) for question in questions]
+        for each in asked:
+            (answer,) = attribute_batch(lm, [each], method, quantity, run)
             if isinstance(answer, Exception):
                 raise answer
             found += answer
-    return found
+    return found, asked[-1][0]
 
 
 def attribute_batch(
-    lm: NextTokenLM, questions: Sequence[Question], method: Method, quantity: Quantity, run: Run
+    lm: NextTokenLM,
+    asked: Sequence[tuple[Text, PreparedQuestion]],
+    method: Method,
+    quantity: Quantity,
+    run: Run,
 ) -> list[list[Attribution] | Exception]:
     """The attributions of each question, a row each, or why there are none; questions share what they can.
 
-    Several questions run together at their prompts, which is of use to methods that need one gradient.
+    Several questions run together at their prompts, which is of use to methods that need one gradient. The model is
+    frozen by who asks.
     """
-    with lm.frozen():
-        return _attributed_batch(lm, questions, method, quantity, run)
-
-
-def _attributed_batch(
-    lm: NextTokenLM, questions: Sequence[Question], method: Method, quantity: Quantity, run: Run
-) -> list[list[Attribution] | Exception]:
-    """The same for a model that is held still."""
-    shared = SharedPass(lm, quantity, run, method.rules, method.predicted and lm.causal)
-    asked: dict[int, Asked] = {}
-    found: dict[int, list[Attribution] | Exception] = {}
-    for number, question in enumerate(questions):
-        try:
-            asked[number] = Asked.of(lm, question, run)
-        except EXPECTED as error:
-            found[number] = error
+    evaluator = Evaluator(lm, quantity, run, method.rules, method.needs_predictions and lm.causal)
     try:
-        rows = _shared_rows(shared, list(asked.values()), method) if asked else []
+        scored = _scored(evaluator, asked, method)
     except EXPECTED as error:
-        if len(questions) > 1:  # which of them is to blame shows when each runs alone
-            return [attribute_batch(lm, [question], method, quantity, run)[0] for question in questions]
-        return [error]
-    for (number, one), answer in zip(asked.items(), rows, strict=True):
-        if isinstance(answer, Exception):
-            found[number] = answer
-            continue
+        if len(asked) == 1:
+            return [error]
+        return [attribute_batch(lm, [each], method, quantity, run)[0] for each in asked]  # which of them is to blame
+    found: list[list[Attribution] | Exception] = []
+    for each in scored:
         try:
-            found[number] = _attributed(shared, one, answer, method)
+            found.append(each if isinstance(each, ValueError) else _attributed(evaluator, each, method))
         except EXPECTED as error:
-            found[number] = error
-    return [found[number] for number in range(len(questions))]
-
-
-def _shared_rows(shared: SharedPass, asked: Sequence[Asked], method: Method) -> list[list[SharedRow] | ValueError]:
-    """The rows of some questions: with their gradients at the prompt, if that is what the method needs, or rated only.
-
-    Many rows of one question are rated only, and so are those whose gradients do not fit the memory together.
-    """
-    if method.local and max(each.question.targets for each in asked) <= TARGETS_A_PASS:
-        try:
-            return shared.at_prompts(asked)
-        except MemoryError:
-            if len(asked) > 1 or asked[0].question.targets == 1:
-                raise
-    return shared.rate(asked)
-
-
-def _attributed(shared: SharedPass, asked: Asked, rows: Sequence[SharedRow], method: Method) -> list[Attribution]:
-    """The attributions of a question's rows; some rows at a time share the passes at the points they ask for first.
-
-    Not all at once, since the gradients of those that share are kept until the last has used its own.
-    """
-    found = []
-    for begin in range(0, len(rows), TARGETS_A_PASS):
-        for each in _with_first_gradients(shared, asked, rows[begin : begin + TARGETS_A_PASS], method):
-            objective = each.objective(shared.quantity, shared.run)
-            evidence = method(objective, objective.x)
-            found.append(build_attribution(objective, evidence, each.row.target, method, shared.quantity))
+            found.append(error)
     return found
 
 
-def _with_first_gradients(
-    shared: SharedPass, asked: Asked, rows: Sequence[SharedRow], method: Method
-) -> Sequence[SharedRow]:
-    """Rows with the gradients that all of them ask for first; half of them at a time where the device runs out."""
-    alike = not method.stochastic or len({len(each.row.prompt) for each in rows}) == 1
-    if len(rows) < 2 or not alike or rows[0].known.points is not None:
-        return rows
-    longest = max(rows, key=lambda each: len(each.row.prompt))
-    points = method.points(longest.objective(shared.quantity, shared.run))
-    if points is None:
-        return rows
-    try:
-        return shared.at_points(asked, rows, points)
-    except MemoryError:
-        half = len(rows) // 2
-        halves = (rows[:half], rows[half:])
-        return [each for some in halves for each in _with_first_gradients(shared, asked, some, method)]
+def _scored(
+    evaluator: Evaluator, asked: Sequence[tuple[Text, PreparedQuestion]], method: Method
+) -> list[Scored | ValueError]:
+    """The rows of some questions, with their gradients at the prompt if that is what the method needs.
+
+    Many rows of one question are only scored, and so are those whose gradients do not fit the memory together.
+    """
+    texts, questions = [text for text, _ in asked], [question for _, question in asked]
+    if method.local and max(question.targets for question in questions) <= TARGETS_PER_PASS:
+        try:
+            return evaluator.gradients_at_prompts(texts, questions)
+        except MemoryError:
+            if len(asked) > 1 or questions[0].targets == 1:
+                raise
+    return evaluator.score_targets(texts, questions)
+
+
+def _attributed(evaluator: Evaluator, scored: Scored, method: Method) -> list[Attribution]:
+    """The attributions of a question's rows; some rows at a time share the passes at the points of their method.
+
+    Not all at once, since the gradients of those that share are kept until the last has used its own.
+    """
+    found, quantity, run = [], evaluator.quantity, evaluator.run
+    for begin in range(0, len(scored.rows), TARGETS_PER_PASS):
+        some = replace(scored, rows=scored.rows[begin : begin + TARGETS_PER_PASS])
+        for each in _with_gradients(evaluator, some, method):
+            for number, row in enumerate(each.rows):
+                objective = Objective.of_row(each.text, row, quantity, run, Counts(forwards=each.forwards))
+                if each.gradients is None or each.points is None or each.values is None:
+                    evidence = method(objective)
+                else:
+                    seen = each.text.seen_by(row.prompt)
+                    points, gradient = each.points[:, :seen].clone(), each.gradients[number][:, :seen]
+                    counts = counted(objective, points, each.values[:, number], gradient, method.exact_values)
+                    evidence = method.attributions(objective, points, *counts)
+                found.append(build_attribution(objective, evidence, row.target, method, quantity))
+    return found
+
+
+def _with_gradients(evaluator: Evaluator, scored: Scored, method: Method) -> list[Scored]:
+    """Rows with the gradients at the points that all of them need, where they share these."""
+    rows = scored.rows
+    alike = not method.stochastic or len({len(row.prompt) for row in rows}) == 1
+    if scored.gradients is not None or len(rows) < 2 or not alike:
+        return [scored]
+    longest = max(rows, key=lambda row: len(row.prompt))
+    points = method.points(Objective.of_row(scored.text, longest, evaluator.quantity, evaluator.run))
+    return [scored] if points is None else evaluator.gradients_at(scored, points)

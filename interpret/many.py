@@ -8,23 +8,24 @@ from functools import partial
 from itertools import islice, zip_longest
 from typing import Any
 
-from interpret.attribution import Attribution
-from interpret.counterfactual.check import check_prompt
-from interpret.engine.memory.policy import PROMPTS_A_WINDOW
+from interpret.engine.memory.policy import PROMPTS_PER_WINDOW
 from interpret.engine.progress import progress as progress_bar
 from interpret.engine.run import Precision, Run, interruptible
-from interpret.explain import EXPECTED, attribute_batch, with_defaults
+from interpret.engine.text import Text
+from interpret.explain import EXPECTED, attribute_batch, prepared, with_defaults
 from interpret.methods.method import Method
+from interpret.question.prepared import PreparedQuestion, ask
 from interpret.question.quantity import Quantity
-from interpret.question.question import Question, ask
 from interpret.question.region import Region
+from interpret.replacement.check import check_text
+from interpret.results.attribution import Attribution
 from nexttoken import NextTokenLM, Prompt
 from nexttoken.text.inputs import Array, id_rows
 from nexttoken.text.prompt import PromptLike, Start
 from nexttoken.text.target import TokenLike
 
 Given = tuple[PromptLike, Any, Any]  # prompt, target, foils
-Asking = Callable[[Given], Question]
+Asking = Callable[[Given], PreparedQuestion]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Failure:
     """A prompt that could not be explained.
 
     Attributes:
-        number: its place among the prompts, from 0.
+        number: its index among the prompts, from 0.
         prompt: as it was given.
         error: why.
     """
@@ -53,7 +54,7 @@ def attribute_many(
     region: Region | None = None,
     start: Start = None,
     precision: Precision | None = None,
-    chunk_size: int | None = None,
+    batch_size: int | None = None,
     memory_budget: int | None = None,
     check: bool = False,
     on_progress: Callable[[int], object] | None = None,
@@ -66,28 +67,22 @@ def attribute_many(
     device's memory from one prompt serves the next ones.
 
     Args:
-        lm: the model; it comes back as it was.
         prompts: as `attribute` takes them; they may come from a generator. A batch that a tokenizer returned is one for
             each of its rows, without its padding.
         targets: the next token of each prompt; by default the model's first choice.
-        method: how; by default what `default_method(lm)` says.
         contrasts: the foils of each prompt, if any.
-        quantity: as for `attribute`.
-        region: as for `attribute`, the same for every prompt.
-        start: as for `attribute`, the same for every prompt.
-        precision: as for `attribute`.
-        chunk_size: as for `attribute`; prompts that run together are points, too.
-        memory_budget: as for `attribute`.
-        check: as for `attribute`, each result on its own.
-        on_progress: as for `attribute`.
+        batch_size: prompts that run together are points, too.
+        check: each result on its own.
         progress: show a progress bar in a terminal or a notebook.
+
+    The other arguments are those of `attribute`, the same for every prompt.
 
     Yields:
         An Attribution, or a Failure for a prompt that cannot be explained: a ValueError, ArithmeticError or
         MemoryError of `attribute`. Other errors, and fewer or more targets than prompts, end it.
     """
     method, quantity = with_defaults(lm, method, quantity)
-    run = Run.of(precision, chunk_size, memory_budget, on_progress)
+    run = Run.of(precision, batch_size, memory_budget, on_progress)
     for name, given in (("prompts", prompts), ("targets", targets), ("contrasts", contrasts)):
         if isinstance(given, str):
             raise ValueError(f"{name} is one text, {given!r}; give a list, or use attribute for one prompt")
@@ -95,12 +90,13 @@ def attribute_many(
     rows, done = _rows(prompts, targets, contrasts), 0
     total = len(prompts) if isinstance(prompts, Sized) else None
     with interruptible(), progress_bar(total, "prompts", shown=progress) as advance:
-        while window := list(islice(rows, PROMPTS_A_WINDOW if method.local else 1)):
-            answers = _in_batches(lm, window, method, quantity, partial(_ask, lm, region, start), run)
-            for (prompt, _, _), answer in zip(window, answers, strict=True):
+        while window := list(islice(rows, PROMPTS_PER_WINDOW if method.local else 1)):
+            with lm.frozen():
+                answers = _in_batches(lm, window, method, quantity, partial(_ask, lm, region, start), run)
+            for (prompt, _, _), (answer, text) in zip(window, answers, strict=True):
                 advance(1)
-                if check and not isinstance(answer, Exception):
-                    answer = _checked(lm, lm.prompt(prompt, start), answer, quantity, run)
+                if check and text is not None and not isinstance(answer, Exception):
+                    answer = _checked(text, answer, quantity, run)
                 yield Failure(done, prompt, answer) if isinstance(answer, Exception) else answer
                 done += 1
 
@@ -122,46 +118,45 @@ def _rows(
     missing = object()
     for number, (prompt, *others) in enumerate(zip_longest(*given, fillvalue=missing)):
         if any(each is missing for each in (prompt, *others)):
-            raise ValueError(f"from number {number} on there are not as many prompts, targets and contrasts")
+            raise ValueError(f"prompts, targets and contrasts differ in number: one ends before number {number}")
         target = others.pop(0) if targets is not None else None
         yield prompt, target, others.pop(0) if contrasts is not None else None
 
 
-def _checked(
-    lm: NextTokenLM, prompt: Prompt, why: Attribution, quantity: Quantity, run: Run
-) -> Attribution | Exception:
+def _checked(text: Text, why: Attribution, quantity: Quantity, run: Run) -> Attribution | Exception:
     try:
-        return replace(why, faithfulness=check_prompt(lm, prompt, why, quantity, run))
+        return replace(why, faithfulness=check_text(text, why, quantity, run))
     except EXPECTED as error:
         return error
 
 
-def _ask(lm: NextTokenLM, region: Region | None, start: Start, given: Given) -> Question:
+def _ask(lm: NextTokenLM, region: Region | None, start: Start, given: Given) -> PreparedQuestion:
     prompt, target, contrast = given
     return ask(lm, lm.prompt(prompt, start), target, contrast, region)
 
 
 def _in_batches(
     lm: NextTokenLM, window: Sequence[Given], method: Method, quantity: Quantity, asking: Asking, run: Run
-) -> list[Attribution | Exception]:
-    """The answers to some rows, those with prompts of like length together."""
-    answers: dict[int, Attribution | Exception] = {}
-    asked: dict[int, Question] = {}
+) -> list[tuple[Attribution | Exception, Text | None]]:
+    """The answers to some rows, with their texts; those with prompts of like length together."""
+    answers: dict[int, tuple[Attribution | Exception, Text | None]] = {}
+    asked: dict[int, tuple[Text, PreparedQuestion]] = {}
     for number, given in enumerate(window):
         try:
-            asked[number] = asking(given)
+            question = asking(given)
+            asked[number] = (prepared(lm, question, run), question)
         except EXPECTED as error:
-            answers[number] = error
-    for numbers in _batches(lm, asked, run):
+            answers[number] = (error, None)
+    for numbers in _batches(lm, {number: question for number, (_, question) in asked.items()}, run):
         found = attribute_batch(lm, [asked[number] for number in numbers], method, quantity, run)
         for number, answer in zip(numbers, found, strict=True):
-            answers[number] = answer if isinstance(answer, Exception) else answer[0]
+            answers[number] = (answer if isinstance(answer, Exception) else answer[0], asked[number][0])
     return [answers[number] for number in range(len(window))]
 
 
-def _batches(lm: NextTokenLM, asked: dict[int, Question], run: Run) -> Iterator[list[int]]:
+def _batches(lm: NextTokenLM, asked: dict[int, PreparedQuestion], run: Run) -> Iterator[list[int]]:
     """The numbers of the questions that run together, the longest first; one with several targets runs alone."""
-    alone = [number for number, question in asked.items() if len(question.places) > 1]
+    alone = [number for number, question in asked.items() if len(question.positions) > 1]
     yield from ([number] for number in alone)
     left = sorted(asked.keys() - set(alone), key=lambda number: len(asked[number].prompt), reverse=True)
     while left:

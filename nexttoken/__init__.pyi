@@ -1,8 +1,8 @@
-from .checks.report import ProbeReport as ProbeReport
+from .checks.probe import ProbeReport as ProbeReport
 from .huggingface.pretrained import from_pretrained as from_pretrained
 from .model import NextTokenLM as NextTokenLM
+from .text.alignment import Piece as Piece
 from .text.chat import Message as Message
-from .text.prompt import Piece as Piece
 from .text.prompt import Prompt as Prompt
 from .text.target import Target as Target
 from .text.vocabulary import IdVocabulary as IdVocabulary

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import os
-import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from nexttoken.linear import FastInputGradients
+from nexttoken.explainable import ExplainableNetwork
+from nexttoken.explainable import PrefixCache as PrefixCache
+from nexttoken.explainable import Tokens as Tokens
+from nexttoken.generation import ROUNDING as ROUNDING
+from nexttoken.generation import greedy_ids
 from nexttoken.text.prompt import Prompt, PromptLike, Start
 from nexttoken.text.target import Target
 from nexttoken.text.vocabulary import Vocabulary
 
-Tokens = Mapping[str, Tensor]
-"""What a tokenizer returns: `input_ids` (batch, token) and, where rows are padded, `attention_mask`."""
 
-
-REREAD = 16  # tokens of a text that grows, after which its prefix is cached anew
-ROUNDING = 1e-4  # of the largest logit, where the same is computed in another way
-
-
-class PrefixCache:
-    """What a network computed of a prefix and needs for the tokens after it; read only by the model that made it."""
-
-
-class NextTokenLM(nn.Module):
+class NextTokenLM(ExplainableNetwork):
     """Embed a prompt, contextualize it, and predict the next token, with a loss against a known target.
 
     The prediction is made from the state at each row's last real token, whichever side the padding is on: rows of
     equal length run together without their padding, so no row depends on another and no part has to know about masks.
 
-    A subclass puts another network behind the same contract by overriding `next_tokens`, and says what its network
-    offers beside that by overriding `causal`, `supports_right_padding`, `batches_backward`, `prefix_cache`
-    and `checkpointable_layers`, which offer nothing here.
+    A subclass runs another network by overriding `next_tokens`, and what it offers beside (see ExplainableNetwork).
 
     Args:
         vocab: ids to strings, by namespace.
@@ -83,8 +70,6 @@ class NextTokenLM(nn.Module):
         self.top_k = top_k
         self.name = type(self).__name__
         self._loss_sum, self._loss_count = 0.0, 0
-        self._stillness = _Stillness()
-        self._copies: dict[torch.dtype, tuple[list[tuple[int, int]], NextTokenLM]] = {}
         if initializer is not None:
             initializer(self)
 
@@ -126,9 +111,7 @@ class NextTokenLM(nn.Module):
         head: Callable[[Tensor], Tensor],
         max_length: int | None = None,
     ) -> NextTokenLM:
-        """Any module as a NextTokenLM, from three callables that use it.
-
-        The module is used, not copied: while it is explained it is `frozen`, and afterwards it is as it was.
+        """Any module as a NextTokenLM, from three callables that use it; it is not copied, and comes back as it was.
 
         Args:
             module: what the callables use, with all its parameters and modes.
@@ -144,10 +127,7 @@ class NextTokenLM(nn.Module):
         lm.name, lm.max_length = type(module).__name__, max_length
         return lm
 
-    # The parts that interpreters need
-
     def embed(self, tokens: Tokens) -> Float[Tensor, "batch token dim"]:
-        """The input embeddings of the tokens, positions excluded."""
         return self.text_field_embedder(tokens["input_ids"])
 
     def logits(self, embeddings: Float[Tensor, "batch token dim"], tokens: Tokens) -> Float[Tensor, "batch vocab"]:
@@ -158,48 +138,18 @@ class NextTokenLM(nn.Module):
         self,
         embeddings: Float[Tensor, "row token dim"],
         input_ids: Int[Tensor, "row token"],
-        places: Sequence[int] = (-1,),
+        positions: Sequence[int] = (-1,),
         states: bool = False,
         prefix_cache: PrefixCache | None = None,
         checkpointed: int = 0,
-    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
-        """Contextualized states, and logits after given places, of rows of one length without padding.
-
-        This is what a subclass overrides to put another network behind the same contract.
-
-        Args:
-            embeddings: the input embeddings, as `embed` gives them.
-            input_ids: the ids that they are of.
-            places: the tokens after which the next one is predicted; -1 is the last.
-            states: whether the contextualized states are returned; None otherwise.
-            prefix_cache: what `prefix_cache` returned for tokens that stand before every row; only the rows run.
-            checkpointed: the number of layers that keep only their input and run again in the backward pass; at most
-                `checkpointable_layers`.
-        """
+    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row position vocab"]]:
         assert prefix_cache is None, "this model makes no prefix cache"
         contextualized = self.contextualizer(embeddings) if self.contextualizer is not None else embeddings
         if isinstance(contextualized, tuple):
             contextualized = contextualized[0]
-        predicting = self.dropout(contextualized[:, list(places)])
+        predicting = self.dropout(contextualized[:, list(positions)])
         logits = self.language_model_head(predicting.flatten(0, 1)).unflatten(0, predicting.shape[:2])
         return contextualized if states else None, logits
-
-    # What a network may offer
-
-    @property
-    def causal(self) -> bool:
-        """Whether a prediction is known not to depend on later tokens."""
-        return False
-
-    @property
-    def supports_right_padding(self) -> bool:
-        """Whether rows of several lengths may run together, the shorter ones padded behind their end."""
-        return False
-
-    @property
-    def batches_backward(self) -> bool:
-        """Whether backward passes of several targets may run at once (`is_grads_batched`)."""
-        return False
 
     def head(self, states: Float[Tensor, "row token hidden"]) -> Float[Tensor, "row token vocab"] | None:
         """What the network's head makes of the states of `next_tokens`: the logits, if nothing else is done to them.
@@ -210,124 +160,24 @@ class NextTokenLM(nn.Module):
             return None
         return self.language_model_head(self.dropout(states).flatten(0, 1)).unflatten(0, states.shape[:2])
 
-    def prefix_cache(
-        self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]
-    ) -> PrefixCache | None:
-        """What the network computes of a prefix, for `next_tokens` of what follows it; None where it makes no cache."""
-        return None
-
-    def checkpointable_layers(self, input_ids: Int[Tensor, "1 token"]) -> int:
-        """The number of layers that may be checkpointed: run again in the backward pass, so that they keep less memory.
-
-        0 where none may be, or where on this text the gradient would not be the same.
-        """
-        return 0
-
-    # Where the weights are, and what they are
-
-    @property
-    def device(self) -> torch.device:
-        """The device that token ids have to be on: that of the embeddings, or the CPU where these are kept on disk."""
-        devices = [parameter.device for parameter in self.text_field_embedder.parameters()]
-        return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the weights: of the first parameter that is floating-point, or torch's default without one."""
-        found = (parameter.dtype for parameter in self.parameters() if parameter.is_floating_point())
-        return next(found, torch.get_default_dtype())
-
-    @property
-    def compute_dtype(self) -> torch.dtype:
-        """The coarsest precision that it computes in: that of its weights, unless they are quantized."""
-        return self.dtype
-
-    @property
-    def is_sharded(self) -> bool:
-        """Whether a parameter is a `torch.distributed` DTensor, as under tensor parallelism and FSDP."""
-        held = self._stillness
-        return held.sharded if held.threads else _any_sharded(self.parameters())
-
     def _states_and_logits(
         self, embeddings: Float[Tensor, "batch token dim"], tokens: Tokens, states: bool
     ) -> tuple[Tensor | None, Tensor]:
-        """`next_tokens` for a padded batch, in groups of rows of one length; states of padding are zero."""
-        input_ids, real = tokens["input_ids"], _real_tokens(tokens)
-        lengths = real.sum(-1)
-        if (lengths == 0).any():
-            raise ValueError(f"row {int((lengths == 0).nonzero()[0])} of the batch has no token that is not padding")
-        rows, row_states, row_logits = [], [], []
-        for length in lengths.unique():
-            group = (lengths == length).nonzero().flatten()
-            where = real[group]
-            size = (len(group), int(length))
+        # `next_tokens` for a padded batch, in groups of rows of one length; states of padding are zero.
+        input_ids, real, groups = tokens["input_ids"], _real_tokens(tokens), _rows_by_length(tokens)
+        row_states, row_logits = [], []
+        for group in groups:
+            mask = real[group]
+            size = (len(group), int(mask[0].sum()))
             group_states, group_logits = self.next_tokens(
-                embeddings[group][where].reshape(*size, -1), input_ids[group][where].reshape(size), states=states
+                embeddings[group][mask].reshape(*size, -1), input_ids[group][mask].reshape(size), states=states
             )
-            rows.append(group)
             row_logits.append(group_logits[:, 0])
             if group_states is not None:
-                padded = group_states.new_zeros(*where.shape, group_states.shape[-1])
-                row_states.append(padded.masked_scatter(where[..., None], group_states))
-        order = torch.cat(rows).argsort()
+                padded = group_states.new_zeros(*mask.shape, group_states.shape[-1])
+                row_states.append(padded.masked_scatter(mask[..., None], group_states))
+        order = torch.cat(groups).argsort()
         return torch.cat(row_states)[order] if states else None, torch.cat(row_logits)[order]
-
-    @contextlib.contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Within this context: evaluation mode, parameters without gradient, and a random state of its own.
-
-        Afterwards everything is as it was, also after an error; where several threads hold it still, after the last of
-        them. Inside another one of the same thread, it costs little.
-        """
-        thread, held = threading.get_ident(), self._stillness
-        enabled = torch.is_grad_enabled()
-        if thread in held.threads:
-            with (
-                torch.inference_mode(False),
-                torch.set_grad_enabled(enabled),
-                torch.random.fork_rng(devices=held.devices),
-            ):
-                yield
-            return
-        with _HOLDING:
-            if not held.threads:
-                held.begin(self)
-            held.threads.add(thread)
-        try:
-            with (
-                torch.inference_mode(False),  # which turns gradients on
-                torch.set_grad_enabled(enabled),
-                torch.random.fork_rng(devices=held.devices),
-                FastInputGradients(),
-                _without_cudnn() if held.recurrent else contextlib.nullcontext(),
-            ):
-                yield
-        finally:
-            with _HOLDING:
-                held.threads.discard(thread)
-                if not held.threads:
-                    held.end()
-
-    def in_precision(self, dtype: torch.dtype) -> NextTokenLM:
-        """This model in another precision: a copy, made again when the weights have changed since."""
-        state = [(parameter.data_ptr(), parameter._version) for parameter in self.parameters()]
-        if dtype not in self._copies or self._copies[dtype][0] != state:
-            self._copies[dtype] = (state, self._copy().to(dtype))
-        return self._copies[dtype][1]
-
-    def with_shuffled_weights(self, seed: int = 0) -> NextTokenLM:
-        """A copy of this model whose weights, but for the input embeddings, are shuffled within each parameter."""
-        copied, generator = self._copy(), torch.Generator().manual_seed(seed)
-        embeddings = {id(parameter) for parameter in copied.text_field_embedder.parameters()}
-        for parameter in copied.parameters():
-            if id(parameter) not in embeddings:
-                order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
-                parameter.data = parameter.data.flatten()[order].view_as(parameter)
-        return copied
-
-    def _copy(self) -> NextTokenLM:
-        copied = copy.deepcopy(self, {id(self.vocab): self.vocab, id(self._copies): {}})
-        return copied.eval().requires_grad_(False)
 
     # Prompts and predictions
 
@@ -345,7 +195,7 @@ class NextTokenLM(nn.Module):
             ValueError: empty, unknown or too long for the model; a start that is not one token; a template that refuses
                 the messages.
         """
-        encoded = Prompt.of(prompt, self.vocab, **template).behind(start, self.vocab)
+        encoded = Prompt.of(prompt, self.vocab, **template).with_start_token(start, self.vocab)
         if self.max_length is not None and len(encoded) > self.max_length:
             raise ValueError(
                 f"the prompt has {len(encoded)} tokens and this model reads at most {self.max_length}; "
@@ -386,16 +236,10 @@ class NextTokenLM(nn.Module):
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
         prompt = self.prompt(prompt)
-        limit, ids, ends = self.max_new_tokens(prompt), list[int](), self.end_ids
+        limit = self.max_new_tokens(prompt)
         length = max_new_tokens if limit is None else min(max_new_tokens, limit)
         with torch.no_grad(), self.frozen():
-            reading = _Reading(self)
-            while len(ids) < length:
-                chosen = reading.first_choice(self.tokens(prompt, ids)["input_ids"], length - len(ids))
-                if chosen in ends:
-                    break
-                ids.append(chosen)
-        return tuple(ids)
+            return greedy_ids(self, self.tokens(prompt)["input_ids"], length, self.end_ids)
 
     # The contract of a model: forward, decode, metrics
 
@@ -425,7 +269,7 @@ class NextTokenLM(nn.Module):
             "attention_mask": _real_tokens(tokens),
         }
         if target_ids is not None:
-            loss = nn.functional.cross_entropy(logits, _target_ids(target_ids, logits.shape[-1]))
+            loss = nn.functional.cross_entropy(logits, _one_id_per_row(target_ids, logits.shape[-1]))
             self._loss_sum += float(loss.detach())
             self._loss_count += 1
             output["loss"] = loss
@@ -454,51 +298,6 @@ class NextTokenLM(nn.Module):
         return {"perplexity": float(mean.exp())}
 
 
-class _Reading:
-    """Reads a text that grows, and keeps what a model's prefix cache holds of its beginning."""
-
-    def __init__(self, lm: NextTokenLM):
-        self.lm, self.may_cache = lm, True
-        self.cached: tuple[int, PrefixCache | None] = (0, None)
-
-    def first_choice(self, input_ids: Int[Tensor, "1 token"], left: int) -> int:
-        """The most probable token after a text, which begins as the one before did; `left` are still to come.
-
-        Where two tokens are as good as equal, the model reads the whole text.
-        """
-        embeddings, length = self.lm.embed({"input_ids": input_ids}), input_ids.shape[1]
-        if self.may_cache and left > 1 and length - self.cached[0] > REREAD:
-            self._cache(embeddings, input_ids)
-        begin, cache = self.cached
-        logits = self._logits(embeddings, input_ids, begin, cache)
-        if cache is not None:
-            first, second = logits.topk(min(2, len(logits))).values[[0, -1]]
-            if bool(first - second <= ROUNDING * logits.abs().max()):
-                logits = self._logits(embeddings, input_ids)
-        return int(logits.argmax())
-
-    def _cache(self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"]) -> None:
-        """Cache all of a text but its last token, if the model's own logits then follow."""
-        begin = input_ids.shape[1] - 1
-        cache = self.lm.prefix_cache(embeddings[:, :begin], input_ids[:, :begin])
-        first_time = self.cached[1] is None
-        if cache is not None and first_time:
-            expected = self._logits(embeddings, input_ids)
-            found = self._logits(embeddings, input_ids, begin, cache)
-            if bool((found - expected).abs().max() > ROUNDING * expected.abs().max()):
-                cache = None
-        self.may_cache, self.cached = cache is not None, (begin, cache) if cache is not None else (0, None)
-
-    def _logits(
-        self,
-        embeddings: Float[Tensor, "1 token dim"],
-        input_ids: Int[Tensor, "1 token"],
-        begin: int = 0,
-        cache: PrefixCache | None = None,
-    ) -> Float[Tensor, " vocab"]:
-        return self.lm.next_tokens(embeddings[:, begin:], input_ids[:, begin:], prefix_cache=cache)[1][0, 0]
-
-
 class _Part(nn.Module):
     """A callable as a module with the parameters and modes of the module that it uses."""
 
@@ -512,11 +311,20 @@ class _Part(nn.Module):
 
 
 def _real_tokens(tokens: Tokens) -> Bool[Tensor, "batch token"]:
+    """Which tokens of a batch are not padding."""
     mask = tokens.get("attention_mask")
     return torch.ones_like(tokens["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
 
 
-def _target_ids(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch"]:
+def _rows_by_length(tokens: Tokens) -> list[Int[Tensor, " group"]]:
+    """The numbers of a batch's rows, by how many real tokens they have. Raises ValueError for a row without one."""
+    lengths = _real_tokens(tokens).sum(-1)
+    if (lengths == 0).any():
+        raise ValueError(f"row {int((lengths == 0).nonzero()[0])} of the batch has no token that is not padding")
+    return [(lengths == length).nonzero().flatten() for length in lengths.unique()]
+
+
+def _one_id_per_row(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch"]:
     """The target id of each row. Raises ValueError unless each row has exactly one, within the vocabulary."""
     real = _real_tokens(target_ids)
     counts = real.sum(-1)
@@ -524,78 +332,7 @@ def _target_ids(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch"]:
         row = int((counts != 1).nonzero()[0])
         raise ValueError(f"the target of row {row} has {int(counts[row])} tokens; a next token is exactly one")
     ids = target_ids["input_ids"][real]
-    if ((ids < 0) | (ids >= vocab_size)).any():
-        raise ValueError(
-            f"target id {int(ids[(ids < 0) | (ids >= vocab_size)][0])} is not between 0 and {vocab_size - 1}"
-        )
+    unknown = ids[(ids < 0) | (ids >= vocab_size)]
+    if len(unknown) > 0:
+        raise ValueError(f"target id {int(unknown[0])} is not between 0 and {vocab_size - 1}")
     return ids
-
-
-_HOLDING = threading.Lock()  # while a model is brought to a standstill, or set free
-
-
-class _Stillness:
-    """How a model is held still, and what it was before.
-
-    Attributes:
-        threads: those that hold it.
-        devices: the GPUs that it is on.
-        sharded: whether a parameter of it is.
-        recurrent: whether a layer of it is.
-    """
-
-    def __init__(self) -> None:
-        self.threads: set[int] = set()
-        self.devices: list[torch.device] = []
-        self.sharded = self.recurrent = False
-        self._modes: list[tuple[nn.Module, bool]] = []
-        self._wanting: list[tuple[nn.Module, str]] = []
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Stillness:
-        return _Stillness()  # nobody holds the copy
-
-    def begin(self, lm: NextTokenLM) -> None:
-        """Evaluation mode, and parameters without gradient."""
-        modules = list(lm.modules())
-        own = [  # by name, since a layer that is kept on disk gets new parameters whenever it runs
-            (module, name, parameter)
-            for module in modules
-            for name, parameter in module._parameters.items()
-            if parameter is not None
-        ]
-        self._modes = [(module, module.training) for module in modules]
-        self._wanting = [(module, name) for module, name, parameter in own if parameter.requires_grad]
-        self.devices = list({parameter.device for *_, parameter in own if parameter.device.type == "cuda"})
-        self.sharded = _any_sharded(parameter for *_, parameter in own)
-        # cuDNN refuses the backward pass of a recurrent layer in evaluation mode.
-        self.recurrent = any(isinstance(module, nn.RNNBase) for module in modules)
-        if any(training for _, training in self._modes):
-            lm.eval()
-        for module, name in self._wanting:
-            getattr(module, name).requires_grad_(False)
-
-    def end(self) -> None:
-        """As it was before."""
-        for module, name in self._wanting:
-            getattr(module, name).requires_grad_(True)
-        for module, training in self._modes:
-            if module.training != training:
-                module.training = training
-        self._modes, self._wanting = [], []
-
-
-def _any_sharded(parameters: Iterable[Tensor]) -> bool:
-    # Importing it takes long, and as long as nobody has, no parameter can be one.
-    distributed = sys.modules.get("torch.distributed.tensor")
-    return distributed is not None and any(isinstance(each, distributed.DTensor) for each in parameters)
-
-
-@contextlib.contextmanager
-def _without_cudnn() -> Iterator[None]:
-    # Not torch.backends.cudnn.flags, which sets the other settings of cuDNN too.
-    enabled = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.enabled = enabled

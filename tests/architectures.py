@@ -27,13 +27,13 @@ from interpret import (
     attribute,
     attribute_many,
 )
-from interpret.engine.gradients import gradients, values
+from interpret.engine.evaluate import gradients, values
 from interpret.engine.objective import Objective
 from interpret.methods.adaptive import Point, Segment, certified_gap, integrate
-from interpret.methods.gap import SMALLEST_GAP
 from interpret.methods.integrated_gradients import FIRST_SEGMENTS
+from interpret.methods.path import SMALLEST_GAP
 from nexttoken import NextTokenLM, Prompt, Target
-from nexttoken.checks.choices import choices
+from nexttoken.checks.capabilities import choices
 from nexttoken.checks.probe import in_one_line, relative
 from nexttoken.huggingface.network import embedding_rows
 from tests import tiny_models
@@ -263,9 +263,9 @@ def error_of_report(objective: Objective) -> float:
     method = IntegratedGradients(TOLERANCE, 2 * FIRST_SEGMENTS + 1, MeanEmbedding(), "first")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        evidence = method(objective, objective.x)
+        evidence = method(objective)
     completeness = evidence.completeness
-    own = own_logits(objective.context.lm, IDS)[0, -1].double().log_softmax(-1)[TARGET]
+    own = own_logits(objective.lm, IDS)[0, -1].double().log_softmax(-1)[TARGET]
     change = float(own) - completeness.baseline_value
     enough = max(TOLERANCE * abs(completeness.value - completeness.baseline_value), SMALLEST_GAP)
     warned = any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
@@ -285,7 +285,7 @@ def error_of_gim(objective: Objective) -> float:
 
 
 class StraightPath:
-    """The path of integrated gradients from the mean embedding to the prompt, its first token held, refined."""
+    """The path of integrated gradients from the mean embedding to the prompt, its first token fixed, refined."""
 
     def __init__(self, objective: Objective):
         self.objective, x = objective, objective.x

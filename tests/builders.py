@@ -1,10 +1,12 @@
-"""What the tests of several rooms explain: objectives, their finite differences, and random encoder-decoders."""
+"""What the tests of several rooms explain: models, objectives, their finite differences, random encoder-decoders."""
+
+from functools import cache
 
 import torch
 import transformers
 
 from interpret.engine.objective import Objective
-from nexttoken import Target
+from nexttoken import NextTokenLM, Target
 
 SIZES = {"d_model": 16, "vocab_size": 340}
 BART_SIZES = {
@@ -45,6 +47,12 @@ def marian():
         share_encoder_decoder_embeddings=False, tie_word_embeddings=False,
     )  # fmt: skip
     return random(transformers.MarianMTModel, config)
+
+
+@cache
+def shared(build, *args, **options):
+    """What a function builds, loaded once a process; a test that changes a model for good loads one of its own."""
+    return NextTokenLM.from_pretrained(build(*args, **options))
 
 
 def objective(lm, text="The keys", target=None, contrast=None, **options):

@@ -9,7 +9,8 @@ OPTIONS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-needed = pytest.mark.skipif(
+needed = pytest.mark.browser
+missing = pytest.mark.skipif(
     PATH is None, reason="chromium is not installed, so no page was opened; on Debian: apt-get install chromium"
 )
 

@@ -1,19 +1,27 @@
 """Models with answers that are known or cheap: tiny random ones for most tests, the bundled one for the real thing."""
 
+import gc
 import os
+import sys
+from zlib import crc32
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # One thread a process, here and in what the tests start, and threads that sleep while they wait: processes with two
 # busy threads each slow each other ten to twenty times. OpenMP reads this when torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Quick tests do not execute annotations, which takes two thirds of a call's time, and try few examples of hypothesis.
+# The environment tells the workers of xdist.
+if "not slow" in sys.argv:
+    os.environ["QUICK_TESTS"] = "1"
+QUICK = "QUICK_TESTS" in os.environ
 
-from jaxtyping import install_import_hook
+import jaxtyping
 
 import tests.checking  # noqa: F401
 
-# Annotations are executed from here on, so this stands before the packages are imported.
-install_import_hook(["nexttoken", "interpret"], "tests.checking.check")
+if not QUICK:  # annotations are executed from here on, so this stands before the packages are imported
+    jaxtyping.install_import_hook(["nexttoken", "interpret"], "tests.checking.check")
 
 import matplotlib
 import pytest
@@ -24,10 +32,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 
 from nexttoken import NextTokenLM, SymbolVocabulary
+from tests import chromium
 
 matplotlib.use("agg")
 settings.register_profile("fixed", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 settings.load_profile("fixed")
+QUICK_EXAMPLES = 10
+EXAMPLES = "_hypothesis_internal_use_settings"  # where hypothesis keeps what a test says of itself
+SLOW_FILES = {"test_architectures.py", "test_devices.py"}
 
 CORPUS = [
     "The keys to the cabinet are on the table, and the cats near the dog are asleep.",
@@ -43,12 +55,35 @@ LETTERS = "abcdefgh ."
 
 
 def pytest_collection_modifyitems(items):
-    """Whatever runs the bundled model is slow."""
+    """What runs the bundled model or a browser is slow, and quick tests try few examples, whatever number they name.
+
+    Tests that share a fixture of their module stay together, so that no two workers make it.
+    """
     for item in items:
-        if "bundled" in getattr(item, "fixturenames", ()):
+        if "bundled" in item.fixturenames:
             item.add_marker(pytest.mark.bundled)
-        if item.get_closest_marker("bundled"):
+        if item.get_closest_marker("browser"):
+            item.add_marker(chromium.missing)
+        if item.path.name in SLOW_FILES or any(map(item.get_closest_marker, ("bundled", "browser"))):
             item.add_marker(pytest.mark.slow)
+        if QUICK and hasattr(item.function, EXAMPLES):
+            own = getattr(item.function, EXAMPLES)
+            setattr(item.function, EXAMPLES, settings(own, max_examples=min(own.max_examples, QUICK_EXAMPLES)))
+        if any(made[-1].scope == "module" for made in item._fixtureinfo.name2fixturedefs.values()):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+
+
+def pytest_collection_finish():
+    """What is loaded by now stays, so no collection of garbage goes through it again: each would take half a second."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Of the slow tests, every fourth executes annotations: they call what the others call, with larger networks."""
+    left_out = bool(item.get_closest_marker("slow")) and crc32(item.nodeid.encode()) % 4 > 0
+    jaxtyping.config.update("jaxtyping_disable", left_out)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from captum.attr import FeatureAblation, InputXGradient
 from torch import nn
 
 import interpret as api
-from interpret.corpus import Settings, explain_columns, report, write_columns
+from interpret.corpus import explain_columns, report, write_columns
 from nexttoken import NextTokenLM, SymbolVocabulary
 from tests.builders import BART_SIZES, marian, random, t5
 from tests.conftest import LETTERS, CausalEncoder, gpt2, letters_lm, llama, trained_tokenizer
@@ -64,7 +64,7 @@ METHODS = {
     "vanilla-l1": api.VanillaGradient(1), "gim": api.GIM(), "gim-hot": api.GIM(api.PlausibleAlternatives(), 2.0),
     "ig": api.IntegratedGradients(0.1, 64),
     "ig-steps": api.IntegratedGradients(steps=6, rule="gauss-legendre", baseline=api.Zero()),
-    "ig-all-move": api.IntegratedGradients(steps=4, hold=None), "idgi": api.IDGI(8),
+    "ig-all-move": api.IntegratedGradients(steps=4, fixed=None), "idgi": api.IDGI(8),
     "sequential": api.SequentialIG(3), "discretized": api.DiscretizedIG(6, 20),
 }  # fmt: skip
 DRAWN = {
@@ -139,7 +139,7 @@ def of_check(found):
 def of_attribution(why):
     gap, path = why.completeness, why.path
     return {
-        "scores": ["held" if held else score for score, held in zip(why.scores.tolist(), why.held, strict=True)],
+        "scores": ["held" if held else score for score, held in zip(why.scores.tolist(), why.fixed, strict=True)],
         "target": of_target(why.target),
         "ends": gap and [gap.value, gap.baseline_value, gap.gap, gap.certified_gap],
         "errors": [why.standard_error, why.error] if why.standard_error is not None or why.error is not None else None,
@@ -150,7 +150,7 @@ def of_attribution(why):
 
 
 def of_flip(found):
-    edits = [(each.place, each.old, each.new, each.probability) for each in (*found.edits, *found.closest)]
+    edits = [(each.position, each.old, each.new, each.probability) for each in (*found.edits, *found.closest)]
     says = [(of_target(each.first), of_target(each.target), each.margin) for each in (found.before, found.after)]
     chance = [found.random.edits, found.random.trials, found.random.flipped, found.random.lowest]
     return {"edits": [found.found, found.prompt, edits], "says": says, "chance": chance, "cost": found.forwards}
@@ -218,7 +218,7 @@ def of_figures(lm, prompt):
 def of_corpus(lm, method, check=False):
     columns = {name: [row.get(name) for row in ROWS] for row in ROWS for name in row}
     columns["id"] = [str(number) for number in range(len(ROWS))]
-    found = explain_columns(lm, columns, Settings(method, check))
+    found = explain_columns(lm, columns, method, check=check)
     with tempfile.TemporaryDirectory() as folder:
         write_columns(found, Path(folder) / "0.parquet")
         said = report(folder, min_rows=2, progress=False).targets
@@ -248,7 +248,7 @@ def questions(lm, prompt):
     return {
         "second": {"target": two}, "foil": {"contrast": two}, "foils": {"target": two, "contrast": [one, three]},
         "span": {"target": [two, one, three]}, "same": {"target": one, "contrast": one}, "start": {"start": True},
-        "characters": {"region": (0, 5)}, "expression": {"region": r"\w+$"}, "chunks": {"chunk_size": 2},
+        "characters": {"region": (0, 5)}, "expression": {"region": r"\w+$"}, "chunks": {"batch_size": 2},
         "double": {"precision": "float64"}, "half": {"precision": "bfloat16"},
         **{name: {"quantity": quantity} for name, quantity in quantities.items()},
     }  # fmt: skip

@@ -5,7 +5,7 @@ import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event, get_ident
+from threading import Event
 
 import pytest
 import torch
@@ -13,7 +13,6 @@ from torch import nn
 
 from interpret import VanillaGradient, attribute
 from nexttoken import NextTokenLM, SymbolVocabulary
-from nexttoken.linear import FastInputGradients
 from tests.conftest import LETTERS, gpt2, letters_lm
 
 ROWS = ["abcdef", "gh a", "b"]
@@ -177,20 +176,6 @@ def test_frozen_within_frozen_ends_with_the_outer_one(lstm_lm, untouched):
     copied = lstm_lm.with_shuffled_weights().train()
     with copied.frozen():
         assert not copied.training
-
-
-def test_frozen_by_one_thread_is_frozen_anew_by_another(lstm_lm, monkeypatch):
-    entered = []
-    monkeypatch.setattr(FastInputGradients, "__enter__", lambda mode: entered.append(get_ident()) or mode)
-    monkeypatch.setattr(FastInputGradients, "__exit__", lambda *_: None)
-
-    def within():
-        with lstm_lm.frozen():
-            return get_ident()
-
-    with lstm_lm.frozen(), lstm_lm.frozen(), ThreadPoolExecutor(1) as pool:
-        other = pool.submit(within).result()
-    assert entered == [get_ident(), other]
 
 
 def test_two_threads_hold_it_still_until_the_last_has_done(tiny32):

@@ -163,9 +163,13 @@ def tiny_config(
 
 
 def build(
-    name: str, seed: int = 0, noise: float = 0.15, sizes: Mapping[int, int] | None = None
+    name: str,
+    seed: int = 0,
+    noise: float = 0.15,
+    sizes: Mapping[int, int] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> transformers.PreTrainedModel:
-    """A causal language model by the name of its class: tiny, random, in float32 and evaluation mode.
+    """A causal language model by the name of its class: tiny, random and in evaluation mode.
 
     The weights are the family's own initialization plus noise, so that no bias is zero, no norm is the identity and
     the logits depend visibly on the input. They are the same at every call; the global random state stays as it was.
@@ -180,4 +184,4 @@ def build(
             for key, table in model.named_buffers():
                 if key.endswith("tid2eid"):  # which experts serve which token: all the same one before training
                     table.copy_(torch.rand(len(table), SIZE_OF["n_routed_experts"]).argsort()[:, : table.shape[1]])
-    return model
+    return model.to(dtype)

@@ -12,7 +12,7 @@ import torch
 from benchmarks.evidence.examples import KINDS, Example, examples
 from benchmarks.prompts import PROMPTS
 from interpret import LOG_PROBABILITY, Attribution, Failure, Method, Objective, attribute, attribute_many
-from interpret.counterfactual.replacements import spearman, values_with_alternatives
+from interpret.replacement.replacements import spearman, values_with_alternatives
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.text.prompt import PromptLike, Start
 
@@ -92,7 +92,7 @@ def ranks(
             yield {"refused": str(why.error)}
             continue
         pieces, evidence = _pieces(lm, example)
-        scores = torch.tensor([-torch.inf if why.held[piece] else float(why.scores[piece]) for piece in pieces])
+        scores = torch.tensor([-torch.inf if why.fixed[piece] else float(why.scores[piece]) for piece in pieces])
         rank = rank_of(scores, [piece in evidence for piece in pieces])
         yield {
             "reciprocal": 1 / rank, "top3": float(rank <= 3),
@@ -103,7 +103,7 @@ def ranks(
 def rank_of(scores: torch.Tensor, evidence: Sequence[bool]) -> float:
     """The rank of the best piece of evidence, 1 for the highest score; pieces of the same score share theirs.
 
-    What was held has no score (minus infinity) and comes last.
+    What was fixed has no score (minus infinity) and comes last.
     """
     mine = scores[torch.tensor(evidence)].max()
     return float((scores > mine).sum() + ((scores == mine).sum() + 1) / 2)
@@ -158,7 +158,7 @@ class Replacing:
         groups = [encoded.pieces[number].positions for number in pieces]
         target = Target.of(None, encoded, lm.vocab, _logits(lm, encoded))
         places = sorted(place for group in groups for place in group)
-        objective = Objective.of(lm, encoded, target, places=places)
+        objective = Objective.of(lm, encoded, target, positions=places)
         generator = torch.Generator().manual_seed(SEED)
         size = max(1, round(MASKED * len(groups)))
         masks = [tuple(torch.randperm(len(groups), generator=generator)[:size].tolist()) for _ in range(MASKS)]
@@ -190,4 +190,4 @@ def judge(replacing: Replacing, contender: Contender, prompt: PromptLike) -> dic
     except (ValueError, ArithmeticError) as error:
         return {"refused": str(error)}
     cost = {"gradients": why.gradients_spent, "forwards": why.forwards_spent}
-    return {**replacing.judged(why.scores[replacing.pieces]), **cost}
+    return {**replacing.judged(torch.from_numpy(why.scores[replacing.pieces])), **cost}

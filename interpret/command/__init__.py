@@ -1,1 +1,1 @@
-"""The parts of the command `nexttoken`: its options, its errors, and the list of methods that it prints."""
+"""The parts of the command `nexttoken`: its options, its terminal, and the page that it may ask."""

@@ -1,336 +1,236 @@
-"""The options of `nexttoken explain`: what is asked, how it is computed, and what is written."""
+"""The options of `nexttoken`, each with its help, and what follows from them before anything is loaded."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import typer
 
 from interpret.methods.listed import METHODS
-
-if TYPE_CHECKING:
-    from interpret.methods.method import Method
-    from nexttoken import NextTokenLM
+from interpret.results.files import FIGURES, endings
 
 FORMATS = ("table", "json", "tsv")
-ENDINGS = (".json", ".html", ".csv", ".tsv", ".png", ".pdf", ".svg", ".pgf")
-
+GIGA = 10**9
 SERVER = "NEXTTOKEN_SERVER"
-LOADED = {"dtype": "float32", "revision": None}  # how a model is loaded of which only the name is given
 
-PromptArgument = Annotated[
-    str, typer.Argument(help="The text that the next token follows; - reads it from standard input.")
+
+def option(help: str, *names: str, **settings: Any) -> Any:
+    """An option; by default it is called as the parameter is."""
+    return typer.Option(*names, help=help, **settings)
+
+
+# What is asked
+Prompt = Annotated[str, typer.Argument(help="The text that the next token follows; - reads it from standard input.")]
+Target = Annotated[str | None, option("The next token in question; by default the model's first choice.")]
+Contrast = Annotated[list[str] | None, option("Explain why the target rather than this; may be repeated.")]
+Candidates = Annotated[int | None, option("Instead of a target: explain the N most probable next tokens.", min=1)]
+Continuation = Annotated[str | None, option("Instead of a target: explain each token of this text after the prompt.")]
+Generate = Annotated[int | None, option("The same, for N tokens that the model generates.", min=1)]
+Region = Annotated[
+    str | None, option("A regular expression: only these parts of the prompt get scores; the rest is context.")
 ]
-StartOption = Annotated[
+Start = Annotated[
     str | None,
-    typer.Option(
-        help="A start token to put in front as context, such as '<|endoftext|>', or auto for the model's own; "
-        "probabilities are then those behind it."
+    option(
+        "A start token to put in front as context, such as '<|endoftext|>', or auto for the model's own; probabilities "
+        "are then those after it."
     ),
 ]
-ChatOption = Annotated[
-    bool, typer.Option("--chat", help="The prompt is a user's message in a chat, or a whole chat as JSON.")
+Chat = Annotated[bool, option("The prompt is a user's message in a chat, or a whole chat as JSON.", "--chat")]
+By = Annotated[str | None, option("Add up the scores by word, sentence, line or message.")]
+Top = Annotated[int, option("How many next tokens to show.", min=1)]
+
+# How it is computed
+MethodName = Annotated[
+    str | None,
+    option(
+        f"One of {', '.join(each.slug for each in METHODS)}; see `nexttoken methods`. By default gim from plausible "
+        "alternatives, or integrated-gradients where a network hides its products from it."
+    ),
 ]
-BudgetOption = Annotated[
-    float | None, typer.Option(help="GB to use in addition to the model's weights; by default half of what is free.")
+Settings = Annotated[
+    list[str] | None,
+    option(
+        "A setting of the method, such as steps=50 or baseline=mean; may be repeated. `nexttoken methods` lists them.",
+        "--set",
+        metavar="NAME=VALUE",
+    ),
 ]
-FormatOption = Annotated[
-    str, typer.Option("--format", help="What to print: table, json (all numbers) or tsv (a line for each row).")
+Precision = Annotated[
+    str | None, option("The precision of gradients: float64, float32 or bfloat16; by default the model's own.")
+]
+Budget = Annotated[
+    float | None, option("GB to use in addition to the model's weights; by default half of what is free.")
+]
+Check = Annotated[
+    bool,
+    option("Check the scores of a target against the model: what happens when its strongest words are replaced?"),
+]
+CheckRows = Annotated[
+    bool,
+    option("Check the scores of each row against the model, which takes up to 64 more forward passes for each."),
 ]
 
+# A flip and a reduction
+To = Annotated[str | None, option("What the model's first choice must become.")]
+Preferred = Annotated[
+    list[str] | None, option("What the model must come to prefer to the target; may be repeated.", "--contrast")
+]
+Ignore = Annotated[str | None, option("A regular expression: these parts of the prompt are not changed.")]
+MaxEdits = Annotated[int, option("The largest number of words to change.", min=1)]
+Words = Annotated[int, option("How many words are tried at each position.", "--candidates", min=1)]
+Beam = Annotated[int, option("How many changed prompts the beam search keeps.", min=1)]
+Seed = Annotated[int, option("The seed of what is drawn at random.")]
+Keep = Annotated[
+    str, option("first: the target stays the first choice; or the least share of its probability, 0 to 1.")
+]
 
-@dataclass(frozen=True)
-class Loading:
-    """Which model, and how it is loaded."""
+# Which model
+Model = Annotated[str | None, option("A Hugging Face id, a folder or a GGUF file; by default the bundled model.")]
+Revision = Annotated[str | None, option("The branch, tag or commit of a model given by its id.")]
+Dtype = Annotated[
+    str, option("The precision of the weights: float32, bfloat16, float16, or auto for how they were saved.")
+]
+Device = Annotated[str | None, option("Where the model runs, such as cpu or cuda.")]
+Server = Annotated[
+    str | None,
+    option(
+        "Instead of loading a model, ask the page that `nexttoken serve` runs at this address; by default that in the "
+        f"environment's {SERVER}."
+    ),
+]
+Port = Annotated[int, option("The port; 0 takes any free one.", min=0, max=65535)]
+Host = Annotated[str, option("The address to listen on; beyond this machine, requests need the token that is printed.")]
+Browser = Annotated[bool, option("Open a browser.")]
 
-    model: Annotated[
-        str | None, typer.Option(help="A Hugging Face id, a folder or a GGUF file; by default the bundled model.")
-    ] = None
-    revision: Annotated[str | None, typer.Option(help="The branch, tag or commit of a model given by its id.")] = None
-    dtype: Annotated[
-        str,
-        typer.Option(help="The precision of the weights: float32, bfloat16, float16, or auto for how they were saved."),
-    ] = "float32"
-    device: Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda.")] = None
+# What is written
+Format = Annotated[
+    str, option("What to print: table, json (all numbers) or, of scores, tsv (a line for each row).", "--format")
+]
+Save = Annotated[
+    list[Path] | None,
+    option(
+        "Save the heatmap as .png, .pdf, .svg, .pgf (for LaTeX) or .html, the scores as .csv or .tsv; may be repeated."
+    ),
+]
+SaveEdits = Annotated[list[Path] | None, option("Save it as .html or .json; may be repeated.", "--save")]
+SaveReport = Annotated[
+    list[Path] | None,
+    option("Save the page as .html, the figure as .png, .pdf or .svg; may be repeated.", "--save"),
+]
+Width = Annotated[
+    str | None,
+    option("The width of saved figures: inches, or column (3.03) or text (5.5), which fit ACL, ICML and NeurIPS."),
+]
+Json = Annotated[Path | None, option("Save all numbers as JSON.", "--json")]
 
-    def load(self) -> NextTokenLM:
-        """The model. Raises OSError or ValueError for one that cannot be loaded or explained."""
-        from nexttoken import NextTokenLM
-
-        shared: dict[str, Any] = {"tp_plan": "auto"} if several_processes() else {}
-        return NextTokenLM.from_pretrained(
-            self.model, dtype=self.dtype, device=self.device, revision=self.revision, **shared
-        )
-
-    @property
-    def named(self) -> str | Callable[[], NextTokenLM] | None:
-        """The model by its name, or what loads it where more than its name and its device is asked for."""
-        from nexttoken import from_pretrained
-
-        others = {name: getattr(self, name) for name in ("dtype", "revision") if getattr(self, name) != LOADED[name]}
-        return partial(from_pretrained, self.model, **others) if others else self.model
-
-
-@dataclass(frozen=True)
-class Running:
-    """A page that runs already, whose model answers in place of one that is loaded."""
-
-    server: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead of loading a model, ask the page that `nexttoken serve` runs at this address; by default "
-            f"that in the environment's {SERVER}."
-        ),
-    ] = None
-
-    def address(self, loading: Loading) -> str | None:
-        """Where the page is; None where a model is to be loaded.
-
-        Raises ValueError for a page together with a model, since the page has its own.
-        """
-        own = next((name for name, value in asdict(loading).items() if value != LOADED.get(name)), None)
-        if self.server is not None and own is not None:
-            raise ValueError(f"the page at {self.server} has its own model; leave out --{own}")
-        return self.server or (os.environ.get(SERVER) or None if own is None else None)
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked."""
-
-    prompt: PromptArgument
-    target: Annotated[
-        str | None, typer.Option(help="The next token to explain; by default the model's first choice.")
-    ] = None
-    contrast: Annotated[
-        list[str] | None, typer.Option(help="Explain why the target rather than this; may be repeated.")
-    ] = None
-    candidates: Annotated[
-        int | None, typer.Option(min=1, help="Instead of a target: explain the N most probable next tokens.")
-    ] = None
-    continuation: Annotated[
-        str | None, typer.Option(help="Instead of a target: explain each token of this text after the prompt.")
-    ] = None
-    generate: Annotated[int | None, typer.Option(min=1, help="The same, for N tokens that the model generates.")] = None
-    region: Annotated[
-        str | None,
-        typer.Option(help="A regular expression: only these parts of the prompt get scores; the rest is context."),
-    ] = None
-    start: StartOption = None
-    chat: ChatOption = False
-    by: Annotated[str | None, typer.Option(help="Add up the scores by word, sentence, line or message.")] = None
-
-    def check(self) -> None:
-        """Raise ValueError for options that ask for different things."""
-        asked = {
-            "--target": self.target, "--candidates": self.candidates, "--continuation": self.continuation,
-            "--generate": self.generate,
-        }  # fmt: skip
-        given = [name for name, value in asked.items() if value is not None]
-        if len(given) > 1:
-            raise ValueError(f"{given[0]} and {given[1]} ask for different things; give one of them")
-        if self.by is not None and len(given) == 1 and self.target is None:
-            raise ValueError(f"--by adds up the scores of one target; leave it out beside {given[0]}")
-        if self.contrast and (self.continuation is not None or self.generate):
-            raise ValueError(f"--contrast is for one next token; leave it out beside {given[0]}")
-
-    @property
-    def targets(self) -> int | None:
-        """How many next tokens are explained; None where that is not known before the text is read."""
-        return self.candidates or self.generate or (1 if self.continuation is None else None)
+# A corpus
+In = Annotated[
+    Path,
+    typer.Argument(
+        metavar="IN",
+        help="The rows: a .jsonl, .json, .csv, .tsv or .parquet file, a folder of Parquet files or a saved data set, "
+        "with the columns id, prompt or messages, target, contrast, region, continuation.",
+    ),
+]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the answers, as Parquet.")]
+Workers = Annotated[
+    int | None, option("How many workers; by default one for each GPU, or one for every four cores.", min=1)
+]
+Cluster = Annotated[
+    str | None,
+    option("The address of a Ray cluster, such as auto or 10.0.0.1:6379; by default, only this machine is used."),
+]
+CountBy = Annotated[str, option("What to count: word, or piece for what the tokenizer cuts.")]
+MinRows = Annotated[int, option("In how many prompts a word must occur.", min=2)]
+TopWords = Annotated[int, option("How many words to keep for each target.", min=1)]
+Targets = Annotated[int, option("How many targets to show, those with the most prompts first.", min=1)]
 
 
-@dataclass(frozen=True)
-class Computation:
-    """How it is computed."""
-
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help=f"One of {', '.join(each.slug for each in METHODS)}; see `nexttoken methods`. By default gim from "
-            "plausible alternatives, or integrated-gradients where a network hides its products from it."
-        ),
-    ] = None
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="A setting of the method, such as steps=50 or baseline=mean; may be repeated. `nexttoken methods` "
-            "lists them.",
-        ),
-    ] = None
-    precision: Annotated[
-        str | None,
-        typer.Option(help="The precision of gradients: float64, float32 or bfloat16; by default the model's own."),
-    ] = None
-    memory_budget: BudgetOption = None
-    check: Annotated[
-        bool,
-        typer.Option(
-            help="Check the map of a target against the model: what happens when its strongest words are replaced?"
-        ),
-    ] = True
-
-    def build_method(self) -> Method | None:
-        """The method with its settings, which without a method are GIM's; None for the default as it is.
-
-        Raises ValueError for one that is unknown, or cannot be set so.
-        """
-        given: dict[str, str] = {}
-        for each in self.settings or ():
-            name, equals, text = each.partition("=")
-            if not name or not equals:
-                raise ValueError(f"--set {each!r} is not NAME=VALUE, such as --set steps=50")
-            if name in given:
-                raise ValueError(f"--set gives {name} twice, {given[name]!r} and {text!r}; give it once")
-            given[name] = text
-        if self.method is None and not given:
-            return None
-        from interpret.methods.settings import method_by_name
-
-        if self.method is not None:
-            return method_by_name(self.method, given)
-        try:
-            return method_by_name("gim", {"baseline": "alternatives", "baseline.weight": "0.5", **given})
-        except ValueError as error:
-            raise ValueError(f"{error}; settings of another method need its name, --method NAME") from None
+def start_of(start: str | None) -> str | bool | None:
+    """What `--start` says."""
+    return True if start == "auto" else start
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The prompt and the next token that a counterfactual is about."""
-
-    prompt: PromptArgument
-    target: Annotated[
-        str | None, typer.Option(help="The next token in question; by default the model's first choice.")
-    ] = None
-    start: StartOption = None
-    chat: ChatOption = False
-    memory_budget: BudgetOption = None
-
-
-@dataclass(frozen=True)
-class FlipSettings:
-    """What a flip is to bring about, and how hard it is looked for."""
-
-    to: Annotated[str | None, typer.Option(help="What the model's first choice must become.")] = None
-    contrast: Annotated[
-        list[str] | None, typer.Option(help="What the model must come to prefer to the target; may be repeated.")
-    ] = None
-    ignore: Annotated[
-        str | None, typer.Option(help="A regular expression: these parts of the prompt are not changed.")
-    ] = None
-    max_edits: Annotated[int, typer.Option(min=1, help="The largest number of words to change.")] = 3
-    beam: Annotated[int, typer.Option(min=1, help="How many edited prompts the beam search keeps.")] = 4
-    candidates: Annotated[int, typer.Option(min=1, help="How many words are tried at each place.")] = 32
-    seed: Annotated[int, typer.Option(help="The seed of what is drawn at random.")] = 0
+def chat_of(text: str) -> Any:
+    """A user's message, or the messages, alone or with their tools, where the text is these as JSON."""
+    try:
+        given = json.loads(text) if text.lstrip()[:1] in ("[", "{") else None
+    except ValueError:
+        given = None
+    messages = given.get("messages") if isinstance(given, dict) else given
+    if isinstance(messages, list) and messages and all(isinstance(each, dict) and "role" in each for each in messages):
+        return given
+    return [{"role": "user", "content": text}]
 
 
-@dataclass(frozen=True)
-class ReduceSettings:
-    """What has to stay of what the model says."""
-
-    keep: Annotated[
-        str,
-        typer.Option(help="first: the target stays the first choice; or the least share of its probability, 0 to 1."),
-    ] = "first"
-    beam: Annotated[int, typer.Option(min=1, help="How many parts of the prompt the beam search keeps.")] = 3
-
-
-@dataclass(frozen=True)
-class Written:
-    """What is written of a counterfactual, and where."""
-
-    endings: ClassVar[tuple[str, ...]] = (".json", ".html")
-
-    save: Annotated[list[Path] | None, typer.Option(help="Save it as .html or .json; may be repeated.")] = None
-    json: Annotated[Path | None, typer.Option(help="Save all of it as JSON.")] = None
-    printed: Annotated[str, typer.Option("--format", help="What to print: table or json.")] = "table"
-
-    @property
-    def paths(self) -> list[Path]:
-        """Every file that is to be saved."""
-        return _paths(self.save, self.json)
-
-    def check(self) -> None:
-        """Raise OSError or ValueError, before anything is computed, unless all of it can be written."""
-        check_format(self.printed, ("table", "json"))
-        _check_paths(self.paths, self.json, self.endings)
+def settings_of(texts: Sequence[str] | None) -> dict[str, str]:
+    """What `--set` says, by name. Raises ValueError for what is not NAME=VALUE, or is given twice."""
+    given: dict[str, str] = {}
+    for each in texts or ():
+        name, equals, text = each.partition("=")
+        if not name or not equals:
+            raise ValueError(f"--set {each!r} is not NAME=VALUE, such as --set steps=50")
+        if name in given:
+            raise ValueError(f"--set gives {name} twice, {given[name]!r} and {text!r}; give it once")
+        given[name] = text
+    return given
 
 
-@dataclass(frozen=True)
-class Serving:
-    """Where the page is served."""
-
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any free one.")] = 8000
-    host: Annotated[
-        str,
-        typer.Option(help="The address to listen on; beyond this machine, requests need the token that is printed."),
-    ] = "127.0.0.1"
-    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True
+def bytes_of(budget: float | None) -> int | None:
+    """A budget in GB as bytes."""
+    return None if budget is None else int(budget * GIGA)
 
 
-@dataclass(frozen=True)
-class Output:
-    """What is written, and where."""
-
-    save: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Save the heatmap as .png, .pdf, .svg, .pgf (for LaTeX) or .html, the scores as .csv or .tsv; may be "
-            "repeated."
-        ),
-    ] = None
-    width: Annotated[
-        str | None,
-        typer.Option(
-            help="The width of saved figures: inches, or column (3.03) or text (5.5), which fit ACL, ICML and NeurIPS."
-        ),
-    ] = None
-    json: Annotated[Path | None, typer.Option(help="Save all numbers as JSON.")] = None
-    printed: FormatOption = "table"
-
-    @property
-    def paths(self) -> list[Path]:
-        """Every file that is to be saved."""
-        return _paths(self.save, self.json)
-
-    def check(self) -> None:
-        """Raise OSError or ValueError, before anything is computed, unless all of it can be written."""
-        check_format(self.printed)
-        _check_paths(self.paths, self.json, ENDINGS)
-        if self.width is not None:
-            self.inches()
-            if not any(map(is_figure, self.paths)):
-                raise ValueError("--width is the width of a figure, and none is saved: add --save why.pdf")
-
-    def inches(self) -> float | None:
-        """The width of figures. Raises ValueError for what is neither a number nor a known name."""
-        if self.width is None:
-            return None
-        from interpret.views.canvas import inches_of
-
-        try:
-            width: float | str = float(self.width)
-        except ValueError:
-            width = self.width
-        return inches_of(width)
-
-    @property
-    def latex(self) -> bool:
-        """Whether a file is written that LaTeX measures, which the page does not do for others."""
-        return any(path.suffix.lower() == ".pgf" for path in self.paths)
+def share_of(keep: str) -> str | float:
+    """What `--keep` says. Raises ValueError for what is no number."""
+    if keep == "first":
+        return keep
+    try:
+        return float(keep)
+    except ValueError:
+        raise ValueError(f"--keep {keep!r}: give first, or a share of the probability such as 0.5") from None
 
 
-def is_figure(path: Path) -> bool:
-    """Whether a file with that ending is a picture."""
-    return path.suffix.lower() in (".png", ".pdf", ".svg", ".pgf")
+def paths_of(save: Sequence[Path] | None, json: Path | None, kind: str) -> list[Path]:
+    """Every file that a result of a kind is to be saved in; none in a process that is not the first.
+
+    Raises OSError or ValueError, before anything is computed, unless all of them can be written.
+    """
+    if not is_first():
+        return []
+    from interpret.results.files import check_writable
+
+    paths = [path.expanduser() for path in (*(save or []), *([json] if json else []))]
+    for path in paths:
+        if path.suffix.lower() not in endings(kind):
+            raise ValueError(f"cannot save to {str(path)!r}: the ending must be one of {', '.join(endings(kind))}")
+        check_writable(path)
+    if json and json.suffix.lower() != ".json":
+        raise ValueError(f"--json {str(json)!r}: the ending must be .json; figures go to --save")
+    if len(set(paths)) < len(paths):
+        raise ValueError("the same file is named twice in --save and --json")
+    return paths
+
+
+def inches_of(width: str | None, paths: Sequence[Path]) -> float | None:
+    """The width of figures. Raises ValueError for no number and no known name, and where no figure is saved."""
+    if width is None:
+        return None
+    from interpret.views import canvas
+
+    try:
+        given: float | str = float(width)
+    except ValueError:
+        given = width
+    inches = canvas.inches_of(given)
+    if is_first() and not any(path.suffix.lower() in FIGURES for path in paths):
+        raise ValueError("--width is the width of a figure, and none is saved: add --save why.pdf")
+    return inches
 
 
 def several_processes() -> bool:
@@ -341,28 +241,3 @@ def several_processes() -> bool:
 def is_first() -> bool:
     """Whether this process is the one that prints and saves: the only one, or the first that torchrun has started."""
     return not several_processes() or os.environ.get("RANK", "0") == "0"
-
-
-def _paths(save: list[Path] | None, json: Path | None) -> list[Path]:
-    if not is_first():
-        return []
-    return [path.expanduser() for path in (*(save or []), *([json] if json else []))]
-
-
-def _check_paths(paths: list[Path], json: Path | None, endings: tuple[str, ...]) -> None:
-    from interpret.results.files import check_writable
-
-    for path in paths:
-        if path.suffix.lower() not in endings:
-            raise ValueError(f"cannot save to {str(path)!r}: the ending must be one of {', '.join(endings)}")
-        check_writable(path)
-    if json and json.suffix.lower() != ".json":
-        raise ValueError(f"--json {str(json)!r}: the ending must be .json; figures go to --save")
-    if len(set(paths)) < len(paths):
-        raise ValueError("the same file is named twice in --save and --json")
-
-
-def check_format(printed: str, formats: tuple[str, ...] = FORMATS) -> None:
-    """Raise ValueError unless it is one of the formats."""
-    if printed not in formats:
-        raise ValueError(f"there is no format {printed!r}; the formats are {', '.join(formats)}")

@@ -1,10 +1,9 @@
-from .files import read_corpus as read_corpus
-from .files import write_columns as write_columns
 from .job import Finished as Finished
 from .job import Interrupted as Interrupted
 from .job import explain as explain
-from .reading import read_rows as read_rows
 from .summary import Report as Report
 from .summary import report as report
-from .work import Settings as Settings
+from .table import read_corpus as read_corpus
+from .table import read_rows as read_rows
+from .table import write_columns as write_columns
 from .work import explain_columns as explain_columns

@@ -7,22 +7,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interpret.corpus.files import output_rows
-from interpret.corpus.ray_data import KNOWN, run
-from interpret.corpus.staging import Staged, source_state, stage
-from interpret.corpus.state import ERROR, RunFolder
-from interpret.corpus.work import Settings
-from interpret.corpus.worker import Load, Work, loader, named
+import torch
+
+from interpret.corpus.ray_data import RAISED, run
+from interpret.corpus.run_folder import ERROR, OF_THE_INPUT, RunFolder, source_state, stage
+from interpret.corpus.table import arrow
+from interpret.corpus.work import Load, Work
 from interpret.engine.progress import progress as progress_bar
 from interpret.engine.run import Precision
 from interpret.methods.method import Method
 
-LOOKED_EVERY = 1.0  # seconds between two looks at how much is finished
+POLL_INTERVAL = 1.0  # seconds between two looks at how much is finished
 
 
 class Interrupted(KeyboardInterrupt):
@@ -31,19 +30,12 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Finished:
-    """A corpus that has been explained.
-
-    Attributes:
-        folder: of the Parquet files.
-        rows: how many there are.
-        errors: those of them that could not be explained; their column `error` says why.
-        seconds: that this run took.
-    """
+    """A corpus that has been explained: `rows` Parquet rows in a `folder`, `errors` of which have only an `error`."""
 
     folder: Path
     rows: int
     errors: int
-    seconds: float
+    seconds: float  # that this run took
 
     def __str__(self) -> str:
         failed = f", {self.errors:,} of them with an error" if self.errors else ""
@@ -83,7 +75,7 @@ def explain(
         model: a Hugging Face id, a folder or a GGUF file; None for the bundled one; or a function without parameters
             that returns a model, which each worker calls.
         method: how; by default what `default_method` says of the model.
-        check: whether each map is checked against the model.
+        check: whether each attribution is checked against the model.
         precision: as for `attribute`.
         memory_budget: bytes for each worker, above the model's weights; by default the workers of a machine share
             half of what is free.
@@ -97,7 +89,7 @@ def explain(
 
     Raises:
         ValueError: an id comes twice, the input is of an unknown kind, the folder holds something else or rows of
-            another run, or fewer workers than one.
+            another run, a model that is loaded already, or fewer workers than one.
         OSError: the input cannot be read, the model cannot be loaded, the disk is full, workers die
             (ChildProcessError), or another run is writing the folder (BlockingIOError).
         ImportError: ray or pyarrow is missing.
@@ -107,32 +99,54 @@ def explain(
         raise ValueError(f"workers is {workers}; at least one is needed")
     begun = time.perf_counter()
     folder = RunFolder(Path(out).expanduser().absolute())
-    settings = Settings(method, check, precision, memory_budget)
-    load = loader(model, device)
-    state = source_state(Path(source).expanduser())
+    work = Work(as_named(model), folder.out, method, check, precision, memory_budget, device)
+    state = source_state(source)
     _check_free(folder)
     with folder.locked():
         if folder.committed():
-            folder.compare("run", _asked(model, settings))
+            folder.compare("run", work.facts())
         else:  # nothing is kept that could be of another model
             folder.forget("model")
         staged = _staged(folder, source, state)
-        folder.write("run", {**_asked(model, settings), **asdict(staged), "source": state})
-        total = staged.rows
+        folder.write("run", {**work.facts(), **staged, "source": state})
+        total = staged["rows"]
         try:
             if sum(folder.committed().values()) < total:
-                options = {"workers": workers, "address": address}
-                _finish(folder, Work(load, settings, folder.out), total, options, progress)
+                shutil.rmtree(folder.attempts, ignore_errors=True)  # of an earlier run, which was stopped
+                folder.attempts.mkdir()
+                folder.forget(ERROR)
+                try:
+                    with _watched(folder, total, progress):
+                        run(folder, work, workers, address)
+                except RAISED as error:
+                    raise type(error)(f"{' '.join(str(error).split())}; {_kept(folder, total)}") from None
             folder.settle(total)
-            errors = sum(row["error"] is not None for row in output_rows(folder.out, ["error"]))
+            dataset = arrow().dataset
+            errors = dataset.dataset(folder.out, format="parquet").count_rows(filter=dataset.field("error").is_valid())
         except KeyboardInterrupt:
-            raise Interrupted(f"interrupted; {_how_far(folder, total)}") from None
-        folder.forget_input()
+            raise Interrupted(f"interrupted; {_kept(folder, total)}") from None
+        for done in (folder.input, folder.attempts):
+            shutil.rmtree(done, ignore_errors=True)
     return Finished(folder.out, total, errors, time.perf_counter() - begun)
 
 
+def as_named(model: str | Load | None) -> str | Load | None:
+    """The model as every process finds it: a folder or file by its whole path.
+
+    Raises ValueError for a model that is loaded already, which processes on other machines cannot share.
+    """
+    if isinstance(model, torch.nn.Module):
+        raise ValueError(
+            "each worker loads its own model: give its name or folder, or a function that returns it, such as "
+            "lambda: NextTokenLM.from_pretrained(folder)"
+        )
+    if model is None or callable(model) or not Path(model).expanduser().exists():
+        return model
+    return str(Path(model).expanduser().absolute())
+
+
 def _check_free(folder: RunFolder) -> None:
-    """Raise OSError or ValueError unless the output may be written there."""
+    """Make the output's folder. Raises OSError or ValueError unless the output may be written there."""
     out = folder.out
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{str(out)!r} is a file; the output of a corpus is a folder")
@@ -143,58 +157,26 @@ def _check_free(folder: RunFolder) -> None:
     out.mkdir(exist_ok=True)
 
 
-def _asked(model: str | Load | None, settings: Settings) -> dict[str, Any]:
-    """What a run is of, as far as it is known before a model is loaded."""
-    return {
-        "model": _described(model), "method": "the default" if settings.method is None else named(settings.method),
-        "check": settings.check, "precision": settings.precision,
-    }  # fmt: skip
-
-
-def _described(model: Any) -> str:
-    if model is None:
-        return "the bundled one"
-    if isinstance(model, partial):
-        given = [*map(str, model.args), *(f"{name}={value}" for name, value in sorted(model.keywords.items()))]
-        return f"{_described(model.func)}({', '.join(given)})"
-    if callable(model):
-        return f"{getattr(model, '__module__', '')}.{getattr(model, '__qualname__', type(model).__qualname__)}"
-    return str(model)
-
-
-def _staged(folder: RunFolder, source: str | Path, state: list[list[Any]]) -> Staged:
+def _staged(folder: RunFolder, source: str | Path, state: list[list[Any]]) -> dict[str, Any]:
     """The input, read and made ready, unless it lies ready or all is done. Raises ValueError if it is another one."""
     kept = folder.read("run")
-    if kept is not None and kept["source"] == state:
-        found = Staged(kept["rows"], kept["digest"])
-        if folder.input.exists() or sum(folder.committed().values()) == found.rows:
-            return found
+    ready = kept is not None and (folder.input.exists() or sum(folder.committed().values()) == kept["rows"])
+    if kept is not None and ready and kept["source"] == state:
+        return {name: kept[name] for name in OF_THE_INPUT}
     new = folder.path / "input.new"
-    found = stage(source, new)
+    staged = stage(Path(source).expanduser(), new)
     if folder.committed():
         try:
-            folder.compare("run", asdict(found))
+            folder.compare("run", staged)
         except ValueError:
             shutil.rmtree(new)
             raise
     shutil.rmtree(folder.input, ignore_errors=True)
     new.rename(folder.input)
-    return found
+    return staged
 
 
-def _finish(folder: RunFolder, work: Work, total: int, options: dict[str, Any], shown: bool) -> None:
-    """Explain what is left, and say how far it came where it does not come to the end."""
-    shutil.rmtree(folder.attempts, ignore_errors=True)  # of an earlier run, which was stopped and did not fail
-    folder.attempts.mkdir()
-    folder.forget(ERROR)
-    try:
-        with _watched(folder, total, shown):
-            run(folder, work, **options)
-    except KNOWN as error:
-        raise type(error)(f"{' '.join(str(error).split())}; {_how_far(folder, total)}") from None
-
-
-def _how_far(folder: RunFolder, total: int) -> str:
+def _kept(folder: RunFolder, total: int) -> str:
     done = sum(folder.committed().values())
     return f"{done} of {total} rows are kept, and the same call or command goes on from there"
 
@@ -202,16 +184,15 @@ def _how_far(folder: RunFolder, total: int) -> str:
 @contextmanager
 def _watched(folder: RunFolder, total: int, shown: bool) -> Iterator[None]:
     """Within this context, a bar shows how many rows are finished, the rate and the time left."""
-    finished, over = folder.committed(), threading.Event()
-    done = sum(finished.values())
-    with progress_bar(total, "rows", shown=shown, done=done) as advance:
+    known, over = folder.committed(), threading.Event()
+    with progress_bar(total, "rows", shown=shown, done=sum(known.values())) as advance:
 
         def watch() -> None:
-            known = finished
-            while not over.wait(LOOKED_EVERY):
-                now = folder.committed(known)
-                advance(sum(now.values()) - sum(known.values()))
-                known = now
+            seen = known
+            while not over.wait(POLL_INTERVAL):
+                now = folder.committed(seen)
+                advance(sum(now.values()) - sum(seen.values()))
+                seen = now
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()

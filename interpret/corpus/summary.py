@@ -4,78 +4,33 @@ from __future__ import annotations
 
 import heapq
 import math
+import statistics
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Literal
 
-from interpret.attribution import Attribution
-from interpret.corpus.files import output_rows, parquet_files, rows_of_file
-from interpret.corpus.schema import attribution_of
+import numpy as np
+
+from interpret.corpus.table import attribution_of, output_files, parquet_rows
 from interpret.engine.progress import progress as progress_bar
-from interpret.results.files import write_whole
-from interpret.results.report import Doubt, Example, ReportFacts, TargetWords, WordEffect
+from interpret.results.attribution import Attribution
+from interpret.results.report import Example, FailedCheck, TargetWords, WordEffect
+from interpret.results.report import Report as Report  # a public name of interpret.corpus
 from interpret.results.totals import groups_of
 
 By = Literal["word", "piece"]
-ENDINGS = (".html", ".json", ".png", ".pdf", ".svg")
-MOST_WORDS = 200_000  # of all targets and roles that are counted at once; the rarest go when there are more
-MOST_ERRORS, MOST_DOUBTS = 1000, 20
-EXAMPLES, AROUND = 3, 60  # of a word, and characters on either side of it
-EDGES = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-AT_LEAST = 2.0  # standard errors that an effect is less, at least
+MAX_WORDS = 200_000  # of all targets and roles that are counted at once; the rarest go when there are more
+MAX_ERRORS, MAX_FAILED = 1000, 20
+MAX_EXAMPLES, CONTEXT = 3, 60  # of a word, and characters on either side of it
+GAPS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # the upper edges of shares
+FACTS = {"method": "method_name", "model": "model", "unit": "unit"}  # of a report, with attributes of its rows
 
 Subject = tuple[str, tuple[str, ...]]  # a target, with its foils
 Key = tuple[Subject, str | None, str]  # of it, a role, and a word
-
-
-class Report(ReportFacts):
-    """What the rows of a corpus say together, with views. Its data are those of `ReportFacts`."""
-
-    def figure(self, target: int = 0, top: int = 20, width: float | None = None) -> Any:
-        """The strongest words for and against one target as bars, with standard errors: a matplotlib figure.
-
-        Args:
-            target: the number of it, among `targets`.
-            top: how many words at most.
-            width: in inches (6.5 by default).
-
-        Raises ValueError where there is no such target, or no word to show.
-        """
-        from interpret.views.report import report_figure
-
-        return report_figure(self, target, top, width)
-
-    def html(self) -> str:
-        """Tables of words with examples, errors, checks and gaps: a fragment of HTML that asks for nothing."""
-        from interpret.views.report import report_html
-
-        return report_html(self)
-
-    def save(self, path: str | Path) -> Path:
-        """Write it whole or not at all: a page (.html), all numbers (.json), or the figure of the first target.
-
-        Raises ValueError for another ending, or OSError.
-        """
-        path = Path(path).expanduser()
-        ending = path.suffix.lower()
-        if ending not in ENDINGS:
-            raise ValueError(f"cannot save to {str(path)!r}: the ending must be one of {', '.join(ENDINGS)}")
-        if ending in (".html", ".json"):
-            from interpret.views.report import report_document
-
-            text = self.to_json() if ending == ".json" else report_document(self)
-            return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
-        from interpret.views.figure import save_figure
-
-        return save_figure(self.figure(), path, self)
-
-    def _repr_html_(self) -> str:
-        return self.html()
-
-    def __repr__(self) -> str:
-        return f"Report: {self.title}\n  {self.sentence}\n  {self.facts}"
 
 
 @dataclass
@@ -93,11 +48,9 @@ class Effect:
         off = score - self.mean
         self.mean += off / self.rows
         self.squares += off * (score - self.mean)
-        entry = (abs(score), -number, example)
-        if len(self.strongest) < EXAMPLES:
-            heapq.heappush(self.strongest, entry)
-        elif entry[:2] > self.strongest[0][:2]:
-            heapq.heapreplace(self.strongest, entry)
+        heapq.heappush(self.strongest, (abs(score), -number, example))
+        if len(self.strongest) > MAX_EXAMPLES:
+            heapq.heappop(self.strongest)
 
     @property
     def standard_error(self) -> float:
@@ -105,9 +58,14 @@ class Effect:
         return math.sqrt(self.squares / (self.rows - 1) / self.rows) if self.rows > 1 else math.inf
 
     @property
-    def at_least(self) -> float:
+    def lower_bound(self) -> float:
         """The distance of the mean from 0, less two standard errors."""
-        return abs(self.mean) - AT_LEAST * self.standard_error
+        return abs(self.mean) - 2 * self.standard_error
+
+    def named(self, key: Key, q: float) -> WordEffect:
+        """As a report tells it."""
+        examples = tuple(example for _, _, example in sorted(self.strongest, key=lambda each: each[:2], reverse=True))
+        return WordEffect(key[2], key[1], self.rows, self.mean, self.standard_error, q, examples)
 
 
 def report(
@@ -119,7 +77,7 @@ def report(
     targets: int = 10,
     progress: bool = True,
 ) -> Report:
-    """What the rows of an output say together: which words speak for a target over all prompts, and how surely.
+    """What the rows of an output say together: which words support a target over all prompts, and how surely.
 
     A word's score in a prompt is what its occurrences there add up to; its effect is the mean over the prompts that it
     comes in. Whether that differs from 0 is tested (Student's t), and corrected for looking at many words (Benjamini
@@ -144,10 +102,10 @@ def report(
     """
     if min_rows < 2 or top < 1 or targets < 1:
         raise ValueError(f"min_rows is at least 2, top and targets at least 1; given {min_rows}, {top} and {targets}")
-    total = sum(rows_of_file(path) for path in parquet_files(Path(folder).expanduser()))
+    files = output_files(folder)
     counts = _Counts(by)
-    with progress_bar(total, "rows", shown=progress, delay=1.0) as advance:
-        for row in output_rows(folder):
+    with progress_bar(sum(files.values()), "rows", shown=progress, delay=1.0) as advance:
+        for row in chain.from_iterable(map(parquet_rows, files)):
             counts.add(row)
             advance(1)
     return counts.report(str(folder), min_rows, top, targets)
@@ -158,60 +116,62 @@ class _Counts:
 
     def __init__(self, by: By):
         self.by = by
-        self.rows = self.forgotten = self.gradients = self.forwards = 0
-        self.seconds = 0.0
+        self.rows = self.forgotten = 0
+        self.costs: dict[str, Any] = {"gradients": 0, "forwards": 0, "seconds": 0.0}
         self.errors, self.verdicts = Counter[str](), Counter[str]()
-        self.gaps = [0] * (len(EDGES) + 1)
+        self.gaps = [0] * (len(GAPS) + 1)
         self.subjects, self.effects = Counter[Subject](), dict[Key, Effect]()
-        self.doubts: list[Doubt] = []
-        self.facts: dict[str, set[str]] = {"method": set(), "model": set(), "unit": set()}
+        self.failed_checks: list[FailedCheck] = []
+        self.facts: dict[str, set[str]] = {name: set() for name in FACTS}
 
     def add(self, row: dict[str, Any]) -> None:
         """Take one more row."""
         self.rows += 1
         if row["error"] is not None:
-            known = row["error"] if row["error"] in self.errors or len(self.errors) < MOST_ERRORS else "other errors"
-            self.errors[known] += 1
+            known = row["error"] in self.errors or len(self.errors) < MAX_ERRORS
+            self.errors[row["error"] if known else "other errors"] += 1
             return
-        self.gradients += row["gradients"] or 0
-        self.forwards += row["forwards"] or 0
-        self.seconds += row["seconds"] or 0.0
+        for name in self.costs:
+            self.costs[name] += row[name] or 0
         if row["gap"] is not None:
-            self.gaps[sum(row["gap"] > edge for edge in EDGES)] += 1
+            self.gaps[bisect_left(GAPS, row["gap"])] += 1
         if row["verdict"] is not None:
             self.verdicts[row["verdict"]] += 1
-            if row["verdict"] == "fails" and len(self.doubts) < MOST_DOUBTS:
-                self.doubts.append(Doubt(row["id"], row["check"]))
-        why = attribution_of(row)
-        for name, known in (("method", why.method_name), ("model", why.model), ("unit", why.unit)):
-            self.facts[name].add(known)
-        subject = (why.quantity if row["target"] is None else row["target"], tuple(row["foils"] or ()))
+            if row["verdict"] == "fails" and len(self.failed_checks) < MAX_FAILED:
+                self.failed_checks.append(FailedCheck(row["id"], row["check"]))
+        attribution = attribution_of(row)
+        for name, attribute in FACTS.items():
+            self.facts[name].add(getattr(attribution, attribute))
+        subject = (attribution.quantity if row["target"] is None else row["target"], tuple(row["foils"] or ()))
         self.subjects[subject] += 1
-        self._add_words(row["id"], subject, why)
-        if len(self.effects) > MOST_WORDS:
+        self._add_words(row["id"], subject, attribution)
+        if len(self.effects) > MAX_WORDS:
             self._forget()
 
-    def _add_words(self, own: str, subject: Subject, why: Attribution) -> None:
-        found: dict[tuple[str | None, str], list[tuple[float, int, int]]] = {}
-        for start, end, score, role in _words(why, self.by):
-            word = why.prompt[start:end].strip().lower() or why.prompt[start:end]
-            if word:
-                found.setdefault((None, word), []).append((score, start, end))
-                if role is not None:
+    def _add_words(self, row_id: str, subject: Subject, attribution: Attribution) -> None:
+        tokens, fixed, template = attribution.tokens, attribution.fixed, attribution.template
+        prompt, scores, edges = attribution.prompt, attribution.scores.tolist(), [0, *accumulate(map(len, tokens))]
+        groups = [[each] for each in range(len(tokens))]
+        if self.by == "word" and attribution.signed:
+            groups = groups_of(tokens, template, attribution.messages, "word", True, "en")
+        found: dict[tuple[str | None, str], list[tuple[float, int, int]]] = {}  # scores, and where the words stand
+        for group in groups:
+            own = [each for each in group if tokens[each] and not fixed[each] and not template[each]]
+            if own:
+                start, end, score = edges[own[0]], edges[own[-1] + 1], math.fsum(scores[each] for each in own)
+                word = prompt[start:end].strip().lower() or prompt[start:end]
+                for role in dict.fromkeys((None, attribution.roles[own[0]])):
                     found.setdefault((role, word), []).append((score, start, end))
-        for (role, word), places in found.items():
-            score = math.fsum(place[0] for place in places)
-            _, start, end = max(places, key=lambda place: abs(place[0]))
-            prompt = why.prompt
-            example = Example(
-                own, score, prompt[max(0, start - AROUND) : start], prompt[start:end], prompt[end : end + AROUND]
-            )
+        for (role, word), occurrences in found.items():
+            score = math.fsum(each for each, _, _ in occurrences)
+            _, start, end = max(occurrences, key=lambda each: abs(each[0]))
+            before, after = prompt[max(0, start - CONTEXT) : start], prompt[end : end + CONTEXT]
+            example = Example(row_id, score, before, prompt[start:end], after)
             self.effects.setdefault((subject, role, word), Effect()).add(score, self.rows, example)
 
     def _forget(self) -> None:
         """Let go of the rarest words, at least half of them."""
-        order = sorted(effect.rows for effect in self.effects.values())
-        most = order[len(order) // 2]
+        most = statistics.median_high(effect.rows for effect in self.effects.values())
         kept = {key: effect for key, effect in self.effects.items() if effect.rows > most}
         self.forgotten += len(self.effects) - len(kept)
         self.effects = kept
@@ -220,70 +180,40 @@ class _Counts:
         """What they say."""
         tested = {key: effect for key, effect in self.effects.items() if effect.rows >= min_rows}
         rates = dict(zip(tested, _false_discovery_rates(list(tested.values())), strict=True))
-        shown = self.subjects.most_common(targets)
         words: dict[tuple[Subject, bool], list[Key]] = {}
         for key in tested:
             words.setdefault((key[0], key[1] is not None), []).append(key)
 
         def strongest(subject: Subject, by_role: bool) -> tuple[WordEffect, ...]:
             keys = words.get((subject, by_role), [])
-            found = heapq.nlargest(top, keys, key=lambda key: self.effects[key].at_least)
-            return tuple(self._effect(key, rates[key]) for key in found)
+            found = heapq.nlargest(top, keys, key=lambda key: tested[key].lower_bound)
+            return tuple(tested[key].named(key, rates[key]) for key in found)
 
-        every = [
-            TargetWords(*subject, count, strongest(subject, False), strongest(subject, True))
-            for subject, count in shown
-        ]
-        measured = sum(self.gaps) > 0
-        said = {name: " and ".join(sorted(filter(None, known))) for name, known in self.facts.items()}
+        shown = self.subjects.most_common(targets)
+        facts = {name: " and ".join(sorted(filter(None, values))) for name, values in self.facts.items()}
         return Report(
-            source=source, rows=self.rows, errors=dict(self.errors.most_common()), targets=tuple(every),
+            source=source, rows=self.rows, errors=dict(self.errors.most_common()),
+            targets=tuple(
+                TargetWords(*subject, count, strongest(subject, False), strongest(subject, True))
+                for subject, count in shown
+            ),
             others=self.subjects.total() - sum(count for _, count in shown), looked_at=len(tested),
             left_out=len(self.effects) - len(tested) + self.forgotten, verdicts=dict(sorted(self.verdicts.items())),
-            doubts=tuple(self.doubts),
-            gaps=tuple(zip((*EDGES, None), self.gaps, strict=True)) if measured else (),
-            facts_of={
-                **said, "gradients": self.gradients, "forwards": self.forwards, "seconds": self.seconds,
-                "min_rows": min_rows,
-            },
+            failed_checks=tuple(self.failed_checks),
+            gaps=tuple(zip((*GAPS, None), self.gaps, strict=True)) if any(self.gaps) else (),
+            facts_of={**facts, **self.costs, "min_rows": min_rows},
         )  # fmt: skip
 
-    def _effect(self, key: Key, rate: float) -> WordEffect:
-        effect = self.effects[key]
-        examples = tuple(example for _, _, example in sorted(effect.strongest, key=lambda each: each[:2], reverse=True))
-        return WordEffect(key[2], key[1], effect.rows, effect.mean, effect.standard_error, rate, examples)
 
-
-def _words(why: Attribution, by: By) -> Iterator[tuple[int, int, float, str | None]]:
-    """The words of a prompt that have a score: where they begin and end, the score and the role that wrote them."""
-    starts, at = [], 0
-    for piece in why.pieces:
-        starts.append(at)
-        at += len(piece.text)
-    places = [place for place in range(len(why)) if not why.template[place] and not why.held[place]]
-    groups = [[place] for place in places]
-    if by == "word" and why.signed and places:
-        moved = set(places)
-        divided = groups_of(why.pieces, why.messages, "word", False, "en")
-        groups = [kept for group in divided if (kept := [place for place in group if place in moved])]
-    for group in groups:
-        score = math.fsum(why.pieces[place].score for place in group)
-        yield starts[group[0]], starts[group[-1]] + len(why.pieces[group[-1]].text), score, why.roles[group[0]]
-
-
-def _false_discovery_rates(effects: Sequence[Effect]) -> list[float]:
+def _false_discovery_rates(effects: Sequence[Effect]) -> Sequence[float]:
     """The false discovery rate at which each mean differs from 0."""
-    if not effects:
-        return []
     try:
         from scipy.stats import false_discovery_control, t
     except ImportError as error:
         raise ImportError(
             "a report needs the package scipy; pip install 'nexttoken-interpret[corpus]' installs it"
         ) from error
-    spreads = [effect.standard_error for effect in effects]
-    sigmas = [
-        abs(effect.mean) / spread if spread > 0 else math.inf if effect.mean else 0.0
-        for effect, spread in zip(effects, spreads, strict=True)
-    ]
-    return false_discovery_control(2 * t.sf(sigmas, [effect.rows - 1 for effect in effects])).tolist()
+    means, errors, rows = np.array([(each.mean, each.standard_error, each.rows) for each in effects]).reshape(-1, 3).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sigmas = np.nan_to_num(np.abs(means) / errors, posinf=np.inf)  # of a mean of 0 without spread: 0
+    return false_discovery_control(2 * t.sf(sigmas, rows - 1)).tolist()

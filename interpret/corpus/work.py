@@ -1,81 +1,51 @@
-"""The work on a corpus, without any engine: columns in, columns out, on a model that is there."""
+"""The work on a corpus, which any engine can run: columns in and columns out on a model, and a worker that loads it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import re
+import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
-from interpret.attribution import Attribution
-from interpret.corpus.schema import FAULT, OUTPUT, columns_of, failed
+import torch
+
+from interpret.build import versions
+from interpret.corpus.run_folder import ERROR, ROW, RunFolder
+from interpret.corpus.table import FAULT, INPUT, OUTPUT, VERSION, Row, as_table, error_row, output_schema, result_row
+from interpret.engine.memory.available import available_memory
+from interpret.engine.memory.policy import AVAILABLE_SHARE
 from interpret.engine.run import Precision
 from interpret.many import Failure, attribute_many
+from interpret.methods.default import default_method
 from interpret.methods.method import Method
-from nexttoken import NextTokenLM
+from nexttoken import NextTokenLM, from_pretrained
 from nexttoken.text.target import continuation_ids
 
 Columns = Mapping[str, Sequence[Any]]
+Load = Callable[[], NextTokenLM]
+VALUES_PER_PARAMETER = 64  # by which a model is recognized
+MAX_DEATHS_LOADING = 5  # for each worker, while it loads the model, before the run ends
+MAX_DEATHS = 2  # of workers that explain a row, before the row is given up
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How every row of a corpus is explained.
-
-    Attributes:
-        method: how; None for the model's default.
-        check: whether each map is checked against the model.
-        precision: as for `attribute`.
-        memory_budget: as for `attribute`.
-    """
-
-    method: Method | None = None
-    check: bool = False
-    precision: Precision | None = None
-    memory_budget: int | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a row of the input asks.
-
-    Attributes:
-        id: of the row.
-        prompt: a text, or the messages of a chat.
-        target: the next token, several in a row, or None for the model's first choice.
-        contrast: the foils.
-        region: the part of the prompt that it is explained by.
-        continuation: a text, explained as a whole in place of a target.
-    """
-
-    id: str
-    prompt: Any
-    target: Any = None
-    contrast: Any = None
-    region: Any = None
-    continuation: str | None = None
-
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Row:
-        """From the columns of a row; what is missing or empty is not asked.
-
-        Raises ValueError for a row that could not be read, or has no prompt.
-        """
-        if _given(row.get(FAULT)) is not None:
-            raise ValueError(str(row[FAULT]))
-        given = {name: _given(row.get(name)) for name in ("prompt", "messages", "target", "contrast", "region")}
-        messages = given.pop("messages")
-        if messages is not None:
-            if given["prompt"] is not None:
-                raise ValueError("the row has a prompt and messages; give one of them")
-            given["prompt"] = json.loads(messages) if isinstance(messages, str) else _plain(messages)
-        if given["prompt"] is None:
-            raise ValueError("the row has neither a prompt nor messages")
-        return cls(str(row["id"]), **given, continuation=_given(row.get("continuation")))
-
-
-def explain_columns(lm: NextTokenLM, columns: Columns, settings: Settings | None = None) -> dict[str, list[Any]]:
+def explain_columns(
+    lm: NextTokenLM,
+    columns: Columns,
+    method: Method | None = None,
+    *,
+    check: bool = False,
+    precision: Precision | None = None,
+    memory_budget: int | None = None,
+) -> dict[str, list[Any]]:
     """Explain the rows of a table: columns in, columns out, in the same order. Any engine can call it.
 
     Rows of like length run together, where a method needs one gradient. A row that cannot be explained is a row with
@@ -86,7 +56,7 @@ def explain_columns(lm: NextTokenLM, columns: Columns, settings: Settings | None
         lm: the model; it comes back as it was.
         columns: `id` and `prompt` or `messages`, and where wanted `target`, `contrast`, `region`, `continuation`,
             and `fault` as `read_rows` gives it; a list (or an array) for each, of the same length.
-        settings: how.
+        method: how, and the others: as for `attribute`, the same for every row.
 
     Returns:
         A list for each column of the output.
@@ -94,76 +64,210 @@ def explain_columns(lm: NextTokenLM, columns: Columns, settings: Settings | None
     Raises:
         ValueError: columns of different lengths, or no column `id`.
     """
-    settings = settings if settings is not None else Settings()
     lengths = {name: len(values) for name, values in columns.items()}
     if "id" not in columns or len(set(lengths.values())) > 1:
         raise ValueError(f"the columns must be of one length, with an id for each row; they have {lengths}")
-    rows = [{name: values[place] for name, values in columns.items()} for place in range(lengths["id"])]
-    found: dict[int, dict[str, Any]] = {}
-    asked: dict[Any, dict[int, Row]] = {}
-    for place, row in enumerate(rows):
+    found: dict[int, Row] = {}
+    by_region: dict[str, dict[int, Row]] = {}
+    for number in range(lengths["id"]):
+        asked = {name: _given(columns[name][number]) for name in (*INPUT, FAULT) if name in columns}
+        asked = {**dict.fromkeys((*INPUT, FAULT)), **asked, "id": str(columns["id"][number])}
         try:
-            own = Row.of(row)
-            asked.setdefault(_key(own.region), {})[place] = own
+            _prepare(lm, asked)
+            by_region.setdefault(json.dumps(asked["region"]), {})[number] = asked
         except (ValueError, TypeError) as error:
-            found[place] = failed(str(row["id"]), _text(row.get("prompt")), _one_line(error))
-    for some in asked.values():
-        found.update(_explained(lm, some, settings))
-    return {name: [found[place][name] for place in range(len(rows))] for name in OUTPUT}
+            found[number] = error_row(asked["id"], asked["prompt"], _one_line(error))
+    for rows in by_region.values():
+        begun = time.perf_counter()
+        answers = attribute_many(
+            lm, [row["prompt"] for row in rows.values()], [row["target"] for row in rows.values()], method,
+            contrasts=[row["contrast"] for row in rows.values()], region=next(iter(rows.values()))["region"],
+            precision=precision, memory_budget=memory_budget, check=check, progress=False,
+        )  # fmt: skip
+        for (number, row), answer in zip(rows.items(), answers, strict=True):
+            seconds, begun = time.perf_counter() - begun, time.perf_counter()
+            if isinstance(answer, Failure):
+                found[number] = error_row(row["id"], row["prompt"].text, _one_line(answer.error), seconds)
+            else:
+                found[number] = result_row(row["id"], answer, seconds)
+    return {name: [found[number][name] for number in range(lengths["id"])] for name in OUTPUT}
 
 
-def _explained(lm: NextTokenLM, rows: Mapping[int, Row], settings: Settings) -> dict[int, dict[str, Any]]:
-    """Rows that have their region in common, explained together."""
-    found, ready = {}, {}
-    for place, row in rows.items():
-        try:
-            prompt = lm.prompt(row.prompt)
-            target = row.target
-            if row.continuation is not None:
-                if target is not None:
-                    raise ValueError("the row has a target and a continuation; give one of them")
-                target = list(continuation_ids(row.continuation, prompt, lm.vocab))
-            ready[place] = (prompt, target, row)
-        except ValueError as error:
-            found[place] = failed(row.id, _text(row.prompt), _one_line(error))
-    region = next((row.region for _, _, row in ready.values()), None)
-    begun = time.perf_counter()
-    answers: Iterable[Attribution | Failure] = attribute_many(
-        lm, [prompt for prompt, _, _ in ready.values()], [target for _, target, _ in ready.values()], settings.method,
-        contrasts=[row.contrast for _, _, row in ready.values()], region=region, precision=settings.precision,
-        memory_budget=settings.memory_budget, check=settings.check, progress=False,
-    )  # fmt: skip
-    for place, answer in zip(ready, answers, strict=True):
-        now = time.perf_counter()
-        prompt, _, row = ready[place]
-        if isinstance(answer, Failure):
-            found[place] = failed(row.id, prompt.text, _one_line(answer.error), now - begun)
-        else:
-            found[place] = columns_of(row.id, answer, now - begun)
-        begun = now
-    return found
+def _prepare(lm: NextTokenLM, asked: Row) -> None:
+    """Make prompt and target of a row what `attribute` takes. Raises ValueError for a row that asks nothing clear."""
+    if asked[FAULT] is not None:
+        raise ValueError(str(asked[FAULT]))
+    if asked["messages"] is not None:
+        if asked["prompt"] is not None:
+            raise ValueError("the row has a prompt and messages; give one of them")
+        messages = asked["messages"]
+        asked["prompt"] = json.loads(messages) if isinstance(messages, str) else [dict(each) for each in messages]
+    if asked["prompt"] is None:
+        raise ValueError("the row has neither a prompt nor messages")
+    prompt = lm.prompt(asked["prompt"])
+    if asked["continuation"] is not None:
+        if asked["target"] is not None:
+            raise ValueError("the row has a target and a continuation; give one of them")
+        asked["target"] = list(continuation_ids(asked["continuation"], prompt, lm.vocab))
+    asked["prompt"] = prompt
 
 
 def _given(value: Any) -> Any:
     """A cell's value; None where it is empty, as tables write it."""
     if value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and value == ""):
         return None
-    if hasattr(value, "tolist"):
-        value = value.tolist()
+    value = value.tolist() if hasattr(value, "tolist") else value
     return list(value) if isinstance(value, tuple) else value
-
-
-def _plain(messages: Any) -> Any:
-    return [dict(each) for each in messages]
-
-
-def _key(region: Any) -> Any:
-    return json.dumps(region) if region is not None else None
-
-
-def _text(prompt: Any) -> str | None:
-    return prompt if isinstance(prompt, str) or prompt is None else json.dumps(prompt, default=str, ensure_ascii=False)
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker needs to know: the model or what loads it, how its rows are explained, and the output's folder.
+
+    `sharing` is the number of workers that share the memory of a device, `threads` what each computes with on a CPU.
+    """
+
+    model: str | Load | None
+    out: Path
+    method: Method | None = None
+    check: bool = False
+    precision: Precision | None = None
+    memory_budget: int | None = None
+    device: str | None = None
+    workers: int = 1
+    threads: int = 1
+    sharing: int = 1
+
+    def load(self) -> NextTokenLM:
+        """The model, loaded."""
+        options: dict[str, Any] = {} if self.device is None else {"device": self.device}
+        return self.model(**options) if callable(self.model) else from_pretrained(self.model, **options)
+
+    def facts(self) -> dict[str, Any]:
+        """What a run is of, as far as it is known before a model is loaded."""
+        model = "the bundled one" if self.model is None else self.model
+        method = "the default" if self.method is None else self.method
+        return {
+            "model": stable_text(model), "method": stable_text(method), "check": self.check, "precision": self.precision
+        }  # fmt: skip
+
+
+def stable_text(value: Any) -> str:
+    """A method with its settings, or what loads a model, in the same words in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", value if isinstance(value, str) else repr(value))
+
+
+def digest_of_weights(lm: NextTokenLM) -> str:
+    """The names and shapes of all parameters and 64 values of each, as a digest. The same on every device."""
+    hashed = hashlib.blake2b(digest_size=12)
+    for name, parameter in lm.named_parameters():
+        flat = parameter.detach().reshape(-1)
+        some = flat[:: max(1, flat.numel() // VALUES_PER_PARAMETER)].to("cpu").contiguous().view(torch.uint8)
+        hashed.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode() + bytes(some.tolist()))
+    return hashed.hexdigest()
+
+
+class Worker:
+    """Explains blocks of staged rows; a row that cannot be explained, even one that kills the worker, is an error.
+
+    While a block is worked on, a note lies in the run's folder. Who finds one, finds a block that a worker died of;
+    then the rows are explained one by one, each named in the note, and one that was named twice is given up.
+    """
+
+    def __init__(self, work: Work):
+        self.work = work
+        self.folder = RunFolder(work.out)
+
+    def __call__(self, block: Any) -> Any:
+        """A pyarrow.Table of staged rows as one of the output.
+
+        Raises what loading the model raises, and ValueError if it is another model than that of the run's other rows.
+        """
+        ids = block["id"].to_pylist()
+        if not ids:
+            return output_schema().empty_table()
+        rows = [{**json.loads(text), "id": row_id} for row_id, text in zip(ids, block[ROW].to_pylist(), strict=True)]
+        try:
+            return as_table(self._explained(ids, {name: [row.get(name) for row in rows] for name in rows[0]}))
+        except Exception as error:  # kept in the run's folder, since engines pass on no more than its text
+            with suppress(OSError):
+                self.folder.write(ERROR, {"kind": type(error).__name__, "message": str(error)})
+            raise
+
+    def _explained(self, ids: Sequence[str], columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        explain = self._explain
+        note = f"{self.folder.attempts.name}/{hashlib.blake2b(repr(ids).encode(), digest_size=12).hexdigest()}"
+        found = self.folder.read(note)
+        if found is None:
+            self.folder.write(note, {})
+            try:
+                answers = explain(columns)
+            except Exception as error:  # which row it is of shows when they run alone
+                _exit_if_broken(error)
+            else:
+                self.folder.forget(note)
+                return answers
+        deaths = Counter((found or {}).get("deaths", {}))
+        deaths.update([found["row"]] if found else [])
+        rows, errors = [], []
+        for number, row_id in enumerate(ids):
+            one = {name: values[number : number + 1] for name, values in columns.items()}
+            if deaths[row_id] >= MAX_DEATHS:
+                message = f"the worker died {MAX_DEATHS} times while it explained this row"
+                rows.append(error_row(row_id, one["prompt"][0], message))
+                continue
+            self.folder.write(note, {"row": row_id, "deaths": deaths})
+            try:
+                rows.append({name: values[0] for name, values in explain(one).items()})
+            except Exception as error:
+                _exit_if_broken(error)
+                errors.append(error)
+                rows.append(error_row(row_id, one["prompt"][0], f"{type(error).__name__}: {_one_line(error)}"))
+        self.folder.forget(note)
+        if len(errors) == len(ids) > 1:  # not the rows, but the model or the machine
+            raise errors[0]
+        return {name: [row[name] for row in rows] for name in OUTPUT}
+
+    @cached_property
+    def _explain(self) -> Callable[[Columns], dict[str, list[Any]]]:
+        """`explain_columns` with the model, which is loaded when first used and the same for every worker of a run."""
+        work = self.work
+        torch.set_num_threads(work.threads)
+        with self._loading():
+            lm = work.load()
+        method = default_method(lm) if work.method is None else work.method
+        budget = work.memory_budget
+        if budget is None and work.sharing > 1:
+            budget = int(AVAILABLE_SHARE * available_memory(lm) / work.sharing)
+        known = {"model": lm.name, "weights": digest_of_weights(lm), "dtype": str(lm.dtype).removeprefix("torch.")}
+        self.folder.agree("model", {**replace(work, method=method).facts(), **known, "schema": VERSION, **versions()})
+        return partial(
+            explain_columns, lm, method=method, check=work.check, precision=work.precision, memory_budget=budget
+        )
+
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
+        """Within this context a note says that the model is being loaded; too many of them are of workers that died.
+
+        Raises ChildProcessError then.
+        """
+        attempts = self.folder.attempts
+        died = len(list(attempts.glob("loading-*")))
+        if died >= MAX_DEATHS_LOADING * self.work.workers:
+            raise ChildProcessError(f"workers died {died} times while they loaded the model; is the memory enough?")
+        note = attempts / f"loading-{secrets.token_hex(8)}"
+        note.touch()
+        try:
+            yield
+        finally:
+            note.unlink(missing_ok=True)
+
+
+def _exit_if_broken(error: Exception) -> None:
+    # After an error of CUDA's every later call fails in this process; the engine starts another one.
+    if isinstance(error, RuntimeError) and "CUDA error" in str(error):
+        os._exit(70)

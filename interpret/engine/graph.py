@@ -44,19 +44,19 @@ class Graph:
             elif node is not None and node not in seen:
                 seen.add(node)
                 stack.append((node, True))
-                for place, (each, _) in enumerate(node.next_functions):
+                for index, (each, _) in enumerate(node.next_functions):
                     if each is not None:
-                        self.users.setdefault(each, []).append((node, place))
+                        self.users.setdefault(each, []).append((node, index))
                         stack.append((each, False))
 
-    def live(self, node: Node, place: int) -> bool:
+    def live(self, node: Node, index: int) -> bool:
         """Whether an input of a node depends on the prompt, constants aside."""
-        each = node.next_functions[place][0] if place < len(node.next_functions) else None
+        each = node.next_functions[index][0] if index < len(node.next_functions) else None
         return each is not None and self._live[each]
 
     def live_inputs(self, node: Node) -> list[int]:
         """Which inputs of a node depend on the prompt."""
-        return [place for place in range(len(node.next_functions)) if self.live(node, place)]
+        return [index for index in range(len(node.next_functions)) if self.live(node, index)]
 
 
 def scaled(node: Node, factors: dict[int, float]) -> RemovableHandle:
@@ -64,8 +64,8 @@ def scaled(node: Node, factors: dict[int, float]) -> RemovableHandle:
 
     def hook(gradients: Gradients, _: Gradients) -> Gradients:
         return tuple(
-            each if each is None or place not in factors else factors[place] * each
-            for place, each in enumerate(gradients)
+            each if each is None or index not in factors else factors[index] * each
+            for index, each in enumerate(gradients)
         )
 
     return node.register_hook(hook)

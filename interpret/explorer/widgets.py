@@ -19,11 +19,11 @@ from interpret.explorer.state import State
 from interpret.methods.listed import slug_of
 from interpret.methods.method import Method
 from interpret.methods.settings import every_method
-from interpret.results.numbers import written
-from interpret.views.colour import AGAINST, FOR, ink, to_hex
-from interpret.views.invisible import escape_invisible
+from interpret.question.question import Token
+from interpret.results.numbers import format_number
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import AGAINST, FOR, ink, to_hex
 from nexttoken import Target
-from nexttoken.text.target import TokenLike
 
 TYPING = 0.4  # seconds without a key or a click after which work begins
 NOTE = '<div role="{role}" style="border-left:4px solid {colour};padding:0 .6em;line-height:1.5">{text}</div>'
@@ -39,7 +39,8 @@ class View:
 
     def __init__(self, explorer: State):
         self.explorer, self.lock = explorer, threading.RLock()
-        self.known, self.last = explorer.question, ""  # the question and the map as the widgets show them
+        self.known, self.known_method = explorer.question, explorer.method  # as the widgets show them
+        self.last = ""  # the attribution as they show it
         full = {"width": "calc(100% - 4px)"}
         self.prompt = ipywidgets.Textarea(
             explorer.question.prompt, placeholder="type a prompt that ends where the next token begins", rows=2,
@@ -57,18 +58,18 @@ class View:
             continuous_update=False, layout={"width": "13em"},
         )  # fmt: skip
         self.methods = every_method()
-        name = self.listed(explorer.question.method)
+        name = self.listed(explorer.method)
         self.method = ipywidgets.Dropdown(
             options=list(self.methods), value=name, tooltip="the method",
             layout={"width": "17em", "margin": "2px 10px 2px 2px"},
         )  # fmt: skip
-        self.panel = Panel(explorer.question.method, self.on_setting)
+        self.panel = Panel(explorer.method, self.on_setting)
         self.settings = wrapping([self.method, self.panel.box])
         self.progress = ipywidgets.IntProgress(layout={"width": "10em"})
         self.stop = ipywidgets.Button(layout={"width": "7em"})
         self.status = ipywidgets.HTML(layout={"flex": "1 1 20em", "margin": "2px"})
         work = wrapping([self.stop, self.progress, self.status])
-        work.layout.min_height = "32px"  # that of a button, so that the map does not jump when the work is done
+        work.layout.min_height = "32px"  # that of a button, so that the scores do not jump when the work is done
         self.map = ipywidgets.HTML(layout=full)
         self.map.add_class("nexttoken-map")
         self.file = ipywidgets.Text("why.pdf", placeholder="where to save it", layout={"width": "13em"})
@@ -109,15 +110,15 @@ class View:
             self.known = replace(self.known, prompt=self.prompt.value)
             self.explorer.change(TYPING, prompt=self.prompt.value)
 
-    def on_candidate(self, place: int) -> None:
-        self.take(self.explorer.answer.candidates[place].id)
+    def on_candidate(self, number: int) -> None:
+        self.take(self.explorer.answer.candidates[number].id)
 
     def on_other(self, change: Any) -> None:
         token, self.other.value = self.other.value, ""
         if token:
             self.take(token)
 
-    def take(self, token: TokenLike) -> None:
+    def take(self, token: Token) -> None:
         """A token is the target or a foil from now on, as the toggle says."""
         (self.explorer.choose if self.role.value == "target" else self.explorer.oppose)(token)
 
@@ -129,7 +130,7 @@ class View:
         try:
             with self.lock:
                 method = self.panel.value()
-                self.known = replace(self.known, method=method)
+                self.known_method = method
                 self.explorer.change(TYPING, method=method)
         except ValueError as error:
             self.explorer.refuse(error)
@@ -154,7 +155,7 @@ class View:
             answer = self.explorer.answer
             self.draw_question()
             self.draw_candidates()
-            self.progress.max, self.progress.value = answer.most or 1, answer.done
+            self.progress.max, self.progress.value = answer.max_gradients or 1, answer.done
             self.progress.layout.display = None if answer.working else "none"
             self.stop.layout.display = None if answer.attribution is None else "none"
             self.stop.description = "cancel" if answer.working else "run again"
@@ -177,12 +178,13 @@ class View:
     def draw_question(self) -> None:
         """Show a question that was changed otherwise than by these widgets."""
         known, self.known = self.known, self.explorer.question
+        known_method, self.known_method = self.known_method, self.explorer.method
         if known.prompt != self.known.prompt:
             self.prompt.value = self.known.prompt
-        if known.method != self.known.method:
-            name = self.listed(self.known.method)
+        if known_method != self.known_method:
+            name = self.listed(self.known_method)
             self.method.options, self.method.value = list(self.methods), name
-            self.open(self.known.method)
+            self.open(self.known_method)
 
     def listed(self, method: Method) -> str:
         """The label of a method, under which it is listed with its settings."""
@@ -193,12 +195,12 @@ class View:
         return name
 
     def draw_candidates(self) -> None:
-        """Show the next tokens: the target in the colour of what speaks for it, foils in the colour of the others."""
+        """Show the next tokens: the target in the colour of what supports it, foils in the colour of the others."""
         question, answer = self.explorer.question, self.explorer.answer
-        asked: tuple[Any, ...] = answer.asked or (question.target, *question.foils)
-        for place in range(len(self.buttons), len(answer.candidates)):
+        asked: tuple[Any, ...] = answer.asked or (question.target, *question.contrast)
+        for number in range(len(self.buttons), len(answer.candidates)):
             button = ipywidgets.Button(layout={"width": "auto"})
-            button.on_click(lambda button, place=place: self.on_candidate(place))
+            button.on_click(lambda button, number=number: self.on_candidate(number))
             self.buttons.append(button)
         for button, candidate in zip(self.buttons, answer.candidates, strict=False):
             role = "target" if candidate.id == asked[0] else "foil" if candidate.id in asked[1:] else None
@@ -214,7 +216,7 @@ class View:
 def _named(candidate: Target, role: str | None) -> str:
     """What stands on a button: the token and its probability, with a sign for its role."""
     sign = {"target": "✓ ", "foil": "≠ ", None: ""}[role]
-    return f"{sign}{escape_invisible(candidate.text)!r} {written(candidate.probability)}"
+    return f"{sign}{escape_invisible(candidate.text)!r} {format_number(candidate.probability)}"
 
 
 def _note(role: str, colour: str, text: str) -> str:

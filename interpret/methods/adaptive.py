@@ -57,7 +57,7 @@ class Segment:
         return abs(self.end.value - self.start.value - float(self.scores.sum()))
 
     @property
-    def doubt(self) -> Float[Tensor, " token"]:
+    def error_estimate(self) -> Float[Tensor, " token"]:
         """How far Simpson's rule is from the trapezoid rule on the same three points, for each token."""
         return self.width * (self.start.slope - 2 * self.middle.slope + self.end.slope).abs() / 12
 
@@ -69,7 +69,7 @@ def integrate(
 
     Each round bisects the worst segments: those that hold half of the error, or as much of it as is too much. A
     bisection keeps the segment's three points and adds two. Adaptive Simpson quadrature, Kuncir 1962, with the
-    completeness axiom in place of an error estimate. No number of points resolves a jump: a segment that has become
+    completeness axiom in index of an error estimate. No number of points resolves a jump: a segment that has become
     narrow is left as it is, and what remains of the gradients goes to the others.
 
     Args:
@@ -80,7 +80,7 @@ def integrate(
         first: how many segments to begin with, at 2 gradients each and one more.
     """
     points = explore(first_alphas(first))
-    segments = [Segment(*points[place : place + 3]) for place in range(0, 2 * first, 2)]
+    segments = [Segment(*points[index : index + 3]) for index in range(0, 2 * first, 2)]
     enough = max(tolerance * abs(points[-1].value - points[0].value), smallest)
     left = (max_gradients - len(points)) // 2
     while left > 0 and (gap := certified_gap(segments)) > enough:

@@ -10,31 +10,34 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interpret.engine.alternatives import alternatives, embedded_words
 from interpret.engine.objective import Objective
 from nexttoken import NextTokenLM
 from nexttoken.text.prompt import PromptLike
 
+TOKENS_EMBEDDED = 4096  # at once, of what might stand there
+
 
 class Baseline(ABC):
-    """A baseline: the objective and the prompt's embeddings (token, dim) in, embeddings of the same shape out.
+    """A baseline: an objective in, embeddings (token, dim) of the shape of its `x` out.
 
     Attributes:
-        predicted: whether it asks the model what else might stand at each place, which a forward pass at the prompt
-            then shows besides.
+        needs_predictions: whether it asks the model what else might stand at each position, which a forward pass at the
+            prompt then shows besides.
     """
 
-    predicted: ClassVar[bool] = False
+    needs_predictions: ClassVar[bool] = False
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What figures call it, after "from" or "against": by default its class's name."""
         return type(self).__name__
 
     @abstractmethod
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+    def __call__(self, objective: Objective) -> Float[Tensor, "token dim"]:
         """The embeddings where the path starts."""
 
-    def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
+    def fixed_at(self, objective: Objective) -> Bool[Tensor, " token"] | None:
         """The tokens that it leaves at the prompt, and that so have no score; None where it moves all."""
         return None
 
@@ -44,11 +47,11 @@ class Zero(Baseline):
     """All-zero embeddings. A network without biases that divides by the length of its state is singular there."""
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "zero embeddings"
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
-        return torch.zeros_like(x)
+    def __call__(self, objective: Objective) -> Float[Tensor, "token dim"]:
+        return torch.zeros_like(objective.x)
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,11 @@ class MeanEmbedding(Baseline):
     """The mean of all word embeddings, at every token."""
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "the mean embedding"
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
-        return every_embedding(objective, self).double().mean(0).to(x).expand_as(x)
+    def __call__(self, objective: Objective) -> Float[Tensor, "token dim"]:
+        return every_embedding(objective, self).double().mean(0).to(objective.x).expand_as(objective.x)
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,12 @@ class Token(Baseline):
     token: int | str | None = None
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "an empty token" if self.token is None else f"the token {self.token!r}"
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+    def __call__(self, objective: Objective) -> Float[Tensor, "token dim"]:
         lm = model_of(objective, self)
-        return embedded(lm, torch.tensor([self.id(lm)], device=lm.device)).to(x).expand_as(x)
+        return embedded(lm, torch.tensor([self.id(lm)], device=lm.device)).to(objective.x).expand_as(objective.x)
 
     def id(self, lm: NextTokenLM) -> int:
         """The token's id. Raises ValueError where there is none."""
@@ -99,18 +102,18 @@ class LineBreak(Baseline):
     """
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "a line break"
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+    def __call__(self, objective: Objective) -> Float[Tensor, "token dim"]:
         lm = model_of(objective, self)
         try:
             last = lm.vocab.encode("\n", add_special_tokens=False).ids[-1:]
         except ValueError:
             last = ()
         if not last or lm.vocab.decode(last) != "\n":
-            return MeanEmbedding()(objective, x)
-        return Token(last[0])(objective, x)
+            return MeanEmbedding()(objective)
+        return Token(last[0])(objective)
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,14 @@ class Unknown(Baseline):
     """The embedding of the vocabulary's token for unknown words, at every token. Raises ValueError if it has none."""
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "the unknown token"
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+    def __call__(self, objective: Objective) -> Float[Tensor, "token dim"]:
         unknown = model_of(objective, self).vocab.unk_id
         if unknown is None:
             raise ValueError("this vocabulary has no token for unknown words; name a baseline token")
-        return Token(unknown)(objective, x)
+        return Token(unknown)(objective)
 
 
 @dataclass(frozen=True)
@@ -135,20 +138,71 @@ class Text(Baseline):
     text: PromptLike
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return repr(self.text) if isinstance(self.text, str) else "another text"
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+    def __call__(self, objective: Objective) -> Float[Tensor, "token dim"]:
         lm = model_of(objective, self)
-        prompt, places = objective.context.prompt, list(objective.places())
+        prompt, positions = objective.prompt, list(objective.positions)
         start = prompt.start_token if prompt is not None else None
         ids = lm.tokens(lm.prompt(self.text, start))["input_ids"][0]
-        length = len(prompt) if prompt is not None else len(x)
+        length = len(prompt) if prompt is not None else len(objective.x)
         if len(ids) != length:
             raise ValueError(
                 f"the baseline text has {len(ids)} tokens and the prompt {length}; there must be as many of both"
             )
-        return embedded(lm, ids)[places].to(x)
+        return embedded(lm, ids)[positions].to(objective.x)
+
+
+@dataclass(frozen=True)
+class PlausibleAlternatives(Baseline):
+    """The expected embedding of what else might stand at each position, in the model's own view.
+
+    x'_t = sum_v p(v | what stands before t) e_v over the `top` most probable words other than the word itself,
+    renormalized. So the question is: why this word, and not what else might stand here? (Kim et al. 2020,
+    arXiv:2010.13984, replace words by such alternatives.) What the tokenizer or a chat template wrote stays as it is;
+    where the model says nothing about a position, it is the mean of all word embeddings.
+
+    With a `weight` below 1 it is that part of the expected embedding: 0.5 makes gradient x (x - x') the mean of
+    gradient x input and gradient x (input - alternatives), which suits GIM, since neither alone is best everywhere.
+
+    The states of the pass that takes the gradient tell it, where the network's head gives its own logits for them;
+    otherwise it costs one forward pass, and more for prompts of thousands of tokens. Of a model that is not known to be
+    causal, it costs one for each token. The first word takes one of one token.
+
+    Raises:
+        ValueError: `top` below 1, a `weight` that is not between 0 and 1, or an objective without a model.
+    """
+
+    needs_predictions = True
+
+    top: int = 50
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise ValueError(f"top is {self.top}; at least one alternative is needed (50 are usual)")
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"weight is {self.weight}; it must be from 0 (no baseline) to 1 (the alternatives)")
+
+    @property
+    def description(self) -> str:
+        return "plausible alternatives" + (f" weighted {self.weight:g}" if self.weight != 1 else "")
+
+    def fixed_at(self, objective: Objective) -> Bool[Tensor, " token"]:
+        return template_tokens(objective)
+
+    def __call__(self, objective: Objective) -> Float[Tensor, "token dim"]:
+        x, found = objective.x, alternatives(objective, self.top)
+        expected = torch.zeros_like(x)
+        at_once = max(1, TOKENS_EMBEDDED // len(x))
+        for ids, probabilities in zip(found.ids.T.split(at_once), found.probabilities.T.split(at_once), strict=True):
+            for words, share in zip(embedded_words(objective, ids), probabilities, strict=True):
+                expected += share[:, None].to(x) * words
+        if not found.known.all():
+            mean = every_embedding(objective, self).double().mean(0).to(x)
+            expected = torch.where(found.known[:, None], expected, mean)
+        return torch.where(template_tokens(objective)[:, None], x, self.weight * expected)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,10 +237,11 @@ class Embeddings(Baseline):
         return hash(self.name)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"{self.name} embeddings"
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+    def __call__(self, objective: Objective) -> Float[Tensor, "token dim"]:
+        x = objective.x
         if not isinstance(self.embeddings, Tensor):
             return torch.full_like(x, self.embeddings)
         if self.embeddings.shape not in (x.shape, x.shape[1:], ()):
@@ -194,6 +249,14 @@ class Embeddings(Baseline):
                 f"the baseline has shape {tuple(self.embeddings.shape)}; the prompt's embeddings have {tuple(x.shape)}"
             )
         return self.embeddings.to(x).expand_as(x)
+
+
+def template_tokens(objective: Objective) -> Bool[Tensor, " token"]:
+    """True for what the tokenizer or a chat template wrote, unless that is all there is."""
+    pieces = objective.prompt.pieces if objective.prompt is not None else ()
+    template = {position for piece in pieces if piece.template for position in piece.positions}
+    found = torch.tensor([position in template for position in objective.positions], device=objective.x.device)
+    return found & ~found.all()
 
 
 def every_embedding(objective: Objective, asker: object) -> Float[Tensor, "vocab dim"]:
@@ -204,7 +267,7 @@ def every_embedding(objective: Objective, asker: object) -> Float[Tensor, "vocab
 
 def model_of(objective: Objective, asker: object) -> NextTokenLM:
     """The model behind an objective. Raises ValueError for an objective that is a function of one's own."""
-    lm = objective.context.lm
+    lm = objective.lm
     if lm is None:
         raise ValueError(f"{asker} asks the model for embeddings; for a function of your own use Zero or Embeddings")
     return lm

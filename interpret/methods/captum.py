@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from interpret.engine.objective import Objective
+from interpret.engine.run import Points, Values
 from interpret.methods.baselines import Baseline, LineBreak
 from interpret.methods.method import Evidence, Method
 
@@ -27,7 +27,7 @@ class Captum(Method):
     classes that give bare gradients. Where captum changes features (FeatureAblation, Occlusion, Lime and others), a
     feature is a token. Where it takes baselines, it gets `baseline`; its random numbers come from `seed`, and the
     global state is put back. Costs what captum's settings say; gradients are counted by their forward passes. What runs
-    at once is captum's to decide: `chunk_size` and `memory_budget` do not count here.
+    at once is captum's to decide: `batch_size` and `memory_budget` have no effect.
 
     Args:
         attribution: the class, from captum.attr.
@@ -67,8 +67,8 @@ class Captum(Method):
         return f"captum's {self.attribution.__name__}"
 
     @property
-    def words(self) -> str:
-        start = [f"from {self.baseline.words}"] if self.takes_baselines else []
+    def description(self) -> str:
+        start = [f"from {self.baseline.description}"] if self.takes_baselines else []
         return ", ".join([*start, *(f"{name} {value}" for name, value in self.settings.items())])
 
     def __repr__(self) -> str:
@@ -82,10 +82,11 @@ class Captum(Method):
     def cost(self, tokens: int) -> int:
         return int(self.settings.get("n_samples", self.settings.get("n_steps", tokens)))
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
+    def __call__(self, objective: Objective) -> Evidence:
+        x = objective.x
         settings = {**({"abs": False} if "abs" in self.accepted else {}), **self.settings}
         if self.takes_baselines:
-            settings.setdefault("baselines", self.baseline(objective, x)[None].clone())
+            settings.setdefault("baselines", self.baseline(objective)[None].clone())
         if self.window:
             settings.setdefault("sliding_window_shapes", (1, x.shape[1]))
         if self.masked:
@@ -108,14 +109,14 @@ class AsModule(nn.Module):
     def __init__(self, objective: Objective):
         super().__init__()
         self.objective = objective
-        self.lm = objective.context.lm  # so that captum finds the modules that it puts its hooks on
+        self.lm = objective.lm  # so that captum finds the modules that it puts its hooks on
 
-    def forward(self, points: Float[Tensor, "point token dim"]) -> Float[Tensor, " point"]:
+    def forward(self, points: Points) -> Values:
         objective = self.objective
         if not torch.is_grad_enabled():
-            objective.run.counts.forwards += len(points)
+            objective.counts.forwards += len(points)
             return objective.function(points)
-        objective.run.counts.gradients += len(points)
+        objective.counts.gradients += len(points)
         objective.run.advance(len(points))
         return (objective.grad_function or objective.function)(points)
 

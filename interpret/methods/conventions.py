@@ -7,18 +7,16 @@ from dataclasses import dataclass, field, fields
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from numpy import ndarray
 
-from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
-from interpret.engine.run import BackwardRules
+from interpret.engine.run import BackwardRules, Points, Values
 from interpret.methods.baselines import Baseline, Embeddings, Token, Unknown, Zero
-from interpret.methods.changed import changed
 from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.methods.integrated_gradients import IntegratedGradients
-from interpret.methods.line import Line
+from interpret.methods.listed import changed
 from interpret.methods.method import Evidence, Method
-from interpret.methods.quadrature import quadrature
+from interpret.methods.path import Line, quadrature
 from interpret.methods.vanilla_gradient import VanillaGradient
 from interpret.question.quantity import LOG_PROBABILITY, LOGIT, LOSS, PROBABILITY, Quantity
 from interpret.results.reduction import ABSOLUTE_SUM, MEAN_ABSOLUTE, NORM_2, SUM, Reduction
@@ -34,12 +32,12 @@ class Normalization:
     """
 
     name: str
-    function: Callable[[Tensor], Tensor] = field(repr=False)
+    function: Callable[[ndarray], ndarray] = field(repr=False)
 
 
-def share(scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
+def share(scores: Float[ndarray, " piece"]) -> Float[ndarray, " piece"]:
     """Each score over the sum of all magnitudes; zeros stay zeros."""
-    total = scores.abs().sum()
+    total = abs(scores).sum()
     return scores / total if total > 0 else scores
 
 
@@ -79,11 +77,18 @@ class Convention(Method):
     def rules(self) -> BackwardRules | None:  # type: ignore[override]
         return self.method.rules
 
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"] | None:
+    @property
+    def exact_values(self) -> bool:  # type: ignore[override]
+        return self.method.exact_values
+
+    def points(self, objective: Objective) -> Points | None:
         return self.method.points(objective)
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        return self.method(objective, x)
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
+        return self.method.attributions(objective, points, values, gradients)
+
+    def __call__(self, objective: Objective) -> Evidence:
+        return self.method(objective)
 
     def cost(self, tokens: int) -> int:
         return self.method.cost(tokens)
@@ -91,7 +96,7 @@ class Convention(Method):
     def unit(self, quantity: str) -> str:
         return self.method.unit(quantity) if self.normalization is NONE else "share"
 
-    def normalized(self, scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
+    def normalized(self, scores: Float[ndarray, " piece"]) -> Float[ndarray, " piece"]:
         return self.normalization.function(scores)
 
     @property
@@ -133,17 +138,12 @@ class MagnitudesAlongPath(Method):
     def cost(self, tokens: int) -> int:
         return self.steps
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
+    def points(self, objective: Objective) -> Points:
+        return Line.of(self.baseline, None, objective).at(quadrature("trapezoid", self.steps)[0])
+
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
         _, weights = quadrature("trapezoid", self.steps)
-        points = self._points(objective, x)
-        slopes = points * gradients(objective, points)[1]
-        return Evidence((weights.to(x)[:, None, None] * slopes.abs()).sum(0))
-
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
-        return self._points(objective, objective.x)
-
-    def _points(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Float[Tensor, "point token dim"]:
-        return Line.of(self.baseline, None, objective, x).at(quadrature("trapezoid", self.steps)[0])
+        return Evidence((weights.to(points)[:, None, None] * (points * gradients).abs()).sum(0))
 
 
 @dataclass(frozen=True)
@@ -167,23 +167,20 @@ class PlainNoise(Method):
     def unit(self, quantity: str) -> str:
         return f"{quantity} per unit of embedding"
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        _, gradient = gradients(objective, self._noisy(x))
-        return Evidence(gradient.mean(0), samples=gradient)
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
+        return Evidence(gradients.mean(0), samples=gradients)
 
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
-        return self._noisy(objective.x)
-
-    def _noisy(self, x: Float[Tensor, "token dim"]) -> Float[Tensor, "point token dim"]:
+    def points(self, objective: Objective) -> Points:
+        x = objective.x
         generator = torch.Generator().manual_seed(self.seed)
         noise = torch.randn((self.samples, *x.shape), generator=generator, dtype=x.dtype).to(x.device)
         return x + self.scale * (x.max() - x.min()) * noise
 
 
 IG, GI, GRADIENT, SMOOTHGRAD = "integrated gradients", "gradient x input", "gradient", "smoothgrad"
-FIRST_ID = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Token(0), hold=None)
-LEFT_FROM_ZERO = IntegratedGradients(steps=10, rule="left", baseline=Zero(), hold=None)
-UNKNOWN = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Unknown(), hold=None)
+FIRST_ID = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Token(0), fixed=None)
+LEFT_FROM_ZERO = IntegratedGradients(steps=10, rule="left", baseline=Zero(), fixed=None)
+UNKNOWN = IntegratedGradients(steps=50, rule="gauss-legendre", baseline=Unknown(), fixed=None)
 ALMOST_ZERO = Embeddings(1e-6)
 
 

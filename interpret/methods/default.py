@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from weakref import WeakKeyDictionary
 
-from interpret.engine.gradients import gradients
+from interpret.engine.evaluate import gradients
 from interpret.engine.objective import Objective
-from interpret.methods.alternatives import PlausibleAlternatives
+from interpret.methods.baselines import PlausibleAlternatives
 from interpret.methods.gim import GIM
 from interpret.methods.integrated_gradients import IntegratedGradients
 from interpret.methods.method import Method
@@ -16,7 +16,7 @@ _CHOSEN: WeakKeyDictionary[NextTokenLM, Method] = WeakKeyDictionary()  # so that
 
 
 def default_method(lm: NextTokenLM) -> Method:
-    """GIM, half way from plausible alternatives; certified integrated gradients for a network that GIM refuses.
+    """GIM, halfway from plausible alternatives; certified integrated gradients for a network that GIM refuses.
 
     Of the methods measured that cost at most three gradients, it puts known evidence first most often, and its scores
     predict best what replacements do (see the documentation of evidence). The first call for a model takes one gradient

@@ -8,13 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
+from interpret.engine.run import Points, Values
 from interpret.methods.baselines import Baseline, LineBreak, every_embedding
-from interpret.methods.gap import warn_of_gap
-from interpret.methods.holding import Hold
-from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
+from interpret.methods.path import Fixed, Line, fixed_tokens, warn_of_gap
 from interpret.results.certificate import Completeness
 
 
@@ -32,15 +30,16 @@ class DiscretizedIG(Method):
     """
 
     name = "discretized integrated gradients"
+    exact_values = True
 
     steps: int = 30
     neighbours: int = 200
     baseline: Baseline = LineBreak()
-    hold: Hold = "template"
+    fixed: Fixed = "template"
 
     @property
-    def words(self) -> str:
-        return f"from {self.baseline.words}, {self.steps} steps"
+    def description(self) -> str:
+        return f"from {self.baseline.description}, {self.steps} steps"
 
     def __post_init__(self) -> None:
         for name in ("steps", "neighbours"):
@@ -50,24 +49,18 @@ class DiscretizedIG(Method):
     def cost(self, tokens: int) -> int:
         return self.steps + 2
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        line = Line.of(self.baseline, self.hold, objective, x)
-        path = self._path(objective, line)
-        value, gradient = gradients(objective, path, exact_values=True)
-        attributions = ((path[1:] - path[:-1]) * (gradient[1:] + gradient[:-1]) / 2).sum(0)
-        completeness = Completeness.of(float(value[-1]), float(value[0]), float(attributions.double().sum()))
-        warn_of_gap(completeness, f"more steps than {self.steps}, or another baseline")
-        return Evidence(attributions, completeness, line.held)
-
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
-        return self._path(objective, Line.of(self.baseline, self.hold, objective, objective.x))
-
-    def _path(self, objective: Objective, line: Line) -> Float[Tensor, "point token dim"]:
+    def points(self, objective: Objective) -> Points:
         """The points from the baseline to the prompt, each token on a track of its own."""
-        words = every_embedding(objective, self).to(line.x)
+        line, words = Line.of(self.baseline, self.fixed, objective), every_embedding(objective, self).to(objective.x)
         tracks = [self.track(*each, words) for each in zip(line.x, line.start, strict=True)]
-        points = [torch.stack(step) for step in zip(*tracks, strict=True)]
-        return torch.stack([*points, line.start]).flip(0)
+        steps = [torch.stack(step) for step in zip(*tracks, strict=True)]
+        return torch.stack([*steps, line.start]).flip(0)
+
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
+        found = ((points[1:] - points[:-1]) * (gradients[1:] + gradients[:-1]) / 2).sum(0)
+        completeness = Completeness.of(float(values[-1]), float(values[0]), float(found.double().sum()))
+        warn_of_gap(completeness, f"more steps than {self.steps}, or another baseline")
+        return Evidence(found, completeness, fixed_tokens(self.fixed, objective))
 
     def track(
         self, first: Float[Tensor, " dim"], end: Float[Tensor, " dim"], words: Float[Tensor, "vocab dim"]

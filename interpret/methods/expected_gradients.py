@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
 
-from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
+from interpret.engine.run import Points, Values
 from interpret.methods.baselines import every_embedding
-from interpret.methods.holding import Hold, held_tokens
 from interpret.methods.method import Evidence, Method
+from interpret.methods.path import Fixed, fixed_tokens
 
 
 @dataclass(frozen=True)
@@ -29,12 +27,12 @@ class ExpectedGradients(Method):
 
     samples: int = 200
     seed: int = 0
-    hold: Hold = "template"
+    fixed: Fixed = "template"
 
     stochastic = True
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"{self.samples} samples"
 
     def __post_init__(self) -> None:
@@ -44,23 +42,19 @@ class ExpectedGradients(Method):
     def cost(self, tokens: int) -> int:
         return self.samples
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        held = held_tokens(self.hold, objective, x)
-        points, way = self._drawn(objective, x, held)
-        samples = way * gradients(objective, points)[1]
-        return Evidence(samples.mean(0), held=held, samples=samples)
+    def points(self, objective: Objective) -> Points:
+        return self._drawn(objective)[0]
 
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
-        return self._drawn(objective, objective.x, held_tokens(self.hold, objective, objective.x))[0]
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
+        samples = self._drawn(objective)[1] * gradients
+        return Evidence(samples.mean(0), fixed=fixed_tokens(self.fixed, objective), samples=samples)
 
-    def _drawn(
-        self, objective: Objective, x: Float[Tensor, "token dim"], held: Bool[Tensor, " token"]
-    ) -> tuple[Float[Tensor, "point token dim"], Float[Tensor, "point token dim"]]:
-        """The points, one on each path, and the paths' ways."""
-        words = every_embedding(objective, self)
-        generator = torch.Generator().manual_seed(self.seed)
+    def _drawn(self, objective: Objective) -> tuple[Points, Points]:
+        # The points, one on each path, and x - x' of the paths.
+        x, words, generator = objective.x, every_embedding(objective, self), torch.Generator().manual_seed(self.seed)
         drawn = torch.randint(len(words), (self.samples, len(x)), generator=generator)
         alphas = torch.rand((self.samples, 1, 1), generator=generator, dtype=torch.float64).to(x)
-        start = torch.where(held[:, None], x, words[drawn.to(words.device)].to(x))
-        way = x - start
-        return start + alphas * way, way
+        fixed = fixed_tokens(self.fixed, objective)
+        start = torch.where(fixed[:, None], x, words[drawn.to(words.device)].to(x))
+        delta = x - start
+        return start + alphas * delta, delta

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from interpret.engine.graph import Gradients, Graph, Node, replaced, scaled
 from interpret.engine.objective import Objective
-from interpret.engine.run import BackwardRules
+from interpret.engine.run import BackwardRules, Points
 from interpret.methods.baselines import Baseline
 from interpret.methods.method import LocalMethod
-from interpret.question.logits import upcast
+from interpret.question.quantity import upcast
 
-ROWS_A_BLOCK = 256  # of the attention matrix, which is never whole
+ROWS_PER_BLOCK = 256  # of the attention matrix, which is never whole
 STATISTICS = (
     "RsqrtBackward",
     "LinalgVectorNormBackward",
@@ -63,7 +63,7 @@ SHAPES = (
 
 @dataclass(frozen=True)
 class GIM(LocalMethod):
-    """Gradient times input, or times the way from a baseline x', with a backward pass that is changed in three places.
+    """Gradient times input, or times x - x' for a baseline x', with a backward pass that is changed in three places.
 
     s_t = sum_d (dF/dx_t)_d (x - x')_td, x' = 0 unless a baseline is given, where in the backward pass
     - the gradient of a product of two activations that both depend on the prompt is halved for each of them: attention
@@ -72,8 +72,9 @@ class GIM(LocalMethod):
     - norms have constant statistics,
     - the softmax of the attention has the derivative that it would have at `temperature`.
 
-    Edin et al. 2025 (arXiv:2505.17630), who share out the products of the attention and take temperature 2; here all
-    products are shared out, and at temperature 1 the network's own attention runs, in memory linear in the length.
+    Edin et al. 2025 (arXiv:2505.17630), who split the gradients of the attention's products and take temperature 2;
+    here those of all products are split, and at temperature 1 the network's own attention runs, in memory linear in
+    the length.
     The changes are made to the gradients on their way back, so the forward pass is the model's to the bit. Scores are
     signed, in nats, and not complete. Costs one gradient.
 
@@ -88,8 +89,8 @@ class GIM(LocalMethod):
     temperature: float = 1.0
 
     @property
-    def words(self) -> str:
-        return "" if self.baseline is None else f"against {self.baseline.words}"
+    def description(self) -> str:
+        return "" if self.baseline is None else f"against {self.baseline.description}"
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
@@ -99,21 +100,16 @@ class GIM(LocalMethod):
     def rules(self) -> BackwardRules:  # type: ignore[override]
         return InteractionRules(self.temperature)
 
-    def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
-        return None if self.baseline is None else self.baseline.held(objective, x)
+    def fixed_at(self, objective: Objective) -> Bool[Tensor, " token"] | None:
+        return None if self.baseline is None else self.baseline.fixed_at(objective)
 
-    def at(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        gradient: Float[Tensor, "point token dim"],
-    ) -> Float[Tensor, "point token dim"]:
-        return gradient * (points if self.baseline is None else points - self.baseline(objective, points[0]))
+    def at(self, objective: Objective, points: Points, gradient: Points) -> Points:
+        return gradient * (points if self.baseline is None else points - self.baseline(objective))
 
 
 @dataclass(frozen=True)
 class InteractionRules(BackwardRules):
-    """How gradients change on their way back: products are shared out, and norms have constant statistics.
+    """How gradients change on their way back: those of products are split, and norms have constant statistics.
 
     Attributes:
         temperature: of the attention's softmax in the backward pass.
@@ -138,10 +134,10 @@ class InteractionRules(BackwardRules):
             if node in graph.constants:
                 yield scaled(node, dict.fromkeys(range(len(node.next_functions)), 0.0))
             elif kind in PRODUCTS:
-                if all(graph.live(node, place) for place in PRODUCTS[kind]) and not _is_activation(graph, node):
+                if all(graph.live(node, index) for index in PRODUCTS[kind]) and not _is_activation(graph, node):
                     yield scaled(node, dict.fromkeys(PRODUCTS[kind], 0.5))
             elif "ScaledDotProduct" in kind:
-                yield self._share_attention(graph, node)
+                yield self._split_attention(graph, node)
             elif kind in ("SoftmaxBackward", "SafeSoftmaxBackward") and self.temperature != 1 and _weighs(graph, node):
                 yield replaced(node, partial(_softmax, node, self.temperature))
             elif kind in ("NativeLayerNormBackward", "FusedRmsNormBackward"):
@@ -150,13 +146,13 @@ class InteractionRules(BackwardRules):
                 yield replaced(node, partial(_group_norm, node))
             elif kind.startswith(FUSED) or (_is_custom(node) and len(graph.live_inputs(node)) > 1):
                 raise ValueError(
-                    f"GIM shares out the products of a network, and cannot see those inside of {type(node).__name__}: "
+                    f"GIM splits the gradients of a network's products, and cannot see those in {type(node).__name__}: "
                     "take another method, or an implementation of the network in plain operations"
                 )
 
-    def _share_attention(self, graph: Graph, node: Node) -> RemovableHandle:
+    def _split_attention(self, graph: Graph, node: Node) -> RemovableHandle:
         """Queries and keys, then weights and values; at another temperature the gradients are computed anew."""
-        query, key, value = (graph.live(node, place) for place in range(3))
+        query, key, value = (graph.live(node, index) for index in range(3))
         weights = 0.5 if value and (query or key) else 1.0
         factors = {0: weights * (0.5 if key else 1.0), 1: weights * (0.5 if query else 1.0), 2: weights}
         if self.temperature == 1:
@@ -188,13 +184,13 @@ def _only_divides(graph: Graph, node: Node) -> bool:
     """Whether a node's output is only ever divided by, up to a small number that is added, or a bound."""
     users = graph.users.get(node, [])
     return bool(users) and all(
-        (_kind(user) == "DivBackward" and place == 1)
+        (_kind(user) == "DivBackward" and index == 1)
         or _kind(user) == "ReciprocalBackward"
         or (
             _kind(user) in ("AddBackward", "ClampBackward", "ClampMinBackward", "ExpandBackward")
             and _only_divides(graph, user)
         )
-        for user, place in users
+        for user, index in users
     )
 
 
@@ -202,7 +198,7 @@ def _is_activation(graph: Graph, node: Node) -> bool:
     """Whether a product is an activation function written out, such as x sigmoid(x): both factors are of one input."""
     if _kind(node) != "MulBackward":
         return False
-    one, other = (_sources(graph, node.next_functions[place]) for place in (0, 1))
+    one, other = (_sources(graph, node.next_functions[index]) for index in (0, 1))
     return one == other and len(one) == 1
 
 
@@ -220,7 +216,7 @@ def _sources(graph: Graph, output: tuple[Node, int]) -> set[tuple[Node, int]]:
             continue
         seen.add(each)
         if _kind(each[0]) in POINTWISE:
-            waiting += [each[0].next_functions[place] for place in graph.live_inputs(each[0])]
+            waiting += [each[0].next_functions[index] for index in graph.live_inputs(each[0])]
         else:
             found.add(each)
     return found
@@ -286,8 +282,8 @@ def _attention(node: Node, temperature: float, factors: dict[int, float], gradie
     mask = getattr(node, "_saved_attn_bias", None) if mask is None else mask
     length, total = query.shape[2], key.shape[2]
     of_query, of_key, of_value = [], torch.zeros_like(key), torch.zeros_like(value)
-    for begin in range(0, length, ROWS_A_BLOCK):
-        rows = slice(begin, min(begin + ROWS_A_BLOCK, length))
+    for begin in range(0, length, ROWS_PER_BLOCK):
+        rows = slice(begin, min(begin + ROWS_PER_BLOCK, length))
         scores = scale * query[:, :, rows] @ key.mT
         if node._saved_is_causal:
             seen = torch.ones(length, total, dtype=torch.bool, device=scores.device).tril()[rows]

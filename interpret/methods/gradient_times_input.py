@@ -1,20 +1,21 @@
-"""Gradient times input, or times the way from a baseline: the first-order change of the objective."""
+"""Gradient times input, or times the difference from a baseline: the first-order change of the objective."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from interpret.engine.objective import Objective
+from interpret.engine.run import Points
 from interpret.methods.baselines import Baseline
 from interpret.methods.method import LocalMethod
 
 
 @dataclass(frozen=True)
 class GradientTimesInput(LocalMethod):
-    """The part of the objective that is linear in a token's embedding, or in its way from a baseline x'.
+    """The part of the objective that is linear in a token's embedding, or in its difference from a baseline x'.
 
     s_t = sum_d (dF/dx_t)_d (x - x')_td, with x' = 0 unless a baseline is given
 
@@ -27,16 +28,11 @@ class GradientTimesInput(LocalMethod):
     baseline: Baseline | None = None
 
     @property
-    def words(self) -> str:
-        return "" if self.baseline is None else f"against {self.baseline.words}"
+    def description(self) -> str:
+        return "" if self.baseline is None else f"against {self.baseline.description}"
 
-    def held(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Bool[Tensor, " token"] | None:
-        return None if self.baseline is None else self.baseline.held(objective, x)
+    def fixed_at(self, objective: Objective) -> Bool[Tensor, " token"] | None:
+        return None if self.baseline is None else self.baseline.fixed_at(objective)
 
-    def at(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        gradient: Float[Tensor, "point token dim"],
-    ) -> Float[Tensor, "point token dim"]:
-        return gradient * (points if self.baseline is None else points - self.baseline(objective, points[0]))
+    def at(self, objective: Objective, points: Points, gradient: Points) -> Points:
+        return gradient * (points if self.baseline is None else points - self.baseline(objective))

@@ -5,23 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from interpret.engine.gradients import gradients, values
+from interpret.engine.evaluate import values as values_at
 from interpret.engine.objective import Objective
+from interpret.engine.run import Points, Values
 from interpret.methods.baselines import Baseline, LineBreak
-from interpret.methods.holding import Hold
-from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
-from interpret.methods.quadrature import quadrature
-from interpret.results.certificate import Completeness
-from interpret.results.path import StraightPath
+from interpret.methods.path import Fixed, Line, quadrature
+from interpret.results.certificate import Completeness, StraightPath
 
 
 @dataclass(frozen=True)
 class IDGI(Method):
-    """Important direction gradient integration: each step's change of F, shared out by the squared gradient.
+    """Important direction gradient integration: each step's change of F, divided by the squared gradient.
 
     s_t = sum_k sum_d g_k,td^2 (F_{k+1} - F_k) / ||g_k||^2, with g_k and F_k at x' + k/n (x - x'), k = 0 .. n - 1
 
@@ -31,14 +27,15 @@ class IDGI(Method):
     """
 
     name = "IDGI"
+    exact_values = True
 
     steps: int = 50
     baseline: Baseline = LineBreak()
-    hold: Hold = "template"
+    fixed: Fixed = "template"
 
     @property
-    def words(self) -> str:
-        return f"from {self.baseline.words}, {self.steps} steps"
+    def description(self) -> str:
+        return f"from {self.baseline.description}, {self.steps} steps"
 
     def __post_init__(self) -> None:
         quadrature("left", self.steps)
@@ -46,24 +43,18 @@ class IDGI(Method):
     def cost(self, tokens: int) -> int:
         return self.steps
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        line = Line.of(self.baseline, self.hold, objective, x)
-        alphas, _ = quadrature("left", self.steps)
-        value, gradient = gradients(objective, line.at(alphas), exact_values=True)
-        ends = values(objective, torch.stack([line.start, x]))
-        steps = torch.cat([value[1:], ends[1:]]) - value
-        squared = gradient.masked_fill(line.held[:, None], 0).square()
+    def points(self, objective: Objective) -> Points:
+        return Line.of(self.baseline, self.fixed, objective).at(quadrature("left", self.steps)[0])
+
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
+        line, (alphas, _) = Line.of(self.baseline, self.fixed, objective), quadrature("left", self.steps)
+        ends = values_at(objective, torch.stack([line.start, line.x]))
+        steps = torch.cat([values[1:], ends[1:]]) - values
+        squared = gradients.masked_fill(line.fixed[:, None], 0).square()
         length = squared.sum((1, 2))
         share = squared / length.where(length > 0, torch.ones_like(length))[:, None, None]
-        attributions = (share * steps[:, None, None]).sum(0)
-        total = float(attributions.double().sum())
-        slopes = (gradient * line.way).double().sum((1, 2))
-        path = StraightPath(
-            (*alphas.tolist(), 1.0),
-            (*value.tolist(), float(ends[1])),
-            (*slopes.tolist(), None),
-        )
-        return Evidence(attributions, Completeness.of(float(ends[1]), float(ends[0]), total), line.held, path=path)
-
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"]:
-        return Line.of(self.baseline, self.hold, objective, objective.x).at(quadrature("left", self.steps)[0])
+        found = (share * steps[:, None, None]).sum(0)
+        slopes = (gradients * line.delta).double().sum((1, 2))
+        path = StraightPath((*alphas.tolist(), 1.0), (*values.tolist(), float(ends[1])), (*slopes.tolist(), None))
+        completeness = Completeness.of(float(ends[1]), float(ends[0]), float(found.double().sum()))
+        return Evidence(found, completeness, line.fixed, path=path)

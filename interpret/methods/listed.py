@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from importlib import import_module
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ OTHERS = "LIBRARY:KIND, such as inseq:gradient"
 METHODS = (
     Listed(
         "integrated-gradients", f"{ROOM}.integrated_gradients:IntegratedGradients",
-        "the change of log p from a baseline to the prompt, shared out among the tokens, with a certificate",
+        "the change of log p from a baseline to the prompt, divided among the tokens, with a certificate",
     ),
     Listed(
         "gradient-times-input", f"{ROOM}.gradient_times_input:GradientTimesInput",
@@ -44,7 +46,7 @@ METHODS = (
     ),
     Listed(
         "gim", f"{ROOM}.gim:GIM",
-        "gradient x input with products shared out and norms constant in the backward pass; one gradient",
+        "gradient x input whose backward pass splits the gradients of products and keeps norms constant; one gradient",
     ),
     Listed("smoothgrad", f"{ROOM}.smoothgrad:SmoothGrad", "the mean of a method over noisy embeddings"),
     Listed(
@@ -54,7 +56,7 @@ METHODS = (
     Listed("vargrad", f"{ROOM}.smoothgrad:VarGrad", "the variance of a method over noisy embeddings"),
     Listed(
         "idgi", f"{ROOM}.idgi:IDGI",
-        "each step's change of log p along a path, shared out by the squared gradient",
+        "each step's change of log p along a path, divided by the squared gradient",
     ),
     Listed(
         "sequential-ig", f"{ROOM}.sequential_ig:SequentialIG",
@@ -69,23 +71,23 @@ METHODS = (
         "integrated gradients averaged over baselines of random words",
     ),
     Listed(
-        "marginalization", f"{ROOM}.alternatives:Marginalization",
+        "marginalization", f"{ROOM}.marginalization:Marginalization",
         "the mean change of log p when a token gives way to what else might stand there; forward passes only",
     ),
 )  # fmt: skip
 BASELINES = (
-    Listed("line-break", "interpret.methods.baselines:LineBreak", "a line break at every token"),
+    Listed("line-break", f"{ROOM}.baselines:LineBreak", "a line break at every token"),
     Listed(
         "alternatives",
-        "interpret.methods.alternatives:PlausibleAlternatives",
-        "what else might stand at each place, in the model's own view",
+        f"{ROOM}.baselines:PlausibleAlternatives",
+        "what else might stand at each position, in the model's own view",
     ),
-    Listed("mean", "interpret.methods.baselines:MeanEmbedding", "the mean of all word embeddings"),
-    Listed("zero", "interpret.methods.baselines:Zero", "embeddings of zero"),
-    Listed("unknown", "interpret.methods.baselines:Unknown", "the token for unknown words"),
-    Listed("token", "interpret.methods.baselines:Token", "one token, baseline.token; by default the end-of-text token"),
-    Listed("eos", "interpret.methods.baselines:Token", "the end-of-text token, or else the padding token"),
-    Listed("text", "interpret.methods.baselines:Text", "another text with as many tokens, baseline.text"),
+    Listed("mean", f"{ROOM}.baselines:MeanEmbedding", "the mean of all word embeddings"),
+    Listed("zero", f"{ROOM}.baselines:Zero", "embeddings of zero"),
+    Listed("unknown", f"{ROOM}.baselines:Unknown", "the token for unknown words"),
+    Listed("token", f"{ROOM}.baselines:Token", "one token, baseline.token; by default the end-of-text token"),
+    Listed("eos", f"{ROOM}.baselines:Token", "the end-of-text token, or else the padding token"),
+    Listed("text", f"{ROOM}.baselines:Text", "another text with as many tokens, baseline.text"),
 )
 
 
@@ -102,3 +104,20 @@ def slug_of(value: object) -> str | None:
     """Under which name the class of a method or baseline is listed; None where it is not."""
     own = f"{type(value).__module__}:{type(value).__qualname__}"
     return next((each.slug for each in (*METHODS, *BASELINES) if each.path == own), None)
+
+
+def changed(value: Any) -> Iterator[tuple[str, Any]]:
+    """The settings of a method or baseline that are not the default, by name."""
+    for each in fields(value):
+        own = getattr(value, each.name)
+        if own != _default(each):
+            yield each.name, own
+
+
+def required(kind: type) -> list[str]:
+    """The settings that have no default; none of what is no dataclass."""
+    return [each.name for each in fields(kind) if _default(each) is MISSING] if is_dataclass(kind) else []
+
+
+def _default(setting: Field[Any]) -> Any:
+    return setting.default_factory() if setting.default_factory is not MISSING else setting.default

@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from interpret.engine.gradients import gradients
+from interpret.engine.evaluate import gradients
 from interpret.engine.objective import Objective
 from interpret.methods.baselines import Baseline, LineBreak
-from interpret.methods.holding import Hold
-from interpret.methods.line import Line
 from interpret.methods.method import Evidence, Method
-from interpret.methods.quadrature import Rule, quadrature
+from interpret.methods.path import Fixed, Line, Rule, quadrature
 
 
 @dataclass(frozen=True)
@@ -24,7 +20,7 @@ class SequentialIG(Method):
     s_t = sum_d (x - x')_td * sum_k w_k (dF/dx)_td(x with token t at x'_t + alpha_k (x_t - x'_t))
 
     Enguehard 2023 (arXiv:2305.15853). Scores are signed, in nats: s_t is what the objective loses when token t alone
-    goes to the baseline, so their sum is not F(x) - F(x'). Costs `steps` gradients for each token that is not held.
+    goes to the baseline, so their sum is not F(x) - F(x'). Costs `steps` gradients for each token that is not fixed.
     """
 
     name = "sequential integrated gradients"
@@ -32,11 +28,11 @@ class SequentialIG(Method):
     steps: int = 20
     baseline: Baseline = LineBreak()
     rule: Rule = "gauss-legendre"
-    hold: Hold = "template"
+    fixed: Fixed = "template"
 
     @property
-    def words(self) -> str:
-        return f"from {self.baseline.words}, {self.steps} steps a token"
+    def description(self) -> str:
+        return f"from {self.baseline.description}, {self.steps} steps per token"
 
     def __post_init__(self) -> None:
         quadrature(self.rule, self.steps)
@@ -44,14 +40,13 @@ class SequentialIG(Method):
     def cost(self, tokens: int) -> int:
         return self.steps * tokens
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        line = Line.of(self.baseline, self.hold, objective, x)
-        way = line.way
+    def __call__(self, objective: Objective) -> Evidence:
+        line, x = Line.of(self.baseline, self.fixed, objective), objective.x
         alphas, weights = (each.to(x)[:, None] for each in quadrature(self.rule, self.steps))
         attributions = torch.zeros_like(x)
-        for token in (~line.held).nonzero().flatten().tolist():
+        for token in (~line.fixed).nonzero().flatten().tolist():
             points = x.repeat(self.steps, 1, 1)
-            points[:, token] -= (1 - alphas) * way[token]
+            points[:, token] -= (1 - alphas) * line.delta[token]
             _, gradient = gradients(objective, points)
-            attributions[token] = way[token] * (weights * gradient[:, token]).sum(0)
-        return Evidence(attributions, held=line.held)
+            attributions[token] = line.delta[token] * (weights * gradient[:, token]).sum(0)
+        return Evidence(attributions, fixed=line.fixed)

@@ -8,10 +8,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from interpret.methods.baselines import Baseline
-from interpret.methods.changed import required
 from interpret.methods.conventions import CONVENTIONS, Convention, convention
 from interpret.methods.integrated_gradients import IntegratedGradients
-from interpret.methods.listed import BASELINES, METHODS, Listed, find_method, slug_of
+from interpret.methods.listed import BASELINES, METHODS, Listed, find_method, required, slug_of
 from interpret.methods.method import Method
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -102,13 +101,13 @@ def convention_names() -> list[str]:
     return [f"{each.library}:{each.kind.replace(' ', '-')}" for each in CONVENTIONS]
 
 
-def with_settings(value: Any, given: Mapping[str, str], place: str = "", others: Sequence[tuple[str, Any]] = ()) -> Any:
+def with_settings(value: Any, given: Mapping[str, str], path: str = "", others: Sequence[tuple[str, Any]] = ()) -> Any:
     """A method or baseline with some settings changed, which are given as texts.
 
     Args:
         value: the method or baseline.
         given: the texts by name; `baseline.token` is the setting `token` of the setting `baseline`.
-        place: the setting that the value is itself, to be named in errors.
+        path: the setting that the value is itself, to be named in errors.
         others: what that setting can be instead, by name.
 
     Raises:
@@ -119,8 +118,8 @@ def with_settings(value: Any, given: Mapping[str, str], place: str = "", others:
     for name in dict.fromkeys(each.partition(".")[0] for each in given):
         if name not in known:
             having = [label for label, each in others if name in {setting.name for setting in settings(each)}]
-            whose = f"{place} is {_named(value)}, which" if place else _named(value)
-            remedy = f"set {place}={' or '.join(having)} for it" if having else f"it has {', '.join(known) or 'none'}"
+            whose = f"{path} is {_named(value)}, which" if path else _named(value)
+            remedy = f"set {path}={' or '.join(having)} for it" if having else f"it has {', '.join(known) or 'none'}"
             raise ValueError(f"{whose} has no setting {name!r}; {remedy}")
         inner = {dotted.partition(".")[2]: text for dotted, text in given.items() if dotted.startswith(f"{name}.")}
         changes[name] = known[name].parse(given[name]) if name in given else known[name].value
@@ -129,7 +128,7 @@ def with_settings(value: Any, given: Mapping[str, str], place: str = "", others:
                 if needed not in inner:
                     raise ValueError(f"{name}={given[name]} needs {name}.{needed}; set it as well")
         if inner:
-            changes[name] = with_settings(changes[name], inner, f"{place}.{name}".strip("."), known[name].choices)
+            changes[name] = with_settings(changes[name], inner, f"{path}.{name}".strip("."), known[name].choices)
     if isinstance(value, IntegratedGradients):
         _check_one_way(changes)
     return replace(value, **changes) if changes else value

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
+from numpy import ndarray
 from torch import Tensor
 
-from interpret.engine.gradients import gradients
 from interpret.engine.objective import Objective
-from interpret.engine.run import BackwardRules
+from interpret.engine.run import BackwardRules, Points, Values
 from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.methods.method import Evidence, LocalMethod, Method
 from interpret.methods.vanilla_gradient import VanillaGradient
@@ -60,8 +60,8 @@ class Noisy(Method):
         return self.statistic if self.method.name == usual else f"{self.statistic} of {self.method.name}"
 
     @property
-    def words(self) -> str:
-        return ", ".join(filter(None, [self.method.words, f"{self.samples} samples with noise {self.sigma:g}"]))
+    def description(self) -> str:
+        return ", ".join(filter(None, [self.method.description, f"{self.samples} samples with noise {self.sigma:g}"]))
 
     @property
     def quantity(self) -> Quantity:  # type: ignore[override]
@@ -76,27 +76,28 @@ class Noisy(Method):
     ) -> Float[Tensor, "pair token _"]:
         """One estimate of the statistic from each pair; their mean is the result."""
 
-    def __call__(self, objective: Objective, x: Float[Tensor, "token dim"]) -> Evidence:
-        attributions, held = self.at_points(objective, self._noisy(x))
-        samples = self.of_pairs(*attributions.chunk(2))
-        return Evidence(samples.mean(0), held=held, samples=samples)
-
-    def at_points(
-        self, objective: Objective, points: Float[Tensor, "point token dim"]
-    ) -> tuple[Float[Tensor, "point token _"], Bool[Tensor, " token"] | None]:
-        """The wrapped method's attributions at each point, and what it held; points run together where they can."""
-        if isinstance(self.method, LocalMethod):
-            return self.method.at(objective, points, gradients(objective, points, rules=self.rules)[1]), None
-        evidence = [self.method(objective, point) for point in points]
-        if self.method.reduction is not self.reduction and evidence[0].attributions.shape != points.shape[1:]:
-            raise ValueError(f"{self.method} has added up the dimensions, which {type(self).__name__} needs apart")
-        return torch.stack([each.attributions for each in evidence]), evidence[0].held
-
-    def points(self, objective: Objective) -> Float[Tensor, "point token dim"] | None:
+    def points(self, objective: Objective) -> Points | None:
         return self._noisy(objective.x) if isinstance(self.method, LocalMethod) else None
 
-    def _noisy(self, x: Float[Tensor, "token dim"]) -> Float[Tensor, "point token dim"]:
-        """The noisy copies: x + e of every pair, then x - e."""
+    def attributions(self, objective: Objective, points: Points, values: Values, gradients: Points) -> Evidence:
+        assert isinstance(self.method, LocalMethod)
+        return self._statistic(self.method.at(objective, points, gradients), self.method.fixed_at(objective))
+
+    def __call__(self, objective: Objective) -> Evidence:
+        if isinstance(self.method, LocalMethod):
+            return super().__call__(objective)
+        evidence = [self.method(replace(objective, x=point)) for point in self._noisy(objective.x)]
+        if self.method.reduction is not self.reduction and evidence[0].attributions.shape != objective.x.shape:
+            raise ValueError(f"{self.method} has added up the dimensions, which {type(self).__name__} needs apart")
+        return self._statistic(torch.stack([each.attributions for each in evidence]), evidence[0].fixed)
+
+    def _statistic(self, each: Float[Tensor, "point token _"], fixed: Bool[Tensor, " token"] | None) -> Evidence:
+        samples = self.of_pairs(*each.chunk(2))
+        samples = samples if fixed is None else samples.masked_fill(fixed[:, None], 0)
+        return Evidence(samples.mean(0), fixed=fixed, samples=samples)
+
+    def _noisy(self, x: Float[Tensor, "token dim"]) -> Points:
+        # x + e of every pair, then x - e.
         noise = self.noise(x)
         return x + torch.cat([noise, -noise])
 
@@ -126,7 +127,7 @@ class SmoothGrad(Noisy):
     def reduction(self) -> Reduction:  # type: ignore[override]
         return self.method.reduction
 
-    def normalized(self, scores: Float[Tensor, " piece"]) -> Float[Tensor, " piece"]:
+    def normalized(self, scores: Float[ndarray, " piece"]) -> Float[ndarray, " piece"]:
         return self.method.normalized(scores)
 
     def unit(self, quantity: str) -> str:

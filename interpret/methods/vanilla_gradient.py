@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor
-
 from interpret.engine.objective import Objective
+from interpret.engine.run import Points
 from interpret.methods.method import LocalMethod
 from interpret.results.reduction import NORM_1, NORM_2, Reduction
 
@@ -27,7 +25,7 @@ class VanillaGradient(LocalMethod):
     norm: int = 2
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"L{self.norm}"
 
     def __post_init__(self) -> None:
@@ -41,10 +39,5 @@ class VanillaGradient(LocalMethod):
     def unit(self, quantity: str) -> str:
         return f"{quantity} per unit of embedding"
 
-    def at(
-        self,
-        objective: Objective,
-        points: Float[Tensor, "point token dim"],
-        gradient: Float[Tensor, "point token dim"],
-    ) -> Float[Tensor, "point token dim"]:
+    def at(self, objective: Objective, points: Points, gradient: Points) -> Points:
         return gradient

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nexttoken import NextTokenLM, Target
+from nexttoken import NextTokenLM, Prompt, Target
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Quantity:
     of_target: bool = True
 
     def of_continuation(
-        self, logits: Float[Tensor, "point place vocab"], targets: Sequence[Target]
+        self, logits: Float[Tensor, "point position vocab"], targets: Sequence[Target]
     ) -> Float[Tensor, " point"]:
         """The quantity of targets that follow each other, added up.
 
@@ -38,7 +39,7 @@ class Quantity:
             raise ValueError(
                 f"several tokens in a row are explained by the log-probabilities of its tokens, not by the {self.name}"
             )
-        values = [self.function(logits[:, place], target) for place, target in enumerate(targets)]
+        values = [self.function(logits[:, number], target) for number, target in enumerate(targets)]
         return sum(values[1:], start=values[0])
 
 
@@ -92,3 +93,27 @@ def log_odds(lm: NextTokenLM, words: Sequence[str | int], others: Sequence[str |
         lambda logits, target: logits[:, ids].logsumexp(-1) - logits[:, other_ids].logsumexp(-1),
         of_target=False,
     )
+
+
+# The logits themselves
+
+
+def next_logits(
+    lm: NextTokenLM, prompt: Prompt, positions: Sequence[int], following: Sequence[int] = ()
+) -> Float[Tensor, "position vocab"]:
+    """The logits after some positions of a prompt and of the tokens that follow it. One forward pass."""
+    tokens = lm.tokens(prompt, following)
+    with torch.no_grad(), lm.frozen():
+        logits = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], list(positions))[1][0]
+    return upcast(logits)
+
+
+def upcast(numbers: Tensor) -> Tensor:
+    """The numbers in float32, or in float64 if that is what they are in."""
+    return numbers if numbers.dtype == torch.float64 else numbers.float()
+
+
+def lead(logits: Float[Tensor, "row vocab"], token_id: int) -> Float[Tensor, " row"]:
+    """By how many nats a token is ahead of the likeliest other one; negative where that is the first choice."""
+    mask = torch.zeros_like(logits).index_fill(1, torch.tensor([token_id], device=logits.device), -torch.inf)
+    return logits[:, token_id] - (logits + mask).amax(-1)

@@ -9,10 +9,10 @@ from typing import Any
 
 import regex
 
-from interpret.results.pieces import is_span
+from interpret.results.totals import is_span
 from nexttoken import Prompt
 
-PATIENCE = 5.0  # seconds for an expression: some take longer than anybody waits
+TIMEOUT = 5.0  # seconds for an expression: some take longer than anybody waits
 Region = Sequence[int] | Sequence[Sequence[int]] | str | re.Pattern[str] | int
 
 
@@ -45,13 +45,13 @@ def characters_in(region: Region, prompt: Prompt) -> list[tuple[int, int]]:
     if isinstance(region, str | re.Pattern):
         pattern = region if isinstance(region, str) else region.pattern
         try:
-            found = regex.finditer(region, prompt.text, timeout=PATIENCE) if isinstance(region, str) else None
+            found = regex.finditer(region, prompt.text, timeout=TIMEOUT) if isinstance(region, str) else None
             matches = [match.span() for match in found or re.finditer(region, prompt.text) if match[0]]
         except regex.error as error:
             raise ValueError(f"the region {pattern!r} is not a regular expression: {error}") from None
         except TimeoutError:
             raise ValueError(
-                f"the region's expression {pattern!r} takes more than {PATIENCE:.0f} s; write it without a repeat "
+                f"the region's expression {pattern!r} takes more than {TIMEOUT:.0f} s; write it without a repeat "
                 "inside a repeat"
             ) from None
         if not matches:

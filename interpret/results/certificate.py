@@ -1,8 +1,9 @@
-"""The completeness of a path method: F at both ends of the path, and how much of the change the scores miss."""
+"""The certificate of a path method: F on the path, and how much of its change from end to end the scores miss."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 CLOSE_TO_ZERO = 1e-12
 
@@ -43,3 +44,37 @@ class Completeness:
     def relative(self, amount: float) -> float:
         """An amount over |F(x) - F(x')|."""
         return amount / max(abs(self.value - self.baseline_value), CLOSE_TO_ZERO)
+
+
+@dataclass(frozen=True)
+class StraightPath:
+    """The objective on the straight path x' + alpha (x - x') from a baseline x' to the prompt x, at the points spent.
+
+    Attributes:
+        alphas: where the points are, rising from 0 (the baseline) to 1 (the prompt).
+        values: F at each point, in the unit of the completeness.
+        slopes: dF/dalpha at each point, the sum over tokens; None at an end where no gradient was taken.
+    """
+
+    alphas: tuple[float, ...]
+    values: tuple[float, ...]
+    slopes: tuple[float | None, ...]
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.alphas) == len(self.values) == len(self.slopes):
+            raise ValueError(
+                f"a path has at least two points, with a value and a slope each; these are {len(self.alphas)} alphas, "
+                f"{len(self.values)} values and {len(self.slopes)} slopes"
+            )
+
+    @property
+    def misses(self) -> tuple[float, ...]:
+        """How much of F's change between two neighbours their slopes leave out: |F(b) - F(a) - (b - a) (s + t) / 2|.
+
+        Where F jumps, all of it; 0 beside an end without a slope.
+        """
+        points = pairwise(zip(self.alphas, self.values, self.slopes, strict=True))
+        return tuple(
+            0.0 if s is None or t is None else abs(high - low - (end - start) * (s + t) / 2)
+            for (start, low, s), (end, high, t) in points
+        )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, final
 
 from interpret.results.files import Result
-from interpret.results.numbers import percent, written
+from interpret.results.numbers import format_number, percent
 from nexttoken import Target
-
-Own = TypeVar("Own", bound="FlipFacts")
-OwnReduction = TypeVar("OwnReduction", bound="ReductionFacts")
-OwnReplacements = TypeVar("OwnReplacements", bound="ReplacementFacts")
 
 
 @dataclass(frozen=True)
@@ -20,42 +16,25 @@ class Edit:
     """One word of a prompt that gave way to another.
 
     Attributes:
-        place: of its first token, in the prompt that was asked about.
+        position: of its first token, in the prompt that was asked about.
         start: of its first character there.
         old: what stood there, with its leading space.
         new: what stands there now; one token.
         probability: how likely the model itself finds the new word there, after what stands before it in the changed
-            prompt; None where it says nothing of a place (an encoder's source; a text's first word without a start
+            prompt; None where it says nothing of a position (an encoder's source; a text's first word without a start
             token).
     """
 
-    place: int
+    position: int
     start: int
     old: str
     new: str
     probability: float | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values: place, start, from, to, probability."""
-        return {
-            "place": self.place, "start": self.start, "from": self.old, "to": self.new, "probability": self.probability,
-        }  # fmt: skip
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Edit:
-        """The inverse of `to_dict`."""
-        return cls(plain["place"], plain["start"], plain["from"], plain["to"], plain["probability"])
-
 
 @dataclass(frozen=True)
 class Preference:
-    """What a model says after a prompt.
-
-    Attributes:
-        target: the next token that is asked about, with its foils.
-        first: the model's first choice.
-        margin: in nats, how far the choice is from the one that is looked for; negative once it is there. See `flip`.
-    """
+    """What a model says after a prompt: the target with its foils, its first choice, and the margin of `flip`."""
 
     target: Target
     first: Target
@@ -69,7 +48,7 @@ class RandomEdits:
     Attributes:
         edits: how many words were changed each time.
         trials: how often; each cost a forward pass.
-        flipped: how many of them changed the model's choice in the same way.
+        flipped: how many trials changed the model's choice in the same way.
         lowest: the lowest margin among them, in nats; None where nothing could be drawn.
     """
 
@@ -85,12 +64,13 @@ class RandomEdits:
             return "no random change could be made"
         count = f"{self.flipped} of {self.trials}"
         return f"{count} random changes of {_words(self.edits)} do the same; the best of them reaches a margin of " + (
-            written(self.lowest, signed=True) + " nats"
+            format_number(self.lowest, signed=True) + " nats"
         )
 
 
+@final
 @dataclass(frozen=True, eq=False, repr=False)
-class FlipFacts(Result):
+class Flip(Result):
     """The smallest change of words that was found after which the model's choice is another one.
 
     Attributes:
@@ -98,11 +78,8 @@ class FlipFacts(Result):
         edits: in the order of the text; none where nothing was found.
         original: the prompt that was asked about, as the model reads it.
         prompt: with the edits made; the original where nothing was found.
-        before: what the model says after the original.
-        after: what it says after the new prompt.
         to: what its first choice should become; None for any other, or for a foil.
         closest: where nothing was found, the edits that came closest; otherwise none.
-        random: as many words changed at random.
         forwards: forward passes of one prompt that the search took, without those of the control.
         messages: of a chat, the new prompt as messages with `role` and `content`; none for other prompts, and where
             the template does not write them as they stand.
@@ -121,6 +98,9 @@ class FlipFacts(Result):
     forwards: int
     messages: tuple[dict[str, str], ...] = ()
     facts_of: dict[str, Any] = field(default_factory=dict)
+
+    DERIVED = ("sentence",)
+    fragment = "interpret.views.edits:edits_html"
 
     @property
     def title(self) -> str:
@@ -141,15 +121,15 @@ class FlipFacts(Result):
             close = f"; the closest attempt changes {_listed(self.closest)}" if self.closest else ""
             return (
                 f"Not found with {_words(self.facts_of.get('max_edits', 0))} changed: the model still says "
-                f"{before.first.text!r} (margin {written(before.margin)} nats){close}"
+                f"{before.first.text!r} (margin {format_number(before.margin)} nats){close}"
             )
         if not self.edits:
             return f"Nothing to change: the model's first choice is {before.first.text!r} already"
         said = f"{_chosen(before)} becomes {_chosen(after)}"
         if before.target.foils:
             best = max(after.target.foils, key=lambda foil: foil.probability)
-            said = f"the model prefers {best.text!r} (p = {written(best.probability)}) to {before.target.text!r} "
-            said += f"(p = {written(after.target.probability)})"
+            said = f"the model prefers {best.text!r} (p = {format_number(best.probability)}) to {before.target.text!r} "
+            said += f"(p = {format_number(after.target.probability)})"
         return f"{_words(len(self.edits))} changed, {_listed(self.edits)}: {said}"
 
     @property
@@ -168,49 +148,13 @@ class FlipFacts(Result):
             **self.facts_of,
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain Python values: `found`, `edits`, `prompt` and the names of the other attributes."""
-        return {
-            "found": self.found,
-            "edits": [each.to_dict() for each in self.edits],
-            "original": self.original,
-            "prompt": self.prompt,
-            "before": asdict(self.before),
-            "after": asdict(self.after),
-            "to": self.to and asdict(self.to),
-            "closest": [each.to_dict() for each in self.closest],
-            "random": asdict(self.random),
-            "forwards": self.forwards,
-            "messages": [dict(each) for each in self.messages],
-            "facts_of": dict(self.facts_of),
-            "sentence": self.sentence,
-        }
-
-    @classmethod
-    def from_dict(cls: type[Own], plain: Mapping[str, Any]) -> Own:
-        """The inverse of `to_dict`. Raises ValueError for something else."""
-        values = _known(plain, cls, "flip")
-        return cls(
-            **{
-                **values,
-                **{name: tuple(map(Edit.from_dict, values[name])) for name in ("edits", "closest")},
-                **{name: _preference(values[name]) for name in ("before", "after")},
-                "to": values["to"] and Target.from_dict(values["to"]),
-                "random": RandomEdits(**values["random"]),
-                "messages": tuple(values["messages"]),
-            }
-        )
+    def __repr__(self) -> str:
+        return f"Flip: {self.sentence}\n  {self.prompt!r}\n  {self.facts}"
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of the prompt's characters.
-
-    Attributes:
-        start: of the first.
-        end: after the last.
-        text: what stands there.
-    """
+    """A stretch of the prompt's characters, from `start` to before `end`."""
 
     start: int
     end: int
@@ -219,14 +163,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a reduction.
-
-    Attributes:
-        removed: the words taken away in it.
-        prompt: what was left, as the model reads it.
-        probability: of the target then.
-        rank: of the target then.
-    """
+    """One step of a reduction: the words removed, the prompt that was left, and how the target fared then."""
 
     removed: str
     prompt: str
@@ -234,8 +171,9 @@ class Step:
     rank: int
 
 
+@final
 @dataclass(frozen=True, eq=False, repr=False)
-class ReductionFacts(Result):
+class Reduction(Result):
     """The shortest part of a prompt that was found for which the model still says the same.
 
     Every single word that is left was tried and is needed; another choice of words may still be shorter.
@@ -245,10 +183,7 @@ class ReductionFacts(Result):
         removed: those that were taken away.
         original: the prompt that was asked about, as the model reads it.
         prompt: what is left of it, tokenized anew.
-        before: the target after the original.
-        after: the target after what is left.
         keep: what had to hold: "first", or the least share of the probability.
-        steps: how it got there.
         forwards: forward passes of one prompt that it took.
         messages: of a chat, what is left as messages with `role` and `content`, as for a flip.
         facts_of: the model, the settings and the versions.
@@ -266,6 +201,9 @@ class ReductionFacts(Result):
     messages: tuple[dict[str, str], ...] = ()
     facts_of: dict[str, Any] = field(default_factory=dict)
 
+    DERIVED = ("sentence",)
+    fragment = "interpret.views.edits:edits_html"
+
     @property
     def title(self) -> str:
         """What was asked, in words."""
@@ -280,7 +218,7 @@ class ReductionFacts(Result):
             return f"Nothing can be taken away: without any one of its words the model no longer says {self._said}"
         return (
             f"{left} of {_words(whole)} left: the model still says {self._said}, p = "
-            f"{written(self.before.probability)} before and {written(self.after.probability)} after"
+            f"{format_number(self.before.probability)} before and {format_number(self.after.probability)} after"
         )
 
     @property
@@ -299,30 +237,8 @@ class ReductionFacts(Result):
         """What was asked, of which model, with which settings and versions."""
         return {"prompt": self.original, "target": self.before.text, "keep": self.keep, **self.facts_of}
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain Python values: `prompt`, `kept`, `removed` and the names of the other attributes."""
-        return {
-            **{name: [asdict(each) for each in getattr(self, name)] for name in ("kept", "removed", "steps")},
-            **{name: asdict(getattr(self, name)) for name in ("before", "after")},
-            **{name: getattr(self, name) for name in ("original", "prompt", "keep", "forwards")},
-            "messages": [dict(each) for each in self.messages],
-            "facts_of": dict(self.facts_of),
-            "sentence": self.sentence,
-        }
-
-    @classmethod
-    def from_dict(cls: type[OwnReduction], plain: Mapping[str, Any]) -> OwnReduction:
-        """The inverse of `to_dict`. Raises ValueError for something else."""
-        values = _known(plain, cls, "reduction")
-        return cls(
-            **{
-                **values,
-                **{name: tuple(Span(**each) for each in values[name]) for name in ("kept", "removed")},
-                "steps": tuple(Step(**each) for each in values["steps"]),
-                **{name: Target.from_dict(values[name]) for name in ("before", "after")},
-                "messages": tuple(values["messages"]),
-            }
-        )
+    def __repr__(self) -> str:
+        return f"Reduction: {self.sentence}\n  {self.prompt!r}\n  {self.facts}"
 
 
 @dataclass(frozen=True)
@@ -334,7 +250,7 @@ class Replacement:
         id: its token id.
         probability: how likely the model finds it there, given what stands before.
         value: F with it in place.
-        drop: F(prompt) - F with it in place; positive where the word that stands there speaks for the target.
+        drop: F(prompt) - F with it in place; positive where the word that stands there supports the target.
         first: the model's first choice then.
     """
 
@@ -346,13 +262,14 @@ class Replacement:
     first: str
 
 
+@final
 @dataclass(frozen=True, eq=False, repr=False)
-class ReplacementFacts(Result):
+class Replacements(Result):
     """What else might stand at a place, and what it would change.
 
     Attributes:
         old: what stands there.
-        place: of its first token in the prompt.
+        position: of its first token in the prompt.
         start: of its first character.
         probability: how likely the model finds the first token of what stands there; None where it says nothing of the
             place.
@@ -365,7 +282,7 @@ class ReplacementFacts(Result):
     """
 
     old: str
-    place: int
+    position: int
     start: int
     probability: float | None
     rows: tuple[Replacement, ...]
@@ -375,10 +292,12 @@ class ReplacementFacts(Result):
     forwards: int
     facts_of: dict[str, Any] = field(default_factory=dict)
 
+    fragment = "interpret.views.edits:replacements_html"
+
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Replacement]:
         return iter(self.rows)
 
     def __getitem__(self, number: int) -> Replacement:
@@ -396,37 +315,11 @@ class ReplacementFacts(Result):
 
     def provenance(self) -> dict[str, Any]:
         """What was asked, of which model, with which versions."""
-        return {"prompt": self.original, "target": self.target.text, "place": self.place, **self.facts_of}
+        return {"prompt": self.original, "target": self.target.text, "position": self.position, **self.facts_of}
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain Python values."""
-        names = ("old", "place", "start", "probability", "value", "original", "forwards")
-        return {
-            **{name: getattr(self, name) for name in names},
-            "rows": [asdict(each) for each in self.rows],
-            "target": asdict(self.target),
-            "facts_of": dict(self.facts_of),
-        }
-
-    @classmethod
-    def from_dict(cls: type[OwnReplacements], plain: Mapping[str, Any]) -> OwnReplacements:
-        """The inverse of `to_dict`. Raises ValueError for something else."""
-        values = _known(plain, cls, "list of replacements")
-        rows = tuple(Replacement(**each) for each in values["rows"])
-        return cls(**{**values, "rows": rows, "target": Target.from_dict(values["target"])})
-
-
-def _known(plain: Mapping[str, Any], kind: Any, name: str) -> dict[str, Any]:
-    """The values of a class's fields. Raises ValueError where one is missing."""
-    names = list(kind.__dataclass_fields__)
-    missing = [each for each in names if each not in plain]
-    if missing:
-        raise ValueError(f"this is not a saved {name}: it has no {', '.join(missing)}")
-    return {each: plain[each] for each in names}
-
-
-def _preference(plain: Mapping[str, Any]) -> Preference:
-    return Preference(Target.from_dict(plain["target"]), Target.from_dict(plain["first"]), plain["margin"])
+    def __repr__(self) -> str:
+        rows = [f"  {each.text!r}  p = {each.probability:.2g}  F {-each.drop:+.2f} nats" for each in self]
+        return "\n".join([f"Replacements: {self.title}", *rows])
 
 
 def _words(count: int) -> str:
@@ -438,4 +331,4 @@ def _listed(edits: tuple[Edit, ...]) -> str:
 
 
 def _chosen(said: Preference) -> str:
-    return f"{said.first.text!r} (p = {written(said.first.probability)})"
+    return f"{said.first.text!r} (p = {format_number(said.first.probability)})"

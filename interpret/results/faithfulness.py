@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations, product
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, Self, final
 
-from interpret.results.numbers import percent, written
+from interpret.results.files import from_plain
+from interpret.results.numbers import format_number, percent
 
 Verdict = Literal["passes", "fails", "undecided"]
 PASSES, FAILS = 0.9, 0.85  # of shuffles that fit worse; between the two, more evidence is needed
@@ -23,7 +24,7 @@ class Replaced:
     Attributes:
         labels: of the pieces.
         score: the map's, added up.
-        change: F(prompt) - F(with alternatives), the mean over draws of them; positive where the pieces spoke for the
+        change: F(prompt) - F(with alternatives), the mean over draws of them; positive where the pieces support the
             target.
         standard_error: of that mean.
     """
@@ -78,6 +79,7 @@ class RankCorrelation:
     percentile: float
 
 
+@final
 @dataclass(frozen=True)
 class Faithfulness:
     """What replacing pieces by plausible alternatives did to the model, beside what the map says and beside chance.
@@ -115,6 +117,8 @@ class Faithfulness:
     percentile: float | None
     forwards: int
     randomized: float | None = None
+
+    DERIVED = ("verdict", "sentence")
 
     @property
     def random_change(self) -> float:
@@ -165,50 +169,31 @@ class Faithfulness:
         other = f"{NUMBERS[len(self.strongest)]} random ones" if many else "a random one"
         ways = [("lower", "raise")[change < 0] for change in (self.together.change, random)]
         text = f"{VERDICTS[self.verdict]}: replacing {which} {ways[0]}s the {self.quantity} "
-        text += f"by {written(abs(self.together.change))} {self.unit}"
+        text += f"by {format_number(abs(self.together.change))} {self.unit}"
         if not self.others:
             return text
         verb = "" if ways[0] == ways[1] else f"{ways[1]}{'' if many else 's'} it "
-        return f"{text}, {other} {verb}by {written(abs(random))}"
+        return f"{text}, {other} {verb}by {format_number(abs(random))}"
 
     @property
     def details(self) -> str:
         """The other numbers in words, each beside its control."""
         if self.deletion is None or self.correlation is None:
             return "too few pieces to compare orders"
-        low, high = (written(end) for end in self.correlation.interval)
+        low, high = (format_number(end) for end in self.correlation.interval)
         better = "" if self.percentile is None else f"fits the {self.forwards - 1} replacements better than "
         better += "" if self.percentile is None else f"{percent(self.percentile)} of its shuffles do; "
         words = (
-            f"{better}rank correlation under random masks {written(self.correlation.value)} ({low} to {high}; shuffled "
-            f"0); strongest pieces taken away first rather than last cost {written(self.deletion.area)} {self.unit} "
+            f"{better}rank correlation under random masks {format_number(self.correlation.value)} ({low} to {high}; "
+            f"shuffled 0); strongest pieces taken away first rather than last cost {format_number(self.deletion.area)} "
+            f"{self.unit} "
             f"more, further apart than {percent(self.deletion.percentile)} of random orders"
         )
         if self.randomized is not None:
-            words += f"; with shuffled weights the map correlates with itself by {written(self.randomized)}"
+            words += f"; with shuffled weights the map correlates with itself by {format_number(self.randomized)}"
         return words
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Faithfulness:
-        """From the plain values of its fields; verdict and sentence follow from them."""
-        deletion, correlation = plain["deletion"], plain["correlation"]
-        return cls(
-            **{
-                **{name: value for name, value in plain.items() if name not in ("verdict", "sentence")},
-                **{name: tuple(map(_replaced, plain[name])) for name in ("strongest", "others")},
-                "together": _replaced(plain["together"]),
-                "deletion": deletion and _deletion(deletion),
-                "correlation": correlation
-                and RankCorrelation(**{**correlation, "interval": tuple(correlation["interval"])}),
-            }
-        )
-
-
-def _replaced(plain: Mapping[str, Any]) -> Replaced:
-    return Replaced(**{**plain, "labels": tuple(plain["labels"])})
-
-
-def _deletion(plain: Mapping[str, Any]) -> Deletion:
-    orders = tuple(map(tuple, plain["random_orders"]))
-    counts, most, least = (tuple(plain[name]) for name in ("counts", "most_first", "least_first"))
-    return Deletion(counts, most, least, orders)
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """From the plain values of its fields, as `dataclasses.asdict` gives them. Raises ValueError for others."""
+        return from_plain(plain, cls)

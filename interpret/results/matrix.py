@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, final
 
-import torch
+import numpy
 from jaxtyping import Float
-from torch import Tensor
+from numpy import ndarray
 
-from interpret.results.files import Result
-from interpret.results.scores import Scores
+from interpret.results.attribution import Attribution
+from interpret.results.files import Result, function_of
+from interpret.results.numbers import NumberFormat
 
-Own = TypeVar("Own", bound="ScoreMatrix[Scores]")
-Row = TypeVar("Row", bound=Scores, covariant=True)
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
+@final
 @dataclass(frozen=True, eq=False, repr=False)
-class ScoreMatrix(Result, Generic[Row]):
-    """Scores of several targets, as the rows of a matrix whose columns are the pieces of text.
+class AttributionMatrix(Result):
+    """Attributions of several targets, as the rows of a matrix whose columns are the pieces of text; with views of it.
 
     Attributes:
         kind: "candidates" for one prompt's next tokens, "continuation" for tokens that follow each other.
@@ -28,17 +32,17 @@ class ScoreMatrix(Result, Generic[Row]):
     """
 
     kind: Literal["candidates", "continuation"]
-    attributions: tuple[Row, ...]
+    attributions: tuple[Attribution, ...]
 
-    row_type: ClassVar[type[Scores]] = Scores
+    fragment = "interpret.views.html:matrix_html"
 
     def __len__(self) -> int:
         return len(self.attributions)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[Attribution]:
         return iter(self.attributions)
 
-    def __getitem__(self, row: int) -> Row:
+    def __getitem__(self, row: int) -> Attribution:
         return self.attributions[row]
 
     @property
@@ -80,9 +84,9 @@ class ScoreMatrix(Result, Generic[Row]):
         return [owner[start] for start in starts]
 
     @property
-    def scores(self) -> Float[Tensor, "target piece"]:
+    def scores(self) -> Float[ndarray, "target piece"]:
         """(target, piece) in float64; NaN where a target does not see a piece, because it stands later."""
-        matrix = torch.full((len(self), len(self.labels)), float("nan"), dtype=torch.float64)
+        matrix = numpy.full((len(self), len(self.labels)), numpy.nan)
         for row, each in enumerate(self.attributions):
             matrix[row, self.columns(row)] = each.scores
         return matrix
@@ -121,17 +125,6 @@ class ScoreMatrix(Result, Generic[Row]):
         first = self.attributions[0]
         return ", ".join(filter(None, [first.method_name, first.settings, self.gap_text, first.behind]))
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain Python values."""
-        return {"kind": self.kind, "attributions": [each.to_dict() for each in self.attributions]}
-
-    @classmethod
-    def from_dict(cls: type[Own], plain: Mapping[str, Any]) -> Own:
-        """The inverse of `to_dict`. Raises ValueError if it is something else."""
-        if set(plain) != {"kind", "attributions"}:
-            raise ValueError(f"this is not a saved matrix of attributions: it has {sorted(plain)}")
-        return cls(plain["kind"], tuple(cls.row_type.from_dict(each) for each in plain["attributions"]))
-
     def provenance(self) -> dict[str, Any]:
         """What was explained, how and with which versions, without the scores: plain values, for a file's metadata."""
         own = {"kind": self.kind, "prompt": self.attributions[-1].prompt, "target": list(self.targets)}
@@ -140,3 +133,28 @@ class ScoreMatrix(Result, Generic[Row]):
             "completeness": [each.completeness and asdict(each.completeness) for each in self],
             "gradients_spent": self.gradients_spent,
         }  # fmt: skip
+
+    def heatmap(self, width: float | str | None = None, ax: Axes | None = None) -> Figure:
+        """The matrix on one scale: a figure as wide as its labels need, or `width` inches, or drawn on `ax`.
+
+        Returns a matplotlib figure, that of `ax` if it is given.
+        """
+        figure: Figure = function_of("interpret.views.matrix:matrix_heatmap")(self, width, ax)
+        return figure
+
+    def to_frame(self) -> pandas.DataFrame:
+        """All rows as one pandas DataFrame (row and piece,), as `Attribution.to_frame` and the target's text."""
+        frame: pandas.DataFrame = function_of("interpret.views.spreadsheet:frame")(self)
+        return frame
+
+    def __repr__(self) -> str:
+        width = max(map(len, map(repr, self.targets)))
+        numbers = NumberFormat.of(max(float(abs(each.scores).max()) for each in self), self.signed)
+        rows = [
+            f"  {text!r:<{width}}  " + ", ".join(f"{label!r} {numbers(score)}" for label, score in each.top(3))
+            for text, each in zip(self.targets, self, strict=True)
+        ]
+        first = self[0]
+        of = f"{first.quantity} in {numbers.unit(self.unit)}, by {len(self.labels)} pieces"
+        facts = ", ".join(filter(None, [of, first.method, self.gap_text, f"{self.gradients_spent} gradients"]))
+        return "\n".join([f"AttributionMatrix: {self.heading}", f"  {facts}", *rows])

@@ -57,7 +57,7 @@ class NumberFormat:
         return f"{self(number)} {self.after(unit)}"
 
 
-def written(number: float, digits: int = 2, signed: bool = False) -> str:
+def format_number(number: float, digits: int = 2, signed: bool = False) -> str:
     """A number that belongs to no scale, with some significant digits and no zeros at its end: 0.5, 1.2 × 10⁻⁷."""
     place = _place(number, digits)
     exponent = 0 if place in PLAIN else place
@@ -68,7 +68,7 @@ def written(number: float, digits: int = 2, signed: bool = False) -> str:
 
 def percent(share: float, digits: int = 2) -> str:
     """A share as a percentage."""
-    return f"{written(100 * share, digits)} %"
+    return f"{format_number(100 * share, digits)} %"
 
 
 def _place(number: float, digits: int) -> int:

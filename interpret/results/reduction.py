@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import torch
+import numpy
 from jaxtyping import Float, Int
-from torch import Tensor
+from numpy import ndarray
 
 
 @dataclass(frozen=True)
@@ -24,24 +24,23 @@ class Reduction:
 
     name: str
     signed: bool
-    inner: Callable[[Tensor], Tensor] = field(repr=False)
-    outer: Callable[[Tensor, Tensor], Tensor] = field(repr=False)
-    inverse: Callable[[Tensor, Tensor], Tensor] | None = field(repr=False, default=None)
+    inner: Callable[[ndarray], ndarray] = field(repr=False)
+    outer: Callable[[ndarray, ndarray], ndarray] = field(repr=False)
+    inverse: Callable[[ndarray, ndarray], ndarray] | None = field(repr=False, default=None)
 
     def __call__(
-        self, attributions: Float[Tensor, "token dim"], pieces: Sequence[Sequence[int]]
-    ) -> Float[Tensor, " piece"]:
+        self, attributions: Float[ndarray, "token dim"], pieces: Sequence[Sequence[int]]
+    ) -> Float[ndarray, " piece"]:
         """One score per piece, in float64; `pieces` lists the positions of each piece's tokens."""
-        per_token = self.inner(attributions.double()).sum(-1).cpu()
-        owner = torch.tensor([number for number, positions in enumerate(pieces) for _ in positions])
-        order = torch.tensor([position for positions in pieces for position in positions])
-        total = torch.zeros(len(pieces), dtype=torch.float64).index_add(0, owner, per_token[order])
-        count = torch.tensor([len(positions) for positions in pieces]) * attributions.shape[-1]
-        return self.outer(total, count)
+        per_token = self.inner(attributions.astype(numpy.float64)).sum(-1)
+        positions = [position for positions in pieces for position in positions]
+        owner = numpy.repeat(numpy.arange(len(pieces)), [len(positions) for positions in pieces])
+        total = numpy.bincount(owner, per_token[positions], len(pieces))
+        return self.outer(total, numpy.bincount(owner, minlength=len(pieces)) * attributions.shape[-1])
 
     def join(
-        self, scores: Float[Tensor, " piece"], tokens: Int[Tensor, " piece"], owner: Int[Tensor, " piece"]
-    ) -> Float[Tensor, " group"]:
+        self, scores: Float[ndarray, " piece"], tokens: Int[ndarray, " piece"], owner: Int[ndarray, " piece"]
+    ) -> Float[ndarray, " group"]:
         """The scores that groups of pieces have: what the reduction gives for a group's tokens taken together.
 
         `tokens` counts each piece's tokens, and `owner` is the number of its group. Raises ValueError where a group's
@@ -52,27 +51,25 @@ class Reduction:
                 f"scores that are the {self.name} do not tell their total: the signs of what would cancel in it are "
                 "lost. Take a method with signed scores, or one whose scores are norms"
             )
-        groups = int(owner.max()) + 1
-        total = torch.zeros(groups, dtype=scores.dtype).index_add(0, owner, self.inverse(scores, tokens))
-        return self.outer(total, torch.zeros(groups, dtype=tokens.dtype).index_add(0, owner, tokens))
+        return self.outer(numpy.bincount(owner, self.inverse(scores, tokens)), numpy.bincount(owner, tokens))
 
 
-def as_it_is(total: Tensor, count: Tensor) -> Tensor:
+def as_it_is(total: ndarray, count: ndarray) -> ndarray:
     """The sum itself, whatever the count."""
     return total
 
 
 SUM = Reduction("sum", True, lambda a: a, as_it_is, as_it_is)
 TOTAL = Reduction("sum of squares", False, lambda a: a, as_it_is, as_it_is)
-NORM_1 = Reduction("L1 norm", False, torch.abs, as_it_is, as_it_is)
+NORM_1 = Reduction("L1 norm", False, numpy.abs, as_it_is, as_it_is)
 NORM_2 = Reduction(
-    "L2 norm", False, torch.square, lambda total, count: total.sqrt(), lambda score, count: score.square()
+    "L2 norm", False, numpy.square, lambda total, count: numpy.sqrt(total), lambda score, count: numpy.square(score)
 )
-ABSOLUTE_SUM = Reduction("absolute value of the sum", False, lambda a: a, lambda total, count: total.abs())
+ABSOLUTE_SUM = Reduction("absolute value of the sum", False, lambda a: a, lambda total, count: abs(total))
 MEAN_ABSOLUTE = Reduction(
     "mean of absolute values",
     False,
-    torch.abs,
+    numpy.abs,
     lambda total, count: total / count,
     lambda score, count: score * count,
 )

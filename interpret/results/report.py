@@ -1,15 +1,16 @@
-"""What a corpus says: which words speak for a target over many prompts, how surely, and where the maps are doubtful."""
+"""What a corpus says: which words support a target over many prompts, how surely, and which maps failed their check."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
 
-from interpret.results.files import Result
+from interpret.results.files import Result, function_of
 from interpret.results.numbers import percent
 
-OwnReport = TypeVar("OwnReport", bound="ReportFacts")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 SURE = 0.05  # the share of false finds that is expected among the words that are called sure
 
 
@@ -40,7 +41,7 @@ class WordEffect:
         text: the word, in small letters and without the spaces around it.
         role: of the messages that it comes in; None for all of them, and for prompts that are no chats.
         rows: in how many prompts it comes.
-        mean: its score in them on average; positive where it speaks for the target.
+        mean: its score in them on average; positive where it supports the target.
         standard_error: of that mean.
         q: the false discovery rate at which the mean differs from 0 (Benjamini and Hochberg, over every word that was
             looked at, of all targets and roles): among the words with at most this q, this share is expected to be a
@@ -64,7 +65,7 @@ class WordEffect:
 
 @dataclass(frozen=True)
 class TargetWords:
-    """The words that speak for or against one target, the strongest first.
+    """The words that support or oppose one target, the strongest first.
 
     They are in the order of the effect that they have at least: the distance of the mean from 0, less two standard
     errors.
@@ -91,7 +92,7 @@ class TargetWords:
 
 
 @dataclass(frozen=True)
-class Doubt:
+class FailedCheck:
     """A row whose map failed its check.
 
     Attributes:
@@ -103,9 +104,10 @@ class Doubt:
     sentence: str
 
 
+@final
 @dataclass(frozen=True, eq=False, repr=False)
-class ReportFacts(Result):
-    """What the rows of a corpus say together.
+class Report(Result):
+    """What the rows of a corpus say together, with views.
 
     Attributes:
         source: the folder.
@@ -116,7 +118,7 @@ class ReportFacts(Result):
         looked_at: words of all targets and roles whose mean was tested, for which the q are corrected.
         left_out: words that came too rarely to say anything of them.
         verdicts: how many maps passed their check, failed it, or were left undecided; none where none was checked.
-        doubts: some of those that failed.
+        failed_checks: some of those that failed.
         gaps: of path methods, the number of rows whose certified gap is at most each share, and those above the last.
         facts_of: the method, the model, the unit of the scores, and what it all cost.
     """
@@ -129,9 +131,12 @@ class ReportFacts(Result):
     looked_at: int
     left_out: int
     verdicts: dict[str, int]
-    doubts: tuple[Doubt, ...]
+    failed_checks: tuple[FailedCheck, ...]
     gaps: tuple[tuple[float | None, int], ...]
     facts_of: dict[str, Any]
+
+    DERIVED = ("sentence",)
+    fragment = "interpret.views.report:report_html"
 
     @property
     def title(self) -> str:
@@ -168,31 +173,18 @@ class ReportFacts(Result):
         """Of which rows it is, and how they were explained."""
         return {"source": self.source, "rows": self.rows, **self.facts_of}
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain Python values, under the names of the attributes."""
-        plain = asdict(self)
-        return {**plain, "gaps": [list(each) for each in self.gaps], "sentence": self.sentence}
+    def figure(self, target: int = 0, top: int = 20, width: float | str | None = None) -> Figure:
+        """The strongest words for and against one target as bars, with standard errors: a matplotlib figure.
 
-    @classmethod
-    def from_dict(cls: type[OwnReport], plain: Mapping[str, Any]) -> OwnReport:
-        """The inverse of `to_dict`. Raises ValueError for something else."""
-        values = {name: plain[name] for name in cls.__dataclass_fields__ if name in plain}
-        if len(values) < len(cls.__dataclass_fields__):
-            raise ValueError("this is no report of a corpus")
-        return cls(
-            **{
-                **values,
-                "targets": tuple(_target(each) for each in values["targets"]),
-                "doubts": tuple(Doubt(**each) for each in values["doubts"]),
-                "gaps": tuple((most, count) for most, count in values["gaps"]),
-            }
-        )
+        Args:
+            target: the number of it, among `targets`.
+            top: how many words at most.
+            width: in inches (6.5 by default).
 
+        Raises ValueError where there is no such target, or no word to show.
+        """
+        figure: Figure = function_of("interpret.views.report:report_figure")(self, target, top, width)
+        return figure
 
-def _target(plain: Mapping[str, Any]) -> TargetWords:
-    words = {name: tuple(_word(each) for each in plain[name]) for name in ("words", "by_role")}
-    return TargetWords(**{**plain, "foils": tuple(plain["foils"]), **words})
-
-
-def _word(plain: Mapping[str, Any]) -> WordEffect:
-    return WordEffect(**{**plain, "examples": tuple(Example(**each) for each in plain["examples"])})
+    def __repr__(self) -> str:
+        return f"Report: {self.title}\n  {self.sentence}\n  {self.facts}"

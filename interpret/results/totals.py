@@ -1,16 +1,16 @@
-"""Which pieces belong together: by word, sentence, line, message or spans of the text, and as one piece each."""
+"""Which pieces of a text belong together: by word, sentence, line, message or spans of characters."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import accumulate, groupby
+from numbers import Integral
 
 import regex
 import sentencex
 
-from interpret.results.pieces import ScoredPiece, first_characters, is_span, message_numbers, offsets
 from nexttoken import Message
 
 Division = str | Sequence[tuple[int, int]]
@@ -27,46 +27,72 @@ LINE = regex.compile(r"(?<=\n)")
 
 
 def groups_of(
-    pieces: Sequence[ScoredPiece], messages: Sequence[Message], by: Division, template: bool, language: str
+    texts: Sequence[str],
+    template: Sequence[bool],
+    messages: Sequence[Message],
+    by: Division,
+    with_template: bool,
+    language: str,
 ) -> list[list[int]]:
-    """The places of the pieces in each group, in the order of the text; see `Scores.totals`.
+    """The numbers of the pieces in each group, in the order of the text; see `Attribution.totals`.
 
     Raises:
         ValueError: an unknown division, messages where there are none, spans that overlap, lie outside the text or have
             no piece of their own, or nothing left without the template.
     """
-    sections = _sections(pieces, messages, by, language)
+    sections = _sections(texts, messages, by, language)
     if isinstance(by, str):
-        numbers = message_numbers(pieces, messages)
-        keys: list[tuple[object, ...]] = [
-            (section, piece.template, number) for section, piece, number in zip(sections, pieces, numbers, strict=True)
-        ]
+        keys: list[tuple[object, ...]] = list(zip(sections, template, message_numbers(texts, messages), strict=True))
     else:  # the caller's spans are not cut where messages meet
-        keys = [(section, piece.text == "") for section, piece in zip(sections, pieces, strict=True)]
-    kept = [place for place, piece in enumerate(pieces) if template or not piece.template]
+        keys = [(section, text == "") for section, text in zip(sections, texts, strict=True)]
+    kept = [piece for piece in range(len(texts)) if with_template or not template[piece]]
     if not kept:
         raise ValueError("the whole prompt is template, so nothing is left without it")
-    return [list(group) for _, group in groupby(kept, key=lambda place: keys[place])]
+    return [list(group) for _, group in groupby(kept, key=lambda piece: keys[piece])]
 
 
-def word_numbers(pieces: Sequence[ScoredPiece]) -> list[int]:
+def word_numbers(texts: Sequence[str]) -> list[int]:
     """The number of the word that each piece lies in."""
-    return _sections(pieces, (), "word", "en")
+    return _sections(texts, (), "word", "en")
 
 
-def joined(
-    pieces: Sequence[ScoredPiece], groups: Sequence[Sequence[int]], scores: Sequence[float]
-) -> tuple[ScoredPiece, ...]:
-    """A piece for each group, with its score. Numerical errors add up; standard errors of what is correlated do not."""
-    return tuple(
-        _as_one([pieces[place] for place in group], score) for group, score in zip(groups, scores, strict=True)
-    )
+def offsets(texts: Sequence[str]) -> list[int]:
+    """Where each piece begins in the text that they are together, in characters."""
+    return list(accumulate(map(len, texts), initial=0))[:-1]
 
 
-def moved(pieces: Sequence[ScoredPiece], kept: Sequence[int], messages: Sequence[Message]) -> tuple[Message, ...]:
+def first_characters(texts: Sequence[str]) -> list[int]:
+    """Where each piece's first character other than a space is; where it begins, if it is all spaces."""
+    return [
+        start + (len(text) - len(text.lstrip()) if text.strip() else 0)
+        for start, text in zip(offsets(texts), texts, strict=True)
+    ]
+
+
+def message_numbers(texts: Sequence[str], messages: Sequence[Message]) -> list[int | None]:
+    """The message that each piece is of, the first that it shares a character with; None for the template."""
+    return [
+        next(
+            (
+                number
+                for number, message in enumerate(messages)
+                if start < message.end and message.start < start + len(text)
+            ),
+            None,
+        )
+        for start, text in zip(offsets(texts), texts, strict=True)
+    ]
+
+
+def is_span(value: object) -> bool:
+    """Whether it is a pair of whole numbers, as (start, end) in characters is."""
+    return isinstance(value, Sequence) and len(value) == 2 and all(isinstance(end, Integral) for end in value)
+
+
+def moved(texts: Sequence[str], kept: Sequence[int], messages: Sequence[Message]) -> tuple[Message, ...]:
     """The messages where they stand in the text of the pieces that are kept."""
-    starts = offsets(pieces)
-    ends = [(starts[place], starts[place] + len(pieces[place].text)) for place in kept]
+    starts = offsets(texts)
+    ends = [(starts[piece], starts[piece] + len(texts[piece])) for piece in kept]
 
     def before(character: int) -> int:
         return sum(max(0, min(end, character) - start) for start, end in ends)
@@ -80,33 +106,20 @@ def check_messages(messages: Sequence[Message]) -> None:
         raise ValueError("this prompt is not a chat, so it has no messages; give the prompt as messages")
 
 
-def _as_one(group: Sequence[ScoredPiece], score: float) -> ScoredPiece:
-    errors = [piece.error for piece in group if piece.error is not None]
-    return ScoredPiece(
-        text="".join(piece.text for piece in group),
-        label="".join(piece.label for piece in group),
-        ids=tuple(token_id for piece in group for token_id in piece.ids),
-        score=score,
-        error=sum(errors) if errors else None,
-        held=all(piece.held for piece in group),
-        template=all(piece.template for piece in group),
-    )
-
-
-def _sections(pieces: Sequence[ScoredPiece], messages: Sequence[Message], by: Division, language: str) -> list[int]:
+def _sections(texts: Sequence[str], messages: Sequence[Message], by: Division, language: str) -> list[int]:
     """The number of the division that each piece lies in: where its first character other than a space does."""
-    text = "".join(piece.text for piece in pieces)
+    whole = "".join(texts)
     if isinstance(by, str):
-        borders = _borders(text, messages, by, language)
-        return [bisect_right(borders, place) for place in first_characters(pieces)]
-    spans = _checked(by, text)
+        borders = _borders(whole, messages, by, language)
+        return [bisect_right(borders, first) for first in first_characters(texts)]
+    spans = _checked(by, whole)
     borders = sorted({border for span in spans for border in span})
-    found = [bisect_right(borders, place) for place in first_characters(pieces)]
-    inside = {section for section, piece in zip(found, pieces, strict=True) if piece.text}
+    found = [bisect_right(borders, first) for first in first_characters(texts)]
+    inside = {section for section, text in zip(found, texts, strict=True) if text}
     for start, end in spans:
         if bisect_right(borders, start) not in inside:
             raise ValueError(
-                f"no piece begins in the span ({start}, {end}), {text[start:end]!r}: it lies inside one piece or "
+                f"no piece begins in the span ({start}, {end}), {whole[start:end]!r}: it lies inside one piece or "
                 "between two; widen it"
             )
     return found

@@ -1,56 +1,50 @@
-"""The page's answers: each kind of question worked out with the same functions that Python calls."""
+"""The page's answers: what each endpoint makes of a question, and the results that can be asked for again."""
 
 from __future__ import annotations
 
 import secrets
 import time
 import warnings
-from base64 import b64encode
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-from rich.console import Console
-
-from interpret.attribution import Attribution, AttributionMatrix
-from interpret.command.explaining import answer, checked, prompt_of
-from interpret.command.options import FORMATS, Computation, Output, is_figure
-from interpret.command.options import Question as CommandQuestion
-from interpret.counterfactual.check import check_prompt
-from interpret.counterfactuals import Flip, Reduction, flip, reduce_input
-from interpret.engine.run import Run, interruptible
-from interpret.explain import attribute_continuation
-from interpret.explorer.answering import work_out
-from interpret.explorer.call import call_of, expression, names_in, quoted
-from interpret.explorer.question import Question, cost_in_words
-from interpret.explorer.state import A_SIGN
-from interpret.methods.conventions import CONVENTIONS
-from interpret.methods.default import default_method
 from interpret.methods.listed import METHODS
-from interpret.methods.settings import default_instance, settings
-from interpret.question.targets import candidates_of
-from interpret.server.asked import MOST_NEW, Body
-from interpret.server.jobs import Event, Job
+from interpret.methods.settings import convention_names, default_instance, settings
+from interpret.question.question import Question, question_of
+from interpret.results.attribution import Attribution
+from interpret.results.counterfactual import Flip, Reduction
+from interpret.results.matrix import AttributionMatrix
 from interpret.server.shown import shown_edits, shown_map, shown_targets
-from interpret.views.printed import result_text
-from nexttoken import NextTokenLM
+from interpret.session.answer import (
+    answer,
+    answer_flip,
+    answer_reduction,
+    call_of,
+    checked,
+    explain_in_steps,
+    expression,
+    flip_options,
+    method_of,
+    names_in,
+    only_prompt,
+    prompt_of,
+    rated,
+    reduction_options,
+)
+from interpret.session.work import Event, Job, cost_in_words
+from nexttoken import NextTokenLM, Prompt
 
-Group = TypeVar("Group", CommandQuestion, Computation)
 Kept = Attribution | AttributionMatrix | Flip | Reduction
-TOP = 10, 1, 50  # next tokens to list: by default, at least and at most
-MOST_KEPT = 64  # results that can still be downloaded
-MOST_TOKENS = 4096  # of a prompt
-COLOURS = ("standard", "256", "truecolor", "windows")  # that a terminal may have
-FILES = {
-    "png": "image/png", "pdf": "application/pdf", "svg": "image/svg+xml", "html": "text/html; charset=utf-8",
-    "json": "application/json", "csv": "text/csv; charset=utf-8",
-    "tsv": "text/tab-separated-values; charset=utf-8",
-}  # fmt: skip
+TOP = 10  # next tokens to list
+MAX_KEPT = 64  # results that can still be downloaded
+MAX_TOKENS, MAX_CHARACTERS = 4096, 60_000  # of a prompt
+MAX_FOILS = 8
+LIMITS = {"candidates": 50, "generate": 50, "max_edits": 5}
 
 
 class Answers:
@@ -84,110 +78,97 @@ class Answers:
             for each in METHODS
         ]  # fmt: skip
         others = [
-            {"name": f"{each.library}:{each.kind.replace(' ', '-')}", "help": f"as {each.library} does", "settings": []}
-            for each in CONVENTIONS
+            {"name": name, "help": f"as {name.partition(':')[0]} does", "settings": []} for name in convention_names()
         ]
-        most = min(MOST_TOKENS, self.lm.max_length or MOST_TOKENS)
-        return {"model": self.lm.name, "chats": chats, "methods": [*listed, *others], "max_tokens": most}
+        max_tokens = min(MAX_TOKENS, self.lm.max_length or MAX_TOKENS)
+        return {"model": self.lm.name, "chats": chats, "methods": [*listed, *others], "max_tokens": max_tokens}
 
-    def predict(self, body: Body, job: Job) -> Event:
+    def ask(self, kind: str, body: Mapping[str, Any], job: Job) -> Event:
+        """The answer to a question that came as JSON, by the function of that name below.
+
+        Raises ValueError for what is no question, or more than the page takes.
+        """
+        question = question_of(body)
+        if kind != "command":
+            _check_limits(question)
+        found: Event = getattr(self, kind)(question, job)
+        return found
+
+    def predict(self, question: Question, job: Job) -> Event:
         """The most probable next tokens."""
-        prompt = self._prompt(body)
-        job.still()
-        return {"candidates": shown_targets(self.lm.predict(prompt, body.number("top", *TOP))), **_size(prompt)}
+        prompt = self._prompt(question)
+        job.raise_if_cancelled()
+        return {"candidates": shown_targets(self.lm.predict(prompt, question.candidates or TOP)), "tokens": len(prompt)}
 
-    def token(self, body: Body, job: Job) -> Event:
+    def token(self, question: Question, job: Job) -> Event:
         """A token that was written, as the model rates it after the prompt."""
-        prompt, token = self._prompt(body), body.token("token")
-        if token is None:
+        prompt, token = self._prompt(question), question.target
+        if not token or not isinstance(token, str | int):
             raise ValueError("write a token, with its leading space")
-        return {"candidates": shown_targets(tuple(candidates_of(self.lm, prompt, [token], None)))}
+        return {"candidates": shown_targets(tuple(rated(self.lm, prompt, [token])))}
 
-    def explain(self, body: Body, job: Job) -> Event:
-        """The next tokens, then the map, then what the check of it found, each told as soon as it is known."""
-        size, method = _size(self._prompt(body)), body.method(self.lm)
-        question = Question(body.prompt, body.token("target"), body.foils, method)
-        signs, begun = _Signs(job), time.monotonic()
+    def explain(self, question: Question, job: Job) -> Event:
+        """The next tokens, then the attribution, then what the check of it found, each told as soon as it is known."""
+        size, method, begun = len(self._prompt(question)), method_of(self.lm, question), time.monotonic()
+        by = question.by or "piece"
 
-        def know(**found: Any) -> None:
-            job.still()
-            if "candidates" in found:
-                told = {name: value for name, value in found.items() if name != "candidates"}
-                job.tell("candidates", candidates=shown_targets(found["candidates"]), **size, **told)
+        def update(**found: Any) -> None:
+            job.tell("candidates", **{**found, "candidates": shown_targets(found["candidates"])}, tokens=size)
 
-        answered = work_out(self.lm, question, body.number("top", *TOP), know, signs.advance)
-        why = answered.attribution
-        cost = cost_in_words(why, time.monotonic() - begun)
-        told = {"code": answered.code, "warnings": list(answered.warnings), "cost": cost}
-        wanted = body.flag("check", True)
-        job.tell("map", map=self._map(why, body), id=self.keep(why), checking=wanted, **told)
-        if wanted:
-            run, quantity = Run.of(on_progress=lambda count: job.still()), method.quantity
-            with interruptible():
-                try:
-                    found = check_prompt(self.lm, answered.prompt, why, quantity, run)
-                except ValueError as error:  # of a map that cannot be checked; it stands all the same
-                    return {"map": self._map(why, body), "id": self.keep(why), "unchecked": str(error), **told}
-            why = replace(why, faithfulness=found)
-        return {"map": self._map(why, body), "id": self.keep(why), **told}
+        made = explain_in_steps(self.lm, question, method, TOP, update, job.advance)
+        why = made.attribution
+        cost = cost_in_words(why.gradients_spent, why.forwards_spent, time.monotonic() - begun)
+        told = {"code": made.code, "warnings": list(made.warnings), "cost": cost}
+        job.tell("map", map=shown_map(why, by), id=self.keep(why), checking=question.check, **told)
+        if question.check:
+            try:
+                why = checked(self.lm, question, why, made.prompt, lambda count: job.raise_if_cancelled())
+            except ValueError as error:  # of what cannot be checked; it stands all the same
+                told["unchecked"] = str(error)
+        return {"map": shown_map(why, by), "id": self.keep(why), **told}
 
-    def continuation(self, body: Body, job: Job) -> Event:
-        """Every token of a continuation, each with its own map."""
-        prompt, method, signs = self._prompt(body), body.method(self.lm), _Signs(job)
-        text, count = body.text("continuation"), body.number("count", 10, 1, MOST_NEW)
-        matrix = attribute_continuation(
-            self.lm, prompt, text or None, method, max_new_tokens=count, on_progress=signs.advance
-        )
-        arguments = [f"continuation={quoted(text)}" if text else f"max_new_tokens={count}"]
-        arguments.append(f"method={expression(method)}")
+    def continuation(self, question: Question, job: Job) -> Event:
+        """Every token of a continuation, each with its own attribution."""
+        prompt, method = self._prompt(question), method_of(self.lm, question)
+        text, count = question.continuation, None if question.continuation else question.generate or TOP
+        question = replace(only_prompt(question), continuation=text, generate=count)
+        matrix = answer(self.lm, question, prompt=prompt, method=method, on_progress=job.advance)
+        assert isinstance(matrix, AttributionMatrix)
+        given = {
+            "continuation": text, "max_new_tokens": count, "method": method,
+            "region": question.region, "precision": question.precision,
+        }  # fmt: skip
         return {
             "id": self.keep(matrix),
             "tokens": shown_targets(tuple(each.target for each in matrix if each.target is not None)),
-            "code": call_of("why", "attribute_continuation", body.prompt, arguments, names_in(method)),
+            "code": _code("why", "attribute_continuation", question, given),
         }
 
-    def flip(self, body: Body, job: Job) -> Event:
+    def flip(self, question: Question, job: Job) -> Event:
         """The smallest change of words."""
-        prompt, target, to, foils = self._prompt(body), body.token("target"), body.token("to"), body.foils
-        most = body.number("max_edits", 3, 1, 5)
-        foils = () if to is not None else foils
-        signs = _Signs(job)
-        found = flip(
-            self.lm, prompt, target, to=to, contrast=list(foils) or None, max_edits=most,
-            ignore=body.text("ignore") or None, on_progress=signs.advance,
-        )  # fmt: skip
-        given = {"target": target, "to": to, "contrast": list(foils) or None, "ignore": body.text("ignore") or None}
-        return self._edits(found, "flip", body, [*_given(given), f"max_edits={most}"])
+        self._prompt(question)
+        found = answer_flip(self.lm, question, job.advance)
+        return {
+            "id": self.keep(found),
+            "code": _code("flip", "flip", question, flip_options(question)),
+            **shown_edits(found),
+        }
 
-    def reduce(self, body: Body, job: Job) -> Event:
+    def reduce(self, question: Question, job: Job) -> Event:
         """The shortest part of the prompt."""
-        prompt, target, share = self._prompt(body), body.token("target"), body.number("share", 0, 0, 100)
-        keep = share / 100 if share else "first"
-        found = reduce_input(self.lm, prompt, target, keep=keep, on_progress=_Signs(job).advance)
-        return self._edits(found, "reduce_input", body, [*_given({"target": target}), f"keep={keep!r}"])
+        self._prompt(question)
+        found = answer_reduction(self.lm, question, job.advance)
+        code = _code("reduce", "reduce_input", question, reduction_options(question))
+        return {"id": self.keep(found), "code": code, **shown_edits(found)}
 
-    def command(self, body: Body, job: Job) -> Event:
-        """What `nexttoken explain` prints and saves, for the width and the colours of a terminal."""
-        question, computation = _group(CommandQuestion, body, "question"), _group(Computation, body, "computation")
-        question.check()
-        colours: Any = body.choice("colours", COLOURS)
-        console = Console(
-            file=StringIO(), width=body.number("width", 80, 20, 1000), force_terminal=True, color_system=colours,
-            legacy_windows=False, no_color=colours is None,
-        )  # fmt: skip
-        inches = Output(width=body.text("figure_width")).inches()
-        printed, endings = body.choice("format", FORMATS), body.choices("endings", tuple(FILES))
-        with warnings.catch_warnings(record=True) as said:
+    def command(self, question: Question, job: Job) -> Event:
+        """The result that `nexttoken explain` asks for, to be shown and saved by the command itself."""
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("default")
-            prompt = prompt_of(self.lm, question, question.prompt)
-            method = computation.build_method() or default_method(self.lm)
-            result = answer(self.lm, prompt, question, computation, method, _Signs(job).advance)
-            result = checked(self.lm, prompt, result, computation)
-        for each in said:
+            result = answer(self.lm, question, on_progress=job.advance)
+        for each in caught:
             job.tell("warning", message=" ".join(str(each.message).split()))
-        name = self.keep(result)
-        files = {ending: b64encode(self.file(name, None, "piece", ending, inches)).decode() for ending in endings}
-        return {"text": result_text(result, printed or "table", console), "files": files}
+        return {"result": result.to_dict()}
 
     # What was answered
 
@@ -196,7 +177,7 @@ class Answers:
         name = secrets.token_urlsafe(12)
         with self.lock:
             self.kept[name] = result
-            while len(self.kept) > MOST_KEPT:
+            while len(self.kept) > MAX_KEPT:
                 self.kept.popitem(last=False)
         return name
 
@@ -211,87 +192,41 @@ class Answers:
         return found[row]
 
     def map_of(self, name: str, row: int | None, by: str) -> dict[str, Any]:
-        """A map again, added up otherwise. Raises KeyError, or ValueError for what has no such totals."""
+        """An attribution again, added up otherwise. Raises KeyError, or ValueError for what has no such totals."""
         found = self.result(name, row)
         if not isinstance(found, Attribution):
             raise KeyError(name)
         return shown_map(found, by)
 
-    def file(self, name: str, row: int | None, by: str, ending: str, inches: float | None = None) -> bytes:
-        """A result as a file; figures are so many inches wide.
-
-        Raises KeyError, or ValueError for an ending that it does not have.
-        """
+    def file(self, name: str, row: int | None, by: str, ending: str) -> bytes:
+        """A result as a file. Raises KeyError, or ValueError for an ending that it does not have."""
         found = self.result(name, row)
+        if by != "piece" and isinstance(found, Attribution):
+            found = found.totals(by)  # type: ignore[arg-type]
         with TemporaryDirectory() as folder:
-            path = Path(folder) / f"why.{ending}"
-            if isinstance(found, Attribution | AttributionMatrix):
-                shown = _by(found, by) if isinstance(found, Attribution) else found
-                return shown.save(path, inches if is_figure(path) else None).read_bytes()
-            return found.save(path).read_bytes()
+            return found.save(Path(folder) / f"why.{ending}").read_bytes()
 
-    def _prompt(self, body: Body) -> Any:
-        prompt = self.lm.prompt(body.prompt)
-        if len(prompt) > MOST_TOKENS:
-            raise ValueError(f"the prompt has {len(prompt)} tokens; the page takes at most {MOST_TOKENS}")
+    def _prompt(self, question: Question) -> Prompt:
+        prompt = prompt_of(self.lm, question)
+        if len(prompt) > MAX_TOKENS:
+            raise ValueError(f"the prompt has {len(prompt)} tokens; the page takes at most {MAX_TOKENS}")
         return prompt
 
-    def _map(self, why: Attribution, body: Body) -> dict[str, Any]:
-        return shown_map(why, body.text("by") or "piece")
 
-    def _edits(self, found: Flip | Reduction, function: str, body: Body, arguments: list[str]) -> Event:
-        code = call_of(function.split("_")[0], function, body.prompt, arguments)
-        return {"id": self.keep(found), "code": code, **shown_edits(found)}
-
-
-def _group(kind: type[Group], body: Body, name: str) -> Group:
-    """A group of the command's options. Raises ValueError for what is none."""
-    given = Body.of(body.values.get(name)).values
-    hints = get_type_hints(kind)
-    unknown = next((each for each in given if each not in hints), None)
-    if unknown is not None:
-        raise ValueError(f"{name} has no {unknown!r}: the command and the page are of different versions")
-    for each, value in given.items():
-        if not _fits(value, hints[each]):
-            raise ValueError(f"{each} is {value!r}, which is none of its kind")
-    try:
-        return kind(**given)
-    except TypeError as error:
-        raise ValueError(f"{name} is incomplete: {error}") from None
+def _check_limits(question: Question) -> None:
+    for name, limit in LIMITS.items():
+        value = getattr(question, name)
+        if value is not None and not 1 <= value <= limit:
+            raise ValueError(f"{name} is {value}; it must be a whole number from 1 to {limit}")
+    if len(question.contrast) > MAX_FOILS:
+        raise ValueError(f"contrast has {len(question.contrast)} tokens; the page takes at most {MAX_FOILS}")
+    for name in ("prompt", "continuation", "ignore"):
+        count = len(str(getattr(question, name)))
+        if count > MAX_CHARACTERS:
+            raise ValueError(f"the {name} has {count} characters; the page takes at most {MAX_CHARACTERS}")
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value that came as JSON is of the kind that an option takes."""
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, each) for each in get_args(hint))
-    if get_origin(hint) is list:
-        return isinstance(value, list) and all(_fits(each, get_args(hint)[0]) for each in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return True
-    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
-
-
-class _Signs:
-    """Tells of progress, at most ten times a second, and of nothing once the job is cancelled."""
-
-    def __init__(self, job: Job):
-        self.job, self.done, self.last = job, 0, 0.0
-
-    def advance(self, count: int) -> None:
-        self.job.still()
-        self.done += count
-        if time.monotonic() - self.last > A_SIGN:
-            self.last = time.monotonic()
-            self.job.tell("progress", done=self.done)
-
-
-def _by(why: Attribution, by: str) -> Attribution:
-    return why if by == "piece" else why.totals(by)
-
-
-def _given(values: dict[str, Any]) -> list[str]:
-    return [f"{name}={expression(value)}" for name, value in values.items() if value is not None]
-
-
-def _size(prompt: Any) -> dict[str, int]:
-    return {"tokens": len(prompt)}
+def _code(result: str, function: str, question: Question, options: Mapping[str, Any]) -> str:
+    options = {**options, "start": question.start}
+    given = {name: expression(value) for name, value in options.items() if value is not None}
+    return call_of(result, function, question.prompt, given, names_in(options.get("method")))

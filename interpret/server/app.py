@@ -1,31 +1,50 @@
-"""The routes: the page's own files, questions that answer with a stream of events, and results as files."""
+"""The routes, and who may ask: only a browser that shows this page, from this machine or with the token."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Collection
+import mimetypes
+from collections.abc import AsyncIterator, Callable, Collection
+from functools import partial
+from hmac import compare_digest
 from importlib.resources import files
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from interpret.server.answers import FILES, Answers
-from interpret.server.asked import Body
-from interpret.server.guard import TOO_LARGE, Guard, TooLargeError
-from interpret.server.jobs import LAST, Event, FullError, Job, Worker
+from interpret.results.files import endings
+from interpret.server.answers import Answers
+from interpret.session.work import LAST, Event, FullError, Job, Worker
 from nexttoken import NextTokenLM
 
 STATIC = files("interpret.server").joinpath("static")
-QUESTIONS = ("predict", "token", "explain", "continuation", "flip", "reduce", "command")
+KINDS = ("predict", "token", "explain", "continuation", "flip", "reduce", "command")
+FILES = {ending[1:] for ending in endings("Attribution")} - {"pgf"}  # which the page does not run LaTeX for
 HEARTBEAT = 5.0  # seconds without an event after which an empty line is sent, which shows whether anybody reads
+
+MAX_BYTES = 2**20  # of a body
+TOO_LARGE = f"the body is larger than {MAX_BYTES} bytes"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
 
 
 def application(
@@ -46,7 +65,7 @@ def application(
         raise ValueError("a page that answers under every name needs a token")
     answers = Answers(lm)
     routes: list[BaseRoute] = [Route("/api/about", _about(answers))]
-    routes += [Route(f"/api/{name}", _Question(worker, getattr(answers, name)), methods=["POST"]) for name in QUESTIONS]
+    routes += [Route(f"/api/{name}", _question(worker, partial(answers.ask, name)), methods=["POST"]) for name in KINDS]
     routes += [
         Route("/api/result/{name}", _result(answers)),
         Route("/", _index),
@@ -68,7 +87,7 @@ def _about(answers: Answers) -> Callable[[Request], Any]:
 
 
 def _result(answers: Answers) -> Callable[[Request], Any]:
-    """A result that was kept: as a map in JSON, or as a file where `as` names an ending."""
+    """A result that was kept: an attribution as JSON, or as a file where `as` names an ending."""
 
     async def result(request: Request) -> Response:
         name, asked = request.path_params["name"], request.query_params
@@ -84,29 +103,25 @@ def _result(answers: Answers) -> Callable[[Request], Any]:
             return JSONResponse({"message": "this result is not kept any more; run it again"}, 404)
         except ValueError as error:
             return JSONResponse({"message": str(error)}, 400)
-        return Response(data, media_type=FILES[ending], headers={
+        return Response(data, media_type=mimetypes.guess_type(f"why.{ending}")[0], headers={
             "Content-Disposition": f'attachment; filename="why.{ending}"'
         })  # fmt: skip
 
     return result
 
 
-class _Question:
+def _question(worker: Worker, answer: Callable[[dict[str, Any], Job], Event]) -> Callable[[Request], Any]:
     """An endpoint that answers with events, a line of JSON each; who leaves cancels the work."""
 
-    def __init__(self, worker: Worker, work: Callable[[Body, Job], Event]):
-        self.worker, self.work = worker, work
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+    async def question(request: Request) -> Response:
         try:
-            body = Body.of(json.loads(await request.body()))
+            body = json.loads(await request.body())
+            if not isinstance(body, dict):
+                raise ValueError
         except TooLargeError:
-            await JSONResponse({"message": TOO_LARGE}, 413)(scope, receive, send)
-            return
+            return JSONResponse({"message": TOO_LARGE}, 413)
         except (ValueError, RecursionError):
-            await JSONResponse({"message": "the body must be a JSON object"}, 400)(scope, receive, send)
-            return
+            return JSONResponse({"message": "the body must be a JSON object"}, 400)
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
 
         def emit(event: Event) -> None:
@@ -114,43 +129,109 @@ class _Question:
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
         try:
-            job = self.worker.ask(Job(lambda job: self.work(body, job), emit))
+            job = worker.ask(Job(lambda job: answer(body, job), emit))
         except FullError as error:
-            await JSONResponse({"message": str(error)}, 503)(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": 200, "headers": [
-            (b"content-type", b"application/x-ndjson"), (b"x-accel-buffering", b"no"),
-        ]})  # fmt: skip
-        gone = asyncio.ensure_future(_disconnected(receive))
+            return JSONResponse({"message": str(error)}, 503)
+        return _Events(events, partial(worker.cancel, job))
+
+    return question
+
+
+class _Events(StreamingResponse):
+    """Events as they come, until the last one, or until nobody listens any more."""
+
+    def __init__(self, events: asyncio.Queue[Event], gone: Callable[[], None]):
+        super().__init__(self._lines(events), headers={"X-Accel-Buffering": "no"}, media_type="application/x-ndjson")
+        self.gone = gone
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await _sent(events, send, gone)
+            await super().__call__(scope, receive, send)
         finally:
-            gone.cancel()
-            self.worker.cancel(job)
+            self.gone()
+
+    @staticmethod
+    async def _lines(events: asyncio.Queue[Event]) -> AsyncIterator[bytes]:
+        event: Event = {"event": None}
+        while event["event"] not in LAST:
+            try:
+                event = await asyncio.wait_for(events.get(), HEARTBEAT)
+            except TimeoutError:
+                yield b"\n"
+                continue
+            yield json.dumps(event, allow_nan=False).encode() + b"\n"
 
 
-async def _sent(events: asyncio.Queue[Event], send: Send, gone: asyncio.Future[None]) -> None:
-    """Send events as they come, until the last one, or until nobody listens any more."""
-    while not gone.done():
-        coming = asyncio.ensure_future(events.get())
-        both: set[asyncio.Future[Any]] = {coming, gone}
-        await asyncio.wait(both, timeout=HEARTBEAT, return_when=asyncio.FIRST_COMPLETED)
-        if gone.done():
-            coming.cancel()
+class Guard:
+    """Refuses what does not come from the page itself, and puts the policy on every answer.
+
+    Args:
+        app: what is guarded.
+        hosts: what `Host` may say, with the port; None for anything, where a token protects the page.
+        token: without which nothing under /api is answered; None where the page is for this machine alone.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str] | None, token: str | None = None):
+        self.app, self.hosts, self.token = app, hosts, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
             return
-        event = coming.result() if coming.done() else None
-        if event is None:
-            coming.cancel()
-        line = b"\n" if event is None else json.dumps(event, allow_nan=False).encode() + b"\n"
-        last = event is not None and event["event"] in LAST
-        try:
-            await send({"type": "http.response.body", "body": line, "more_body": not last})
-        except OSError:
+        refused = self._refused(scope)
+        if refused is not None:
+            await _refuse(send, *refused)
             return
-        if last:
-            return
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > MAX_BYTES:
+                raise TooLargeError
+            return message
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        await self.app(scope, limited, guarded)
+
+    def _refused(self, scope: Scope) -> tuple[int, str] | None:
+        """Why a request is not answered, with its status."""
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if self.hosts is not None and host.lower() not in self.hosts:
+            return 421, "this server answers only under its own address"
+        if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
+            return 403, "this server answers only its own page"
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            return 403, "this server answers only its own page"
+        if not scope["path"].startswith("/api/"):
+            return None
+        given = headers.get("authorization", "").removeprefix("Bearer ")
+        if self.token is not None and not compare_digest(given.encode(), self.token.encode()):
+            return 401, "this page needs the token in its address, which the server printed"
+        if scope["method"] == "POST":
+            if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+                return 415, "the body must be JSON"
+            length = headers.get("content-length", "0")
+            if length.isdigit() and int(length) > MAX_BYTES:
+                return 413, TOO_LARGE
+        return None
 
 
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+class TooLargeError(Exception):
+    """A body that is larger than it may be, without having said so."""
+
+
+async def _refuse(send: Send, status: int, message: str) -> None:
+    """An error in one sentence, as JSON."""
+    body = json.dumps({"message": message}).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **HEADERS}
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

@@ -9,7 +9,7 @@ import webbrowser
 from ipaddress import ip_address
 from typing import Any
 
-from interpret.server.jobs import Worker
+from interpret.session.work import Worker
 from nexttoken import NextTokenLM
 
 
@@ -98,6 +98,6 @@ def own_hosts(host: str, port: int) -> frozenset[str]:
 
 
 def address_of(host: str, port: int, token: str | None) -> str:
-    """What to open; a token stands behind the #, which a browser sends to nobody."""
+    """What to open; a token stands after the #, which a browser sends to nobody."""
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/" + (f"#token={token}" if token else "")

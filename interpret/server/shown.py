@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from interpret.results.counterfactual import FlipFacts, ReductionFacts
-from interpret.results.numbers import written
-from interpret.results.scores import Scores
+from interpret.results.attribution import Attribution
+from interpret.results.counterfactual import Flip, Reduction
+from interpret.results.numbers import format_number
 from interpret.views.cells import NOTES, Cell, cells_of, legend_keys
-from interpret.views.colour import NIGHT, Colour, ink, pale_ink, to_hex
 from interpret.views.edits import parts_of, sentence_of, table_of
-from interpret.views.invisible import escape_invisible
 from interpret.views.markup import LOOKS, STOPS
-from interpret.views.scale import Scale
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import NIGHT, Colour, Scale, ink, pale_ink, to_hex
 from nexttoken import Target
 
 
-def shown_map(whole: Scores, by: str = "piece") -> dict[str, Any]:
+def shown_map(whole: Attribution, by: str = "piece") -> dict[str, Any]:
     """A map: each piece with its colours by day and by night, the legend, and what the check of it found.
 
     With `by`, its scores are added up; the check is that of the pieces. Raises ValueError for what has no such totals.
@@ -47,20 +46,20 @@ def shown_targets(targets: tuple[Target, ...]) -> list[dict[str, Any]]:
     return [
         {
             "id": each.id, "text": each.text, "name": escape_invisible(each.text, edge_spaces=True),
-            "probability": each.probability, "written": written(each.probability), "rank": each.rank,
+            "probability": each.probability, "written": format_number(each.probability), "rank": each.rank,
         }
         for each in targets
     ]  # fmt: skip
 
 
-def shown_edits(result: FlipFacts | ReductionFacts) -> dict[str, Any]:
+def shown_edits(result: Flip | Reduction) -> dict[str, Any]:
     """A flip or a reduction: its running text in parts, its sentence and its table."""
     heads, rows = table_of(result)
     return {
         "title": escape_invisible(sentence_of(result.title)),
         "sentence": escape_invisible(result.sentence),
         "facts": escape_invisible(result.facts),
-        "found": not isinstance(result, FlipFacts) or result.found,
+        "found": not isinstance(result, Flip) or result.found,
         "parts": [[kind, escape_invisible(part).replace("↵", "↵\n")] for kind, part in parts_of(result) if part],
         "heads": heads,
         "rows": rows,
@@ -83,6 +82,6 @@ def _ink(shade: Any, background: Colour) -> str:
     return to_hex(shade(background))
 
 
-def _notes(result: Scores, scale: Scale) -> list[str]:
-    looks = {**{key: look.striptags() for key, look in LOOKS.items()}, "held": "hatched"}
+def _notes(result: Attribution, scale: Scale) -> list[str]:
+    looks = {**{key: look.striptags() for key, look in LOOKS.items()}, "fixed": "hatched"}
     return [f"{looks[key]}: {NOTES[key]}" for key in legend_keys(scale, [result])]

@@ -2,24 +2,101 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from interpret.results.attribution import Attribution
 from interpret.results.numbers import NumberFormat
-from interpret.results.scores import Scores
+from interpret.results.totals import first_characters, offsets
 from interpret.views.canvas import POINTS_PER_INCH, Canvas, Sheet
-from interpret.views.caption import Heading, Verdict, legend, looks
-from interpret.views.cells import HELD, meaning
-from interpret.views.colour import ink
-from interpret.views.colour_bar import SLIT, ColourBar
-from interpret.views.columns import Column, columns
+from interpret.views.caption import SLIT, ColourBar, Heading, Verdict, legend, looks
+from interpret.views.cells import FIXED, meaning, rows_of
 from interpret.views.fonts import drawable, shortened, text_width, wrapped
-from interpret.views.invisible import escape_invisible
-from interpret.views.names import rows_of
-from interpret.views.scale import Scale, alike, kind_of, scales, sharing
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import Scale, alike, ink, kind_of, scales, sharing
+
+Place = tuple[int, int, str]  # a character, whether text follows (1) or a token without text (0), and its label
+
+
+@dataclass(frozen=True)
+class Column:
+    """A stretch of the text, or a token that a tokenizer added.
+
+    Attributes:
+        label: what to show for it.
+        template: whether it was written by the template or tokenizer.
+        scores: of each attribution; "fixed" for what was not moved, None where it has no such token.
+    """
+
+    label: str
+    template: bool
+    scores: tuple[float | str | None, ...]
+
+
+def columns(attributions: Sequence[Attribution]) -> list[Column]:
+    """The columns of attributions of one text, in its order.
+
+    Raises:
+        ValueError: no attributions, different texts, or unsigned scores that do not tell the total of a column.
+    """
+    if not attributions:
+        raise ValueError("there is nothing to show: give at least one attribution")
+    text = attributions[0].prompt
+    for each in attributions:
+        if each.prompt != text:
+            raise ValueError(
+                f"the attributions are of different texts, so they have no common columns: {_shown(text)} and "
+                f"{_shown(each.prompt)}"
+            )
+    borders = sorted(
+        set.intersection(*({_start_of(text, position) for position in offsets(each.tokens)} for each in attributions))
+    )
+    groups = [_grouped(each, borders or [0]) for each in attributions]
+    found = []
+    for key in sorted(set().union(*groups)):
+        pieces = [(each, group.get(key, [])) for each, group in zip(attributions, groups, strict=True)]
+        owner, group = next((each, group) for each, group in pieces if group)
+        found.append(
+            Column(
+                "".join(owner.labels[position] for position in group),
+                all(owner.template[position] for position in group),
+                tuple(_score(each, group) for each, group in pieces),
+            )
+        )
+    return found
+
+
+def _start_of(text: str, position: int) -> int:
+    return len(text[:position].rstrip(" "))
+
+
+def _grouped(attribution: Attribution, borders: Sequence[int]) -> dict[Place, list[int]]:
+    found: dict[Place, list[int]] = {}
+    firsts = first_characters(attribution.tokens)
+    for piece, (first, token) in enumerate(zip(firsts, attribution.tokens, strict=True)):
+        key = (borders[bisect_right(borders, first) - 1], 1, "") if token else (first, 0, attribution.labels[piece])
+        found.setdefault(key, []).append(piece)
+    return found
+
+
+def _score(attribution: Attribution, pieces: Sequence[int]) -> float | str | None:
+    if not pieces:
+        return None
+    if all(attribution.fixed[piece] for piece in pieces):
+        return "fixed"
+    if len(pieces) == 1:
+        return attribution.pieces[pieces[0]].score
+    return float(attribution.group_scores([pieces])[0])
+
+
+def _shown(text: str, most: int = 40) -> str:
+    return repr(text if len(text) <= most else text[:most] + "…")
+
 
 SIZE, NUMBER_SIZE = 9.0, 8.0
 WORDS, ROW, LABEL_LINE = 15.0, 17.0, 10.5  # the heights of the words above, a row, and a line of its label, in units
@@ -32,7 +109,7 @@ OWN_ENDS = ("−max", "0", "+max")  # at the ticks of a colour bar that stands f
 
 
 def aligned(
-    attributions: Sequence[Scores],
+    attributions: Sequence[Attribution],
     labels: Sequence[str] | None = None,
     width: float | str | None = None,
     ax: Axes | None = None,
@@ -75,7 +152,9 @@ def aligned(
         left = min(left, LABELS_SHARE * widest)
     rows = [[shortened(line, left - GAP, SIZE) for line in wrapped(name, left - GAP, SIZE)] for name in names]
     blocks = _broken(grid.widths, widest - left)
-    full = sheet.width or max(left + max(sum(grid.widths[place] for place in block) for block in blocks), widest / 3)
+    full = sheet.width or max(
+        left + max(sum(grid.widths[position] for position in block) for block in blocks), widest / 3
+    )
     heading = Heading(title, facts, full)
     note = sharing(attributions, shared_scale, "row")
     if one_scale:
@@ -111,7 +190,7 @@ def aligned(
 class _Grid:
     """Columns of words, and under each a score of every attribution; widths in units."""
 
-    def __init__(self, attributions: Sequence[Scores], cut: Sequence[Column], scales: Sequence[Scale]):
+    def __init__(self, attributions: Sequence[Attribution], cut: Sequence[Column], scales: Sequence[Scale]):
         self.attributions, self.cut, self.scales = attributions, cut, scales
         self.words = [drawable(escape_invisible(column.label, edge_spaces=True)).strip() or "␣" for column in cut]
         self.formats = alike(scales)
@@ -132,16 +211,16 @@ class _Grid:
     def draw(self, canvas: Canvas, block: Sequence[int], left: float, top: float, heights: Sequence[float]) -> None:
         """Draw some of the columns, from `left` and `top` on."""
         page, slits, x = canvas.page, [], left
-        for place in block:
-            column, width = self.cut[place], self.widths[place]
+        for position in block:
+            column, width = self.cut[position], self.widths[position]
             how: dict[str, Any] = {"shade": page.muted, "fontstyle": "italic"} if column.template else {}
-            canvas.write(x + width / 2, top + WORDS - 4.5, self.words[place], SIZE, ha="center", **how)
+            canvas.write(x + width / 2, top + WORDS - 4.5, self.words[position], SIZE, ha="center", **how)
             y = top + WORDS
-            shown = zip(self.scales, column.scores, self.numbers[place], heights, strict=True)
+            shown = zip(self.scales, column.scores, self.numbers[position], heights, strict=True)
             for scale, score, text, height in shown:
                 if text is not None:
                     number = score if isinstance(score, float) else 0.0
-                    background = scale.colour(number, page.background, score == HELD)
+                    background = scale.colour(number, page.background, score == FIXED)
                     canvas.block(x, y, width, height, background, page.background)
                     middle = y + height / 2 + NUMBER_SIZE * 0.36
                     canvas.write(x + width / 2, middle, text, NUMBER_SIZE, shade=ink(background), ha="center")
@@ -152,8 +231,7 @@ class _Grid:
         canvas.slits(slits, SLIT)
 
 
-def _meanings(attributions: Sequence[Scores], names: Sequence[str]) -> list[str]:
-    """What the scores of the rows mean, a line for those in the same unit."""
+def _meanings(attributions: Sequence[Attribution], names: Sequence[str]) -> list[str]:
     rows: dict[tuple[str, bool], list[int]] = {}
     for row, each in enumerate(attributions):
         rows.setdefault(kind_of(each), []).append(row)
@@ -166,17 +244,16 @@ def _meanings(attributions: Sequence[Scores], names: Sequence[str]) -> list[str]
 
 
 def _with_factor(name: str, numbers: NumberFormat) -> str:
-    """A row's label, with the power of ten of its numbers if they have one."""
     return f"{name} (× {numbers.factor})" if numbers.factor else name
 
 
 def _broken(widths: Sequence[float], room: float) -> list[list[int]]:
     """The columns in blocks that fit the room. Raises ValueError if one alone does not."""
     blocks: list[list[int]] = [[]]
-    for place, width in enumerate(widths):
+    for position, width in enumerate(widths):
         if width > room:
             raise ValueError(f"there is no room beside the labels: give shorter ones, or more width than {room:.0f} pt")
         if sum(widths[other] for other in blocks[-1]) + width > room:
             blocks.append([])
-        blocks[-1].append(place)
+        blocks[-1].append(position)
     return blocks

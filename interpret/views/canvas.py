@@ -18,9 +18,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.transforms import Affine2D
 
 from interpret.results.files import Result
-from interpret.views.colour import READABLE, Colour, contrast, ink, neutral, pale_ink
 from interpret.views.figure import ResultFigure
 from interpret.views.fonts import MeasuredText, font
+from interpret.views.scale import READABLE, Colour, contrast, ink, neutral, pale_ink
 
 POINTS_PER_INCH = 72
 FONT_SIZE = 10.0  # matplotlib's default, at which lengths are in points; they grow with rcParams["font.size"]
@@ -36,17 +36,11 @@ WIDTHS = {
 
 @dataclass(frozen=True)
 class Page:
-    """Colours and sizes, as matplotlib's settings are now.
-
-    Attributes:
-        background: behind the picture.
-        ink: of the text on it.
-        unit: the points in one unit of length: 1 at matplotlib's default font size.
-    """
+    """Colours and sizes, as matplotlib's settings are now."""
 
     background: Colour
     ink: Colour
-    unit: float
+    unit: float  # the points in one unit of length: 1 at matplotlib's default font size
 
     @classmethod
     def of(cls, axes: Axes | None) -> Page:
@@ -76,10 +70,7 @@ class Page:
 class Sheet:
     """Where a picture goes: into the caller's axes, or a new figure as large as it turns out to be.
 
-    Attributes:
-        page: its colours and sizes.
-        margin: around the picture, in units; none in an axes.
-        width: of the picture without margins, in units; None where it is free.
+    Its `width` is without margins, in units; None where it is free.
     """
 
     def __init__(self, width: float | str | None, ax: Axes | None):

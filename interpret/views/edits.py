@@ -11,12 +11,10 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from interpret.results.counterfactual import Edit, FlipFacts, ReductionFacts, ReplacementFacts
-from interpret.results.numbers import written
-from interpret.views.html import fragment, head
-from interpret.views.invisible import escape_invisible
-from interpret.views.markup import fill, joined
-from interpret.views.page import framed
+from interpret.results.counterfactual import Edit, Flip, Reduction, Replacements
+from interpret.results.numbers import format_number
+from interpret.views.markup import fill, fragment, framed, head, joined
+from interpret.views.plain import escape_invisible
 
 Part = tuple[Literal["same", "old", "new"], str]  # of a text: left as it is, struck, or inserted
 STYLES = {"same": Style(), "old": Style(strike=True, color="red"), "new": Style(underline=True, bold=True)}
@@ -24,10 +22,10 @@ ELEMENTS = {"same": "{text}", "old": "<del>{text}</del>", "new": "<ins>{text}</i
 SIGNS = {"same": ("", ""), "old": ("[-", "-]"), "new": ("{+", "+}")}  # where there is no colour: as wdiff writes
 
 
-def parts_of(result: FlipFacts | ReductionFacts) -> Iterator[Part]:
+def parts_of(result: Flip | Reduction) -> Iterator[Part]:
     """The original prompt in parts, with the words that came in after those that went."""
     changes: list[tuple[int, str, str]]
-    if isinstance(result, FlipFacts):
+    if isinstance(result, Flip):
         changes = [(edit.start, edit.old, edit.new) for edit in (result.edits if result.found else result.closest)]
     else:
         changes = [(span.start, span.text, "") for span in result.removed]
@@ -41,26 +39,23 @@ def parts_of(result: FlipFacts | ReductionFacts) -> Iterator[Part]:
     yield "same", result.original[at:]
 
 
-def edits_html(result: FlipFacts | ReductionFacts) -> str:
+def edits_html(result: Flip | Reduction) -> str:
     """The prompt with struck and inserted words, what the model says, and the edits or steps as a table."""
     return fragment(_edits_section(result))
 
 
-def replacements_html(result: ReplacementFacts) -> str:
+def replacements_html(result: Replacements) -> str:
     """A table of what else might stand there."""
     return fragment(_replacements_section(result))
 
 
-def document(result: FlipFacts | ReductionFacts | ReplacementFacts) -> str:
+def document(result: Flip | Reduction | Replacements) -> str:
     """A whole HTML document that asks for nothing, with every number of the result."""
-    if isinstance(result, ReplacementFacts):
-        section = _replacements_section(result, "h1")
-    else:
-        section = _edits_section(result, "h1")
+    section = _replacements_section(result, "h1") if isinstance(result, Replacements) else _edits_section(result, "h1")
     return framed(sentence_of(result.title), section, [result])
 
 
-def edits_terminal(result: FlipFacts | ReductionFacts, colours: bool = True) -> Group:
+def edits_terminal(result: Flip | Reduction, colours: bool = True) -> Group:
     """The same in the terminal; without colours, [-struck-] and {+inserted+}."""
     text = Text()
     for kind, part in parts_of(result):
@@ -79,14 +74,7 @@ def edits_terminal(result: FlipFacts | ReductionFacts, colours: bool = True) -> 
     return Group(*lines)
 
 
-def replacements_terminal(result: ReplacementFacts) -> Group:
-    """A table in the terminal."""
-    return Group(
-        Text(escape_invisible(sentence_of(result.title)), "bold"), Text(), terminal_table(*_replacement_rows(result))
-    )
-
-
-def _edits_section(result: FlipFacts | ReductionFacts, heading: str = "p") -> Markup:
+def _edits_section(result: Flip | Reduction, heading: str = "p") -> Markup:
     parts = joined([fill(ELEMENTS[kind], text=_shown(part)) for kind, part in parts_of(result) if part])
     return fill(
         "<section>{head}"
@@ -98,36 +86,37 @@ def _edits_section(result: FlipFacts | ReductionFacts, heading: str = "p") -> Ma
     )  # fmt: skip
 
 
-def _replacements_section(result: ReplacementFacts, heading: str = "p") -> Markup:
+def _replacements_section(result: Replacements, heading: str = "p") -> Markup:
     return fill(
         "<section>{head}{table}</section>",
         head=head(sentence_of(result.title), result.facts, heading), table=html_table(*_replacement_rows(result)),
     )  # fmt: skip
 
 
-def table_of(result: FlipFacts | ReductionFacts) -> tuple[list[str], list[list[str]]]:
+def table_of(result: Flip | Reduction) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: the edits of a flip, the steps of a reduction."""
-    if isinstance(result, FlipFacts):
+    if isinstance(result, Flip):
         edits = result.edits if result.found else result.closest
         return ["from", "to", "how likely it is there"], [_edit_row(edit) for edit in edits]
     heads = ["taken away", "what is left", "p(target)", "rank"]
     rows = [
-        [_name(step.removed), _name(step.prompt), written(step.probability), str(step.rank)] for step in result.steps
+        [_name(step.removed), _name(step.prompt), format_number(step.probability), str(step.rank)]
+        for step in result.steps
     ]
     return heads, rows
 
 
 def _edit_row(edit: Edit) -> list[str]:
-    likely = "unknown" if edit.probability is None else written(edit.probability)
+    likely = "unknown" if edit.probability is None else format_number(edit.probability)
     return [_name(edit.old), _name(edit.new), likely]
 
 
-def _replacement_rows(result: ReplacementFacts) -> tuple[list[str], list[list[str]]]:
+def _replacement_rows(result: Replacements) -> tuple[list[str], list[list[str]]]:
     heads = ["word", "how likely it is there", "F with it, nats", "drop of F, nats", "first choice then"]
-    own = "unknown" if result.probability is None else written(result.probability)
-    rows = [[f"{_name(result.old)} (stands there)", own, written(result.value), "0", ""]]
+    own = "unknown" if result.probability is None else format_number(result.probability)
+    rows = [[f"{_name(result.old)} (stands there)", own, format_number(result.value), "0", ""]]
     for each in result.rows:
-        numbers = [written(each.probability), written(each.value), written(each.drop, signed=True)]
+        numbers = [format_number(each.probability), format_number(each.value), format_number(each.drop, signed=True)]
         rows.append([_name(each.text), *numbers, _name(each.first)])
     return heads, rows
 

@@ -1,23 +1,88 @@
-"""Figures as files: text stays text, what was explained and how stands in the metadata, and the same twice is equal."""
+"""Figures as files: text stays text, metadata say what was explained, and the same twice is equal."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
-from contextlib import nullcontext
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 
-from interpret.results.files import Result, write_whole
+from interpret.results.files import FIGURES, Result, write_whole
 from interpret.views.fonts import UNHINTED
-from interpret.views.invisible import escape_invisible
-from interpret.views.pgf import texts_escaped, write_pgf
+from interpret.views.plain import escape_invisible
 
-FORMATS = ("png", "pdf", "svg", "pgf")
+ENGINES = ("xelatex", "lualatex", "pdflatex")  # that matplotlib can measure text with
+# What TeX would read as a command or set as another character; % and ^ are matplotlib's to escape.
+SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}",
+}  # fmt: skip
+RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+
+
+def escaped(text: str) -> str:
+    """A text as LaTeX sets it: no character of it is a command."""
+    text = "".join(SPECIAL.get(character, character) for character in text)
+    text = re.sub("[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda found: rf"\textsuperscript{{{found[0].translate(RAISED)}}}", text)
+    return re.sub(r"(?<= ) ", r"\\ ", text.replace("--", "-{}-"))
+
+
+@contextmanager
+def texts_escaped(figure: Figure) -> Iterator[None]:
+    """While it lasts, the figure is drawn with all of its texts escaped, but for mathematics."""
+    if "draw" in vars(figure):  # they are already
+        yield
+        return
+    drawn: Callable[[Any], None] = figure.draw
+
+    def draw(renderer: Any) -> None:
+        write, measure = renderer.draw_text, renderer.get_text_width_height_descent
+
+        def draw_text(gc: Any, x: float, y: float, s: str, prop: Any, angle: float, ismath: Any = False, **more: Any):  # type: ignore[no-untyped-def]
+            write(gc, x, y, s if ismath else escaped(s), prop, angle, ismath=ismath, **more)
+
+        def get_text_width_height_descent(s: str, prop: Any, ismath: Any) -> Any:
+            return measure(s if ismath else escaped(s), prop, ismath)
+
+        renderer.draw_text, renderer.get_text_width_height_descent = draw_text, get_text_width_height_descent
+        drawn(renderer)
+
+    figure.draw = draw  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del figure.draw
+
+
+def write_pgf(figure: Figure, part: Path, path: Path, about: Sequence[dict[str, Any]]) -> None:
+    """Write a figure as PGF into `part`, which will become `path`; images of a matrix's cells go beside `path`.
+
+    Raises OSError where there is no LaTeX, which matplotlib measures texts with.
+    """
+    engine = rcParams["pgf.texsystem"]
+    if shutil.which(engine) is None:
+        found = next((name for name in ENGINES if shutil.which(name)), None)
+        remedy = f'set rcParams["pgf.texsystem"] = {found!r}' if found else "install TeX Live, or save it as .pdf"
+        raise FileNotFoundError(f"a .pgf file is measured by LaTeX, and {engine} is not there: {remedy}")
+    with tempfile.TemporaryDirectory(prefix=".pgf-", dir=path.parent) as room:
+        whole = Path(room) / path.name
+        with texts_escaped(figure):
+            figure.savefig(whole, format="pgf")
+        for image in whole.parent.glob(f"{path.stem}-img*"):
+            image.replace(path.parent / image.name)
+        said = "".join(f"% {json.dumps(each, allow_nan=False)}\n" for each in about)
+        part.write_text(said + whole.read_text(encoding="utf-8"), encoding="utf-8")
+
+
 SCREEN, PRINT = 144, 300  # dots per inch of pixels
 CREATOR = "nexttoken-interpret"
 # Text as text: in SVG it stays text, in PDF fonts are embedded as TrueType (Type 3 mixes up glyphs without a name).
@@ -25,11 +90,7 @@ SETTINGS: Any = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": CRE
 
 
 class ResultFigure(Figure):
-    """A matplotlib figure that a notebook shows by itself, and whose files say what it shows.
-
-    Attributes:
-        results: what it shows.
-    """
+    """A matplotlib figure that a notebook shows by itself, and whose files say what it shows."""
 
     def __init__(self, results: Sequence[Result] = (), **options: Any):
         super().__init__(**options)
@@ -46,7 +107,7 @@ class ResultFigure(Figure):
             fname = Path(fname).expanduser()
         named = fname.suffix[1:] if isinstance(fname, Path) else ""
         kind = str(options.get("format") or named or "png").lower()
-        known = _metadata_of(self.results, kind) if kind in FORMATS else {}
+        known = _metadata_of(self.results, kind) if f".{kind}" in FIGURES else {}
         if about := {**known, **(metadata or {})}:  # some kinds of files, such as .pgf, take none
             options["metadata"] = about
         latex = "pgf" in (kind, options.get("backend"))
@@ -76,7 +137,8 @@ def save_figure(figure: Figure, path: str | Path, *results: Result) -> Path:
         OSError: the file can't be written, or is a .pgf file and there is no LaTeX.
     """
     path = Path(path).expanduser()
-    _check_format(path)
+    if path.suffix.lower() not in FIGURES:
+        raise ValueError(f"cannot save a figure as {path.name!r}: the ending must be one of {', '.join(FIGURES)}")
     kind = path.suffix[1:].lower()
     shown = results or getattr(figure, "results", ())
     with rc_context(SETTINGS):
@@ -88,14 +150,7 @@ def save_figure(figure: Figure, path: str | Path, *results: Result) -> Path:
         )
 
 
-def _check_format(path: Path) -> None:
-    """Raise ValueError unless the file's ending is that of a figure."""
-    if path.suffix[1:].lower() not in FORMATS:
-        raise ValueError(f"cannot save a figure as {path.name!r}: the ending must be one of .png, .pdf, .svg, .pgf")
-
-
 def _metadata_of(results: Sequence[Result], kind: str) -> dict[str, Any]:
-    """What a file of a kind says about results, under the names that the kind has for it; no dates."""
     title = "; ".join(dict.fromkeys(escape_invisible(result.heading) for result in results))
     description = json.dumps([result.provenance() for result in results], allow_nan=False)
     if kind == "pdf":

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from interpret.results.scores import Scores
+from interpret.results.attribution import Attribution
 from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Canvas, Page, Sheet
-from interpret.views.caption import Heading, Verdict, legend
-from interpret.views.cells import Cell, cells_of
-from interpret.views.colour import ink, pale_ink
-from interpret.views.colour_bar import SLIT, ColourBar
+from interpret.views.caption import SLIT, ColourBar, Heading, Verdict, legend
+from interpret.views.cells import Cell, cells_of, disambiguate
 from interpret.views.fonts import TEXT_SIZE, drawable, fit, text_width
-from interpret.views.names import told_apart
-from interpret.views.scale import Scale, scales, sharing
+from interpret.views.scale import Scale, ink, pale_ink, scales, sharing
 
 NARROWEST_TEXT, LEAST_WIDTH = 72.0, 300.0  # of a text, and of a figure whose width is free, in units
 LINE, CELL = 20.5, 18.0  # height of a line and of the colour behind it, in units
@@ -38,11 +35,11 @@ class Run:
     line: int
 
 
-def heatmap(attribution: Scores, width: float | str | None = None, ax: Axes | None = None) -> Figure:
+def heatmap(attribution: Attribution, width: float | str | None = None, ax: Axes | None = None) -> Figure:
     """The prompt as running text, each piece on its colour.
 
     Signed scores diverge about zero, unsigned ones run from the page's colour to a strong one; the colour bar carries
-    the unit. A slit along the foot marks negative scores, so that grey shows them too. Pieces that were held are grey.
+    the unit. A slit along the foot marks negative scores, so that grey shows them too. Pieces that were fixed are grey.
 
     Args:
         attribution: what to show.
@@ -62,7 +59,9 @@ def heatmap(attribution: Scores, width: float | str | None = None, ax: Axes | No
     return canvas.figure
 
 
-def compare(attributions: Sequence[Scores], width: float | str | None = None, shared_scale: bool = False) -> Figure:
+def compare(
+    attributions: Sequence[Attribution], width: float | str | None = None, shared_scale: bool = False
+) -> Figure:
     """Several attributions below each other in one figure, each with its own title and colour bar.
 
     Args:
@@ -77,7 +76,7 @@ def compare(attributions: Sequence[Scores], width: float | str | None = None, sh
     if not attributions:
         raise ValueError("there is nothing to show: give at least one attribution")
     sheet, note = Sheet(width, None), sharing(attributions, shared_scale, "panel")
-    panels = _panels(told_apart(attributions), sheet, scales(attributions, shared_scale), note)
+    panels = _panels(disambiguate(attributions), sheet, scales(attributions, shared_scale), note)
     height = sum(panel.height for panel in panels) + BETWEEN * (len(panels) - 1)
     canvas, top = sheet.open(panels[0].room, height, attributions), 0.0
     for panel in panels:
@@ -86,8 +85,7 @@ def compare(attributions: Sequence[Scores], width: float | str | None = None, sh
     return canvas.figure
 
 
-def _panels(attributions: Sequence[Scores], sheet: Sheet, scales: Sequence[Scale], note: str) -> list[Panel]:
-    """The attributions laid out in the sheet's width; where that is free, no wider than their texts need."""
+def _panels(attributions: Sequence[Attribution], sheet: Sheet, scales: Sequence[Scale], note: str) -> list[Panel]:
 
     def laid_out(room: float) -> list[Panel]:
         return [Panel(each, room, sheet.page, scale, note) for each, scale in zip(attributions, scales, strict=True)]
@@ -110,7 +108,7 @@ def _room(sheet: Sheet) -> float:
 class Panel:
     """One attribution laid out in a given width: title, text and colour bar, all in units."""
 
-    def __init__(self, attribution: Scores, room: float, page: Page, scale: Scale, note: str):
+    def __init__(self, attribution: Attribution, room: float, page: Page, scale: Scale, note: str):
         self.room, self.page = room, page
         self.heading = Heading(attribution.heading, attribution.facts, room)
         self.runs = self._lay_out(cells_of(attribution, scale), only_spaces=not attribution.prompt.strip(" "))
@@ -122,7 +120,6 @@ class Panel:
         self.height = self.heading.height + self.text_height + AFTER_TEXT + self.bar.height + self.verdict.height
 
     def _lay_out(self, cells: Sequence[Cell], only_spaces: bool) -> list[Run]:
-        """Place every piece: lines break at spaces, inside a long word only where they must, and after line ends."""
         x, line = 0.0, 0
         runs: list[Run] = []
         words: list[list[tuple[str, Cell]]] = []

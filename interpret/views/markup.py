@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 
 from markupsafe import Markup
 
-from interpret.results.scores import Scores
+from interpret.results.attribution import Attribution
+from interpret.results.files import Result
 from interpret.views.cells import NOTES, Cell, legend_keys
-from interpret.views.colour import NIGHT, WHITE, Colour, held_colour, ink, pale_ink, to_hex
-from interpret.views.invisible import escape_invisible
-from interpret.views.scale import Scale
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import NIGHT, WHITE, Colour, Scale, fixed_colour, ink, pale_ink, to_hex
 
+PAGE_STYLE = (
+    ":root{color-scheme:light dark;background:light-dark(#f4f4f2,#0d0f12)}"
+    "body{margin:0 auto;padding:max(1rem,3vw);max-width:60rem}"
+    "@page{margin:15mm}@media print{:root{color-scheme:light;background:none}body{padding:0;max-width:none}}"
+)
 STOPS = 8  # of each side of the colour bar
 LOOKS = {
     "for": Markup('<span class="for">solid line</span>'),
@@ -60,7 +68,7 @@ def style_of(cell: Cell) -> Markup:
     return shades(cell.colour(), cell.colour(NIGHT), cell.piece.template)
 
 
-def legend(scale: Scale, results: Sequence[Scores]) -> Markup:
+def legend(scale: Scale, results: Sequence[Attribution]) -> Markup:
     """What the colours and lines mean: the colour bar with its unit, and marks that need no colour."""
     marks = scale.steps(2 * STOPS)
     days, nights = [scale.colour(mark) for mark in marks], [scale.colour(mark, NIGHT) for mark in marks]
@@ -70,10 +78,10 @@ def legend(scale: Scale, results: Sequence[Scores]) -> Markup:
         f'<span class="bar" style="background-image:linear-gradient(to right,{stops});'
         f'background-image:linear-gradient(to right,{both})"></span>'
     )
-    held = fill(
-        '<span class="held" style="{style}">hatched</span>', style=shades(held_colour(WHITE), held_colour(NIGHT))
+    fixed = fill(
+        '<span class="fixed" style="{style}">hatched</span>', style=shades(fixed_colour(WHITE), fixed_colour(NIGHT))
     )
-    looks = {**LOOKS, "held": held}
+    looks = {**LOOKS, "fixed": fixed}
     notes = [fill("{quantity}", quantity=results[0].quantity)]
     notes += [fill("{look}: {note}", look=looks[key], note=NOTES[key]) for key in legend_keys(scale, results)]
     return fill(
@@ -85,3 +93,49 @@ def legend(scale: Scale, results: Sequence[Scores]) -> Markup:
 
 def _both(day: Colour, night: Colour) -> str:
     return f"light-dark({to_hex(day)},{to_hex(night)})"
+
+
+def fragment(section: Markup) -> str:
+    """A section with its style and script, to stand in any page, several times if need be."""
+    return str(
+        fill(
+            '<div class="nexttoken-why"><style>{style}</style>{section}<script>{script}</script></div>',
+            style=asset("why.css"), section=section, script=asset("why.js"),
+        )
+    )  # fmt: skip
+
+
+def head(title: str, facts: str, heading: str) -> Markup:
+    """The title and how the scores were made."""
+    return fill(
+        '<{heading} class="title" dir="auto">{title}</{heading}><p class="facts">{facts}</p>',
+        heading=Markup(heading), title=title, facts=facts,
+    )  # fmt: skip
+
+
+def framed(title: str, main: Markup, results: Sequence[Result]) -> str:
+    """Sections as a whole HTML document with every number of the results, under the policy that `document` says."""
+    script = asset("why.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    return str(
+        fill(
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta http-equiv="Content-Security-Policy" content="{policy}">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            "<title>{title}</title><style>{style}</style></head>\n"
+            '<body><main class="nexttoken-why">{main}</main>\n'
+            '<script type="application/json" id="results">{data}</script>\n'
+            "<script>{script}</script></body></html>\n",
+            policy=Markup(policy), title=title, style=Markup(PAGE_STYLE) + asset("why.css"), main=main,
+            data=_data(results), script=script,
+        )
+    )  # fmt: skip
+
+
+def _data(results: Sequence[Result]) -> Markup:
+    text = json.dumps([each.to_dict() for each in results], allow_nan=False)
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

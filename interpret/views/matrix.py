@@ -12,17 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.image import PcolorImage
 from matplotlib.patches import Polygon
 
-from interpret.results.matrix import ScoreMatrix
-from interpret.results.numbers import written
-from interpret.results.scores import Scores
+from interpret.results.matrix import AttributionMatrix
+from interpret.results.numbers import format_number
 from interpret.views.canvas import Canvas, Page, Sheet
-from interpret.views.caption import Heading, legend
-from interpret.views.cells import Cell, cells_of
-from interpret.views.colour import ink
-from interpret.views.colour_bar import SLIT, ColourBar
+from interpret.views.caption import SLIT, ColourBar, Heading, legend
+from interpret.views.cells import Cell, matrix_cells
 from interpret.views.fonts import drawable, shortened, text_width
-from interpret.views.invisible import escape_invisible
-from interpret.views.scale import Scale
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import Scale, ink
 
 LABEL_SIZE, NUMBER_SIZE = 8.5, 7.5  # lengths are in units: points at matplotlib's default font size
 WIDE, WIDEST, NARROW = 30.0, 60.0, 10.0  # a column with numbers in its cells, and one with an upright label only
@@ -50,7 +47,7 @@ class Grid:
     every: int
 
 
-def matrix_heatmap(matrix: ScoreMatrix[Scores], width: float | str | None = None, ax: Axes | None = None) -> Figure:
+def matrix_heatmap(matrix: AttributionMatrix, width: float | str | None = None, ax: Axes | None = None) -> Figure:
     """The scores of several targets on one scale.
 
     Up to 24 columns are wide enough for numbers; more are narrow, with upright labels. What a target does not see is
@@ -74,13 +71,13 @@ def matrix_heatmap(matrix: ScoreMatrix[Scores], width: float | str | None = None
     columns = [_label(label, LONGEST_LABEL) for label in matrix.labels]
     most = LONGEST_LABEL if sheet.width is None else min(LONGEST_LABEL, LABELS_SHARE * sheet.width)
     rows = [
-        _label(target, most) + ("" if probability is None else f"  p = {written(probability)}")
+        _label(target, most) + ("" if probability is None else f"  p = {format_number(probability)}")
         for target, probability in zip(matrix.targets, matrix.probabilities, strict=True)
     ]
     grid = _grid_of(columns, rows, sheet)
     full = max(grid.left + grid.cell * len(columns), LEAST_WIDTH) if sheet.width is None else sheet.width
     heading = Heading(matrix.heading, matrix.facts, full)
-    cells = _cells(matrix, scale)
+    cells = matrix_cells(matrix, scale)
     ends = [max(matrix.columns(row)) + 1 for row in range(len(matrix))]
     bar = ColourBar(scale, legend(scale.written_unit, [matrix[0]]), full)
     around = heading.height + grid.head + BELOW + bar.height
@@ -97,7 +94,7 @@ def matrix_heatmap(matrix: ScoreMatrix[Scores], width: float | str | None = None
 
 
 def _grid_of(columns: list[str], rows: list[str], sheet: Sheet) -> Grid:
-    """The places for labels and cells. Raises ValueError where there is no room for the columns."""
+    """Where labels and cells go. Raises ValueError where there is no room for the columns."""
     left = max(text_width(row, LABEL_SIZE) for row in rows) + 8
     few = len(columns) <= MANY
     longest = max(text_width(label, LABEL_SIZE) for label in columns)
@@ -113,13 +110,11 @@ def _grid_of(columns: list[str], rows: list[str], sheet: Sheet) -> Grid:
 
 
 def _lowered(grid: Grid, rows: int, room: float) -> Grid:
-    """The same in axes with so much room for each row: as high as they would be, or lower, while labels have room."""
     height = min(grid.height, max(room, TINY_LABEL / 0.8))
     return replace(grid, height=height)
 
 
 def _draw_cells(canvas: Canvas, grid: Grid, top: float, cells: list[list[Cell | None]]) -> None:
-    """Colours, slits under negative scores, and numbers where there is room for them."""
     rows, columns = len(cells), len(cells[0])
     shades = _shades(cells, canvas.page)
     across = grid.left + grid.cell * numpy.arange(columns + 1)
@@ -137,7 +132,7 @@ def _draw_cells(canvas: Canvas, grid: Grid, top: float, cells: list[list[Cell | 
         if cell.mark == "against"
     ]
     canvas.slits(slits, thick)
-    numbers = [(row, column, cell.number) for row, column, cell in seen if not cell.piece.held]
+    numbers = [(row, column, cell.number) for row, column, cell in seen if not cell.piece.fixed]
     widest = max((text_width(text, NUMBER_SIZE) for _, _, text in numbers), default=0.0)
     if widest > grid.cell - 2 or grid.height < NUMBER_SIZE * 1.5:
         return
@@ -148,7 +143,6 @@ def _draw_cells(canvas: Canvas, grid: Grid, top: float, cells: list[list[Cell | 
 
 
 def _draw_outline(canvas: Canvas, grid: Grid, top: float, ends: list[int]) -> None:
-    """A line around what the targets see: scores near zero look like the page as well."""
     corners = [(grid.left, top)]
     for row, end in enumerate(ends):
         x = grid.left + end * grid.cell
@@ -160,7 +154,6 @@ def _draw_outline(canvas: Canvas, grid: Grid, top: float, ends: list[int]) -> No
 def _draw_labels(
     canvas: Canvas, grid: Grid, top: float, columns: list[str], rows: list[str], template: tuple[bool, ...]
 ) -> None:
-    """What the columns and rows are."""
     for number, label in enumerate(columns):
         how: dict[str, Any] = {"shade": canvas.page.muted, "fontstyle": "italic"} if template[number] else {}
         x = grid.left + (number + 0.5) * grid.cell
@@ -175,21 +168,10 @@ def _draw_labels(
 
 
 def _label(label: str, room: float) -> str:
-    """A label that is seen, without the spaces at its edges, and not longer than fits."""
     return shortened(drawable(escape_invisible(label, edge_spaces=True)).strip() or "␣", room, LABEL_SIZE)
 
 
-def _cells(matrix: ScoreMatrix[Scores], scale: Scale) -> list[list[Cell | None]]:
-    """The cells of each row, None where its target does not see the column's piece."""
-    table: list[list[Cell | None]] = [[None for _ in matrix.labels] for _ in matrix]
-    for row, each in enumerate(matrix):
-        for column, cell in zip(matrix.columns(row), cells_of(each, scale), strict=True):
-            table[row][column] = cell
-    return table
-
-
 def _shades(cells: list[list[Cell | None]], page: Page) -> numpy.ndarray:
-    """(target, piece, 3) the colour of each cell."""
     return numpy.array(
         [[page.neutral if cell is None else cell.colour(page.background) for cell in line] for line in cells]
     )

@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from interpret.results.numbers import NumberFormat, written
-from interpret.results.path import StraightPath
-from interpret.results.scores import Scores
+from interpret.results.attribution import Attribution
+from interpret.results.certificate import StraightPath
+from interpret.results.numbers import NumberFormat, format_number
+from interpret.views.bars import Chart, points
 from interpret.views.canvas import Page, root
 from interpret.views.caption import NOTE_SIZE
-from interpret.views.chart import Chart, points
-from interpret.views.colour import AGAINST, AGAINST_DARK, FOR, FOR_DARK, is_dark
 from interpret.views.fonts import text_width
+from interpret.views.scale import bar_colour
 
 HEIGHT = 170.0  # of the plot, in units
 NUMBER, NAME, GAP = "−88.8", 1.4, 9.0  # left of the plot: room for a number, a name (in its size), and points between
@@ -26,7 +26,7 @@ TALL = 0.1  # the share of F's range that the slopes must miss between two point
 MOST_MARKS = 3  # jumps with a number
 
 
-def path_plot(attribution: Scores, width: float | str | None = None, ax: Axes | None = None) -> Figure:
+def path_plot(attribution: Attribution, width: float | str | None = None, ax: Axes | None = None) -> Figure:
     """The objective F at x' + alpha (x - x'), with a point for every gradient that was spent.
 
     The strokes through the points are the slopes, which are all that the scores are made of: where they lie on the
@@ -57,8 +57,7 @@ def path_plot(attribution: Scores, width: float | str | None = None, ax: Axes | 
     left = text_width(NUMBER, points(rcParams["ytick.labelsize"])) + NAME * points(rcParams["axes.labelsize"]) + GAP
     chart = Chart(attribution, note, "α: from the baseline (0) to the prompt (1)", HEIGHT * page.unit, left, width, ax)
     axes = chart.axes
-    dark = is_dark(page.background)
-    warm, cool = (FOR_DARK if dark else FOR)[2], (AGAINST_DARK if dark else AGAINST)[2]
+    warm, cool = (bar_colour(direction, True, page.background) for direction in (1, -1))
     axes.plot(path.alphas, path.values, color=cool, linewidth=LINE, zorder=2)
     slopes = LineCollection(strokes(path), colors=[warm], linewidths=SLOPE, zorder=2.5, capstyle="round")
     axes.add_collection(slopes)
@@ -78,11 +77,11 @@ def path_plot(attribution: Scores, width: float | str | None = None, ax: Axes | 
         ylim=(low - 1.5 * room, high + room),
         ylabel=f"{attribution.quantity} ({numbers.unit(unit)})",
     )
-    for place in jumps(path):
-        rise = path.values[place + 1] - path.values[place]
-        middle = (path.values[place] + path.values[place + 1]) / 2
-        alpha = (path.alphas[place] + path.alphas[place + 1]) / 2
-        text, left = f"{written(rise, signed=True)} {unit}", alpha > 0.75
+    for step in jumps(path):
+        rise = path.values[step + 1] - path.values[step]
+        middle = (path.values[step] + path.values[step + 1]) / 2
+        alpha = (path.alphas[step] + path.alphas[step + 1]) / 2
+        text, left = f"{format_number(rise, signed=True)} {unit}", alpha > 0.75
         axes.annotate(
             text, (alpha, middle), (-5 if left else 5, 0), textcoords="offset points", ha="right" if left else "left",
             va="center_baseline", color=page.ink, **page.font(text, NOTE_SIZE),
@@ -107,5 +106,5 @@ def jumps(path: StraightPath) -> list[int]:
     """Where F changes most between two neighbours beyond what their slopes say, and by a tenth of its range or more."""
     misses = path.misses
     tall = TALL * (max(path.values) - min(path.values))
-    order = sorted(range(len(misses)), key=lambda place: -misses[place])
-    return [place for place in order[:MOST_MARKS] if misses[place] > tall > 0]
+    order = sorted(range(len(misses)), key=lambda step: -misses[step])
+    return [step for step in order[:MOST_MARKS] if misses[step] > tall > 0]

@@ -8,38 +8,35 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from interpret.results.matrix import ScoreMatrix
-from interpret.results.scores import Scores
+from interpret.results.attribution import Attribution
+from interpret.results.matrix import AttributionMatrix
 
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("piece", "ids", "score", "standard_error", "held", "template")
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
+COLUMNS = ("piece", "ids", "score", "standard_error", "fixed", "template")
 ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # categories of characters that would end a line, or steer a terminal
 
-Result = Scores | ScoreMatrix[Scores]
+Result = Attribution | AttributionMatrix
 
 
 def tsv(result: Result) -> str:
     """A header and a line for each piece, or in a matrix for each target and each piece that it sees.
 
     The columns are the piece, its token ids (separated by spaces), its score with all digits, the score's standard
-    error (empty where there is none), and "true" or "false" for whether it was held, and whether the template wrote it.
-    A held piece has no score; its 0 stands for that. In a matrix, the last column is the target. Texts have no line
-    breaks: see `field`. A field with a quotation mark is quoted, as csv readers expect it.
+    error (empty where there is none), and "true" or "false" for whether it was fixed, and whether the template wrote
+    it. A fixed piece has no score; its 0 stands for that. In a matrix, the last column is the target. Texts have no
+    line breaks: see `field`. A field with a quotation mark is quoted, as csv readers expect it.
     """
     head, rows = _table(result)
     return lines_of([head, *(_written(row, field) for row in rows)])
 
 
-def table_text(result: Result, separator: str) -> str:
-    """The same as the content of a file; a .csv has texts as they are, quoted where they have line breaks."""
-    if separator == "\t":
-        return tsv(result)
+def csv_text(result: Result) -> str:
+    """The same with commas, and texts as they are, quoted where they have line breaks."""
     head, rows = _table(result)
-    return lines_of([head, *(_written(row, str) for row in rows)], separator)
+    return lines_of([head, *(_written(row, str) for row in rows)], ",")
 
 
 def frame(result: Result) -> pandas.DataFrame:
@@ -51,21 +48,21 @@ def frame(result: Result) -> pandas.DataFrame:
     head, rows = _table(result)
     found = pandas.DataFrame(rows, columns=list(head))
     numbers = found[["score", "standard_error"]].astype("float64")
-    found[["score", "standard_error"]] = numbers.mask(found["held"], float("nan"))
+    found[["score", "standard_error"]] = numbers.mask(found["fixed"], float("nan"))
     return found
 
 
 def _table(result: Result) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
     # The columns, and a row of plain values for each piece.
-    if isinstance(result, Scores):
+    if isinstance(result, Attribution):
         return COLUMNS, _rows(result)
     named = [(*row, target) for target, each in zip(result.targets, result, strict=True) for row in _rows(each)]
     return (*COLUMNS, "target"), named
 
 
-def _rows(result: Scores) -> list[tuple[Any, ...]]:
+def _rows(result: Attribution) -> list[tuple[Any, ...]]:
     return [
-        (piece.label, " ".join(map(str, piece.ids)), piece.score, piece.standard_error, piece.held, piece.template)
+        (piece.label, " ".join(map(str, piece.ids)), piece.score, piece.standard_error, piece.fixed, piece.template)
         for piece in result.pieces
     ]
 

@@ -1,22 +1,29 @@
-"""Scores in the terminal: running text on colours, and a table."""
+"""Scores in the terminal: running text on colours and tables, and what the command prints."""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
 
 from rich.cells import cell_len
 from rich.color import Color, ColorSystem
+from rich.console import Console, RenderableType
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from interpret.results.matrix import ScoreMatrix
-from interpret.results.numbers import written
-from interpret.results.scores import Scores
-from interpret.views.cells import Cell, cells_of
-from interpret.views.colour import READABLE, Colour, contrast, ink, pale_ink
-from interpret.views.invisible import escape_invisible
-from interpret.views.scale import Scale
+from interpret.results.attribution import Attribution
+from interpret.results.counterfactual import Flip, Reduction
+from interpret.results.matrix import AttributionMatrix
+from interpret.results.numbers import format_number
+from interpret.results.report import Report
+from interpret.views.cells import Cell, cells_of, matrix_cells
+from interpret.views.edits import edits_terminal
+from interpret.views.plain import escape_invisible, print_text
+from interpret.views.scale import READABLE, Colour, Scale, contrast, ink, pale_ink
+from interpret.views.spreadsheet import field, lines_of, tsv
+from nexttoken import Target
 
 COLUMNS = 8  # more targets than these are listed with their strongest pieces
 GAP = 2  # between columns
@@ -39,13 +46,11 @@ def style(background: Colour, template: bool, system: str | None = TRUE) -> Styl
 
 
 def _seen(rgb: Colour, system: str | None) -> Color:
-    """The nearest colour that a system of colours has."""
     color = Color.from_rgb(*(round(255 * part) for part in rgb))
     return color.downgrade(FEWER[system]) if system in FEWER else color
 
 
 def _fractions(color: Color) -> Colour:
-    """A colour of the terminal in red, green and blue from 0 to 1."""
     red, green, blue = color.get_truecolor()
     return red / 255, green / 255, blue / 255
 
@@ -55,20 +60,20 @@ def style_of(cell: Cell, system: str | None = TRUE) -> Style:
     return style(cell.colour(), cell.piece.template, system)
 
 
-def headline(result: Scores | ScoreMatrix[Scores]) -> Text:
+def headline(result: Attribution | AttributionMatrix) -> Text:
     """What is explained, how, and what the check of it found."""
     lines: list[str | tuple[str, str]] = [
         (escape_invisible(result.heading), "bold"),
         "\n",
         (escape_invisible(result.facts), "dim"),
     ]
-    if isinstance(result, Scores) and result.faithfulness is not None:
+    if isinstance(result, Attribution) and result.faithfulness is not None:
         found = result.faithfulness
         lines += ["\n", (found.sentence, "bold" if found.verdict == "fails" else ""), "\n", (found.details, "dim")]
     return Text.assemble(*lines)
 
 
-def running_text(attribution: Scores, system: str | None = TRUE) -> Text:
+def running_text(attribution: Attribution, system: str | None = TRUE) -> Text:
     """The prompt, each piece on its colour, in rich's system of colours."""
     text = Text()
     for cell in cells_of(attribution):
@@ -82,7 +87,7 @@ def signs(score: float, scale: Scale) -> str:
     return ("#" if not scale.signed else "+" if score > 0 else "−") * count
 
 
-def table(attribution: Scores, system: str | None = TRUE) -> Table:
+def table(attribution: Attribution, system: str | None = TRUE) -> Table:
     """One row per piece: its text, its role in a chat, its score and, where there is one, its standard error.
 
     Where there are no colours (`system` is None), each score is also drawn in plus or minus signs.
@@ -108,7 +113,7 @@ def table(attribution: Scores, system: str | None = TRUE) -> Table:
     return rows
 
 
-def matrix_table(matrix: ScoreMatrix[Scores], width: int | None = None, system: str | None = TRUE) -> Table:
+def matrix_table(matrix: AttributionMatrix, width: int | None = None, system: str | None = TRUE) -> Table:
     """One row per piece and one column per target; of many targets, one row each with its three strongest pieces.
 
     Many are more than eight, or than fit into `width` characters.
@@ -122,22 +127,19 @@ def matrix_table(matrix: ScoreMatrix[Scores], width: int | None = None, system: 
             strongest = ", ".join(
                 f"{escape_invisible(label, True)!r} {scale.numbers(score)}" for label, score in each.top(3)
             )
-            share = "" if probability is None else written(probability)
+            share = "" if probability is None else format_number(probability)
             rows.add_row(Text(target), share, Text(strongest))
         return rows
     rows.add_column(Text(_corner(scale)))
     for target in targets:
         rows.add_column(Text(target), justify="right")
-    table = [[Text() for _ in matrix.targets] for _ in matrix.labels]
-    for number, each in enumerate(matrix):
-        for place, cell in zip(matrix.columns(number), cells_of(each, scale), strict=True):
-            table[place][number] = Text(cell.number, style_of(cell, system))
-    for label, line in zip(matrix.labels, table, strict=True):
-        rows.add_row(Text(escape_invisible(label, edge_spaces=True)), *line)
+    for label, *line in zip(matrix.labels, *matrix_cells(matrix, scale), strict=True):
+        numbers = [Text(cell.number, style_of(cell, system)) if cell else Text() for cell in line]
+        rows.add_row(Text(escape_invisible(label, edge_spaces=True)), *numbers)
     return rows
 
 
-def natural_width(matrix: ScoreMatrix[Scores]) -> int:
+def natural_width(matrix: AttributionMatrix) -> int:
     """The characters that a column per target takes."""
     scale = Scale.of(*matrix)
     labels = [escape_invisible(label, edge_spaces=True) for label in matrix.labels]
@@ -148,5 +150,70 @@ def natural_width(matrix: ScoreMatrix[Scores]) -> int:
 
 
 def _corner(scale: Scale) -> str:
-    """The heading above the pieces, which says what the numbers are in."""
     return f"piece, in {escape_invisible(scale.written_unit)}"
+
+
+FACTS = ("rank", "text", "id", "probability")  # of a predicted token
+
+
+def print_result(result: Attribution | AttributionMatrix, printed: str) -> None:
+    """Print a result as "table", "json" or "tsv"; where there are no colours, plus and minus signs stand for them."""
+    print_text(result_text(result, printed, Console()))
+
+
+def result_text(result: Attribution | AttributionMatrix, printed: str, console: Console) -> str:
+    """The same as text, for the width and the colours of a console."""
+    if printed == "json":
+        return result.to_json() + "\n"
+    if printed == "tsv":
+        return tsv(result)
+    system = None if console.no_color else console.color_system
+    with console.capture() as captured:
+        if isinstance(result, AttributionMatrix):
+            console.print(headline(result), matrix_table(result, console.width, system), sep="\n\n")
+        else:
+            console.print(headline(result), running_text(result, system), table(result, system), sep="\n\n")
+    return captured.get()
+
+
+def print_counterfactual(result: Flip | Reduction, printed: str) -> None:
+    """Print a flip or a reduction as "table" or "json"; where there are no colours, signs stand for them."""
+    if printed == "json":
+        print_text(result.to_json() + "\n")
+        return
+    console = Console()
+    _print(edits_terminal(result, not console.no_color and console.color_system is not None), console)
+
+
+def print_report(report: Report, printed: str) -> None:
+    """Print what a corpus says as "table" or "json"."""
+    if printed == "json":
+        print_text(report.to_json() + "\n")
+        return
+    from interpret.views.report import report_terminal  # which draws as well, and so loads what takes long
+
+    _print(report_terminal(report), Console())
+
+
+def print_predictions(targets: Sequence[Target], printed: str) -> None:
+    """Print next tokens with their rank, id and probability as "table", "json" or "tsv"."""
+    facts = [{name: getattr(target, name) for name in FACTS} for target in targets]
+    if printed == "json":
+        print_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
+        return
+    if printed == "tsv":
+        print_text(lines_of([FACTS, *([field(str(value)) for value in fact.values()] for fact in facts)]))
+        return
+    rows = Table(box=None, pad_edge=False)
+    for column, side in (("rank", "right"), ("token", "left"), ("id", "right"), ("probability", "right")):
+        rows.add_column(column, justify=side)  # type: ignore[arg-type]
+    for target in targets:
+        shown = Text(repr(escape_invisible(target.text)))
+        rows.add_row(str(target.rank), shown, str(target.id), format_number(target.probability, 3))
+    _print(rows, Console())
+
+
+def _print(shown: RenderableType, console: Console) -> None:
+    with console.capture() as captured:
+        console.print(shown)
+    print_text(captured.get())

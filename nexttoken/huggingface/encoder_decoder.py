@@ -10,13 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from nexttoken.checks.probe import PROBE_LENGTH, probe
-from nexttoken.checks.report import Feeding
-from nexttoken.huggingface.checkpointing import checkpointing
-from nexttoken.huggingface.network import NetworkLM, first_id
+from nexttoken.checks.probe import PROBE_LENGTH, Feeding, probe
+from nexttoken.huggingface.network import NetworkLM, checkpointing, first_id
 from nexttoken.model import PrefixCache, Tokens
+from nexttoken.text.alignment import Piece, cut
 from nexttoken.text.chat import is_message
-from nexttoken.text.prompt import Piece, Prompt, PromptLike, Side, Start, cut
+from nexttoken.text.prompt import Prompt, PromptLike, Side, Start
 from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary, unicode
 
 
@@ -95,25 +94,25 @@ class EncoderDecoderLM(NetworkLM):
         self,
         embeddings: Float[Tensor, "row token dim"],
         input_ids: Int[Tensor, "row token"],
-        places: Sequence[int] = (-1,),
+        positions: Sequence[int] = (-1,),
         states: bool = False,
         prefix_cache: PrefixCache | None = None,
         checkpointed: int = 0,
-    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row place vocab"]]:
+    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row position vocab"]]:
         assert prefix_cache is None, "this model makes no prefix cache"
         splits = [self.split(row) for row in input_ids]
-        if len(set(splits)) > 1:  # rows that are split in different places run one by one
+        if len(set(splits)) > 1:  # rows that are split at different positions run one by one
             rows = [
-                self.next_tokens(*row, places, states, checkpointed=checkpointed)
+                self.next_tokens(*row, positions, states, checkpointed=checkpointed)
                 for row in zip(embeddings[:, None], input_ids[:, None], strict=True)
             ]
             hidden, logits = zip(*rows, strict=True)
             return torch.cat(hidden) if states else None, torch.cat(logits)
-        read = torch.tensor(places, device=embeddings.device) % input_ids.shape[1] - splits[0]
+        read = torch.tensor(positions, device=embeddings.device) % input_ids.shape[1] - splits[0]
         if bool((read < 0).any()):
             raise ValueError(
-                f"place {places[int((read < 0).nonzero()[0])]} is in the source; a next token follows the decoder's "
-                f"start, at place {splits[0]}, or a token after it"
+                f"position {positions[int((read < 0).nonzero()[0])]} is in the source; a next token follows the "
+                f"decoder's start, at position {splits[0]}, or a token after it"
             )
         options: dict[str, Any] = {"use_cache": False, "output_hidden_states": states, "return_dict": True}
         with checkpointing(self.layers[:checkpointed] if torch.is_grad_enabled() else []):
@@ -127,7 +126,7 @@ class EncoderDecoderLM(NetworkLM):
         # There is one way to feed it. It never runs with forced gradients, so that the probe finds no difference.
         return self.next_tokens(embeddings, input_ids)[1][:, 0]
 
-    def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
+    def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row position vocab"]:
         """The network's own logits, fed with ids, after each token from the decoder's start on."""
         split = self.split(input_ids[0])
         ids = self._own_ids(input_ids)
@@ -151,7 +150,7 @@ class EncoderDecoderLM(NetworkLM):
         if template:
             raise ValueError(f"an encoder-decoder takes no chat, so {', '.join(map(repr, template))} cannot be given")
         encoded = prompt if isinstance(prompt, Prompt) else self._joined(*_as_pair(prompt))
-        encoded = encoded.behind(start, self.source_vocab)
+        encoded = encoded.with_start_token(start, self.source_vocab)
         if encoded.source is None:
             raise ValueError("this prompt is for a causal model; an encoder-decoder takes (source, target prefix)")
         lengths = encoded.source, len(encoded) - encoded.source
@@ -171,13 +170,13 @@ class EncoderDecoderLM(NetworkLM):
     def _joined(self, source: Side, prefix: Side) -> Prompt:
         first, last = self._source(source), self._prefix(prefix)
         if self.forced_id is not None and (isinstance(prefix, str) or len(prefix) == 0):
-            last = self._behind_the_forced(last)
+            last = self._with_forced_id(last)
         start = Piece("", self.vocab.decode([self.start_id]), (len(first),), template=True)
         pieces = (*first.pieces, start, *last.shifted(len(first) + 1))
         return Prompt(first.text + last.text, (*first.ids, self.start_id, *last.ids), pieces, source=len(first))
 
-    def _behind_the_forced(self, prefix: Prompt) -> Prompt:
-        # A text, or nothing, behind the first token that the network's own generation forces, such as a language's.
+    def _with_forced_id(self, prefix: Prompt) -> Prompt:
+        # A text, or nothing, after the first token that the network's own generation forces, such as a language's.
         assert self.forced_id is not None
         if prefix.ids[:1] == (self.forced_id,):
             return prefix
@@ -191,7 +190,7 @@ class EncoderDecoderLM(NetworkLM):
         if source == "":
             raise ValueError("the source is empty; give at least one character")
         encoding = self.source_vocab.encode(unicode(source))
-        pieces = list(cut(source, encoding, self.source_vocab))
+        pieces = list(cut(source, encoding, self.source_vocab.decode))
         tokenizer: Any = getattr(self.source_vocab, "tokenizer", None)
         closing = tuple(tokenizer(source)["input_ids"])[len(encoding.ids) :]
         for position, token_id in enumerate(closing, len(encoding.ids)):

@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 from transformers.utils.peft_utils import find_adapter_config_file
 
 ADAPTER = "adapter_model.safetensors"
-OF_A_BASE = ("cache_dir", "token", "trust_remote_code", "local_files_only")  # what is said of an adapter's base as well
+OF_A_BASE = ("cache_dir", "token", "trust_remote_code", "local_files_only")  # what holds for an adapter's base as well
 
 
 def load_network(where: str, asked: dict[str, Any], weights: dict[str, Any]) -> tuple[Any, str]:

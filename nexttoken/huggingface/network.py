@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from nexttoken.checks.capabilities import checkpointing_is_exact
-from nexttoken.checks.report import ProbeReport
-from nexttoken.huggingface.checkpointing import layers_of
+from nexttoken.checks.probe import ProbeReport
 from nexttoken.model import NextTokenLM
 from nexttoken.text.vocabulary import Vocabulary
 
@@ -48,7 +53,7 @@ class NetworkLM(NextTokenLM, ABC):
         self._checkpointing_is_exact: bool | None = None
 
     @abstractmethod
-    def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row place vocab"]:
+    def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row position vocab"]:
         """The network's own logits, called with ids, after each token that has a next one."""
 
     @property
@@ -59,9 +64,9 @@ class NetworkLM(NextTokenLM, ABC):
     def compute_dtype(self) -> torch.dtype:
         # 8 bits are multiplied in float16, 4 bits in what the configuration says.
         plan: Any = getattr(self.language_model_head.config, "quantization_config", None)
-        said = plan if isinstance(plan, Mapping) else vars(plan) if plan is not None else {}
-        eight = said.get("load_in_8bit", said.get("_load_in_8bit"))
-        named = "float16" if eight else said.get("bnb_4bit_compute_dtype")
+        settings = plan if isinstance(plan, Mapping) else vars(plan) if plan is not None else {}
+        eight = settings.get("load_in_8bit", settings.get("_load_in_8bit"))
+        named = "float16" if eight else settings.get("bnb_4bit_compute_dtype")
         dtype = getattr(torch, named.removeprefix("torch.")) if isinstance(named, str) else named
         return dtype if isinstance(dtype, torch.dtype) and dtype.itemsize < self.dtype.itemsize else self.dtype
 
@@ -80,7 +85,7 @@ class NetworkLM(NextTokenLM, ABC):
         return len(self.layers) if self._checkpointing_is_exact else 0
 
     def ordinary_ids(self) -> Int[Tensor, " id"]:
-        """The ids that the network treats in no way of their own, in a fixed random order, on the model's device."""
+        """The ids that mean nothing special to the network, in a fixed random order, on the model's device."""
         network: Any = self.language_model_head
         generator = torch.Generator().manual_seed(0)
         ids = torch.randperm(min(self.vocab.size(), embedding_rows(network)), generator=generator)
@@ -112,3 +117,47 @@ def _special_ids(network: Any) -> list[int]:
     # Those that the configuration names, such as padding or images.
     named = network.config.to_dict() | network.config.get_text_config(decoder=True).to_dict()
     return [i for name, i in named.items() if name.endswith(("_token_id", "_token_index")) and isinstance(i, int)]
+
+
+def layers_of(network: nn.Module) -> list[nn.Module]:
+    """The outermost layers that transformers made for checkpointing, in the order of the network."""
+    found = [module for module in network.modules() if isinstance(module, GradientCheckpointingLayer)]
+    inside = {id(each) for module in found for each in module.modules() if each is not module}
+    return [module for module in found if id(module) not in inside]
+
+
+@contextmanager
+def checkpointing(layers: Sequence[nn.Module]) -> Iterator[None]:
+    """Within this context, these layers keep only their input; the backward pass runs them again.
+
+    Chen et al. 2016 (arXiv:1604.06174). The gradient is the same to the bit; each layer's forward pass is paid twice.
+    """
+    own = [vars(layer).get("forward") for layer in layers]
+    for layer in layers:
+        layer.forward = partial(  # type: ignore[method-assign]
+            checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False, context_fn=_both_times
+        )
+    try:
+        yield
+    finally:
+        for layer, forward in zip(layers, own, strict=True):
+            del layer.forward
+            if forward is not None:  # set on the instance by its owner
+                layer.forward = forward  # type: ignore[method-assign]
+
+
+def _both_times() -> tuple[ExitStack, ExitStack]:
+    # The contexts of a layer's two runs, at whose end free memory goes back to the system.
+    stacks = ExitStack(), ExitStack()
+    for stack in stacks:
+        stack.callback(_trim_heap)
+    return stacks
+
+
+def _trim_heap() -> None:
+    # A layer's activations lie between blocks that it has freed, and torch's aligned tensors do not fit into such gaps
+    # again; glibc would keep them.
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

@@ -14,7 +14,7 @@ import torch
 import transformers
 from torch import nn
 
-from nexttoken.checks.report import ProbeReport
+from nexttoken.checks.probe import ProbeReport
 from nexttoken.huggingface.bundled import bundled_folder, keep_proof, proof_key, proved_before
 from nexttoken.huggingface.causal import PretrainedNextTokenLM
 from nexttoken.huggingface.encoder_decoder import EncoderDecoderLM
@@ -94,8 +94,8 @@ def from_pretrained(
     given = [each for each in (model, tokenizer, device_map, *options.values()) if each is not None]
     if given:
         return _language_model(network, found, name)
-    # The bundled model's bytes are known, so what was proved of them by this code on this machine is.
-    key = proof_key(transformers.__version__, network.dtype, network.device)
+    # The bundled model's bytes are known, so what these versions proved of them on this machine is.
+    key = proof_key(network.dtype, network.device)
     proved = proved_before(source, key)
     lm = _language_model(network, found, name, proved)
     if proved is None:

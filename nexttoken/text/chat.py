@@ -1,4 +1,4 @@
-"""Chats: messages through a tokenizer's own template, to the character, and where what each says stands in the text."""
+"""Chats: messages through a tokenizer's own template, to the character, and where each one stands in the text."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
-from nexttoken.text.saying import Saying, find, garbled, mark_for, replaced, sayings_of
+from nexttoken.text.alignment import common_length
 
 ASSISTANT = "assistant"
-OURS = ("tokenize", "return_dict", "return_tensors", "padding", "truncation", "max_length")
-FILLING = "transformers.tokenization_utils_base"  # where templates of Jinja's are filled in
-SHOWN = 40  # characters of a message in a remark
+SET_HERE = ("tokenize", "return_dict", "return_tensors", "padding", "truncation", "max_length")
+READ_BY_ALL = ("chat_template", "add_generation_prompt", "continue_final_message")
+JINJA = "transformers.tokenization_utils_base"  # where transformers renders templates of Jinja's
+REASONING = ("reasoning_content", "reasoning", "thinking")  # names of one thing in templates
+MARKER = "7402918365"  # digits, which no template changes; since none is there twice, it never overlaps itself
+SHOWN = 40  # characters of a message in a warning
 
 Chat = Sequence[Mapping[str, Any]]
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a chat, by where what it says stands in the filled-in template.
+    """One message of a chat, by where its text stands in the filled-in template.
 
     Attributes:
-        role: of who says it, such as "user".
+        role: of its author, such as "user".
         start: the first character in the prompt's text of what the template kept of it.
-        end: the character after the last one; `start` where it says nothing, or the template leaves it out.
+        end: the character after the last one; `start` where it has no text, or the template leaves it out.
     """
 
     role: str
@@ -35,31 +39,33 @@ class Message:
 
 
 @dataclass(frozen=True)
-class FilledIn:
-    """A chat as its template writes it, up to where the next token follows.
-
-    Attributes:
-        text: to the character.
-        messages: in the chat's order.
-        written: (start, end) in characters of all that the messages say; the rest is the template's.
-        begun: whether the last message is an answer that the next token continues.
-        ids: of the text, where the tokenizer gives them with it, since a text alone does not become them.
-    """
+class RenderedChat:
+    """A chat as its template writes it, up to where the next token follows."""
 
     text: str
     messages: tuple[Message, ...]
-    written: tuple[tuple[int, int], ...]
-    begun: bool
-    ids: tuple[int, ...] | None = None
+    written: tuple[Span, ...]  # the characters of all texts of the messages; the rest is the template's
+    begun: bool  # whether the last message is an answer that the next token continues
+    ids: tuple[int, ...] | None = None  # where the text alone does not become them
 
 
-def filled_in(
+@dataclass(frozen=True)
+class _Text:
+    """One text in a message, by the keys that lead to it; None for data that the template turns into text."""
+
+    message: int
+    keys: tuple[str | int, ...]
+    text: str | None
+    what: str = ""  # if not the content: "the reasoning"
+
+
+def render_chat(
     messages: Sequence[Any], tokenizer: Any, decode: Callable[[Sequence[int]], str], options: Mapping[str, Any]
-) -> FilledIn:
+) -> RenderedChat:
     """A chat in its tokenizer's template, and where each message stands in it.
 
-    What the messages say is found by filling in the template once more for each text in them, with another in its
-    place. A message that the template rewrites, repeats or leaves out is told in a warning.
+    The texts of the messages are found by rendering the template once more for each, with a marker in its place. A
+    message that the template rewrites, repeats or leaves out is told in a warning.
 
     Args:
         messages: dictionaries or objects with a role and a content, tool calls or reasoning.
@@ -68,7 +74,7 @@ def filled_in(
         options: what the template takes beside them, such as `tools`, `documents`, `enable_thinking=False`.
 
     Raises:
-        ValueError: no messages, one that says nothing, a tokenizer without a chat template, options that are not the
+        ValueError: no messages, one without a text, a tokenizer without a chat template, options that are not the
             template's, or a template that refuses the messages or leaves out an answer that has begun.
     """
     if not messages:
@@ -76,51 +82,49 @@ def filled_in(
     given = [_plain(message) for message in messages]
     for number, message in enumerate(given):
         _check(message, number)
-    template = _Template(tokenizer, decode, options, begun=_has_begun(given, options))
-    chat, text = template.shaped(given)
-    sayings = sayings_of(chat)
-    spans, faults = _places(text, chat, sayings, template.fill)
-    if template.begun:
-        last = spans[-1] if sayings and sayings[-1].message == len(chat) - 1 else None
-        if last is None or (last[0] == last[1] and (sayings[-1].text or "").strip()):
+    last, asked = given[-1], options.get("continue_final_message")
+    begun = last["role"] == ASSISTANT and not last.get("tool_calls") if asked is None else bool(asked)
+    template = _Template(tokenizer, decode, options, begun)
+    chat, text, marked = template.render_as_read(given)
+    texts = _texts_of(chat)
+    spans, faults = _locate_all(text, chat, texts, marked)
+    if begun:
+        answer = texts[-1] if texts and texts[-1].message == len(chat) - 1 else None
+        if answer is None or (spans[-1][0] == spans[-1][1] and (answer.text or "").strip()):
             raise ValueError("this tokenizer's chat template leaves out the answer that has begun")
-        text = text if template.continues else text[: last[1]]
+        text = text if template.writes_alone else text[: spans[-1][1]]
     if text == "":
         raise ValueError("the chat is empty: neither its template nor its messages have a character")
     if faults:
         warnings.warn(f"this tokenizer's chat template {'; it '.join(faults)}", stacklevel=5)
+    found, end = [], 0
+    for number, message in enumerate(chat):
+        own = [span for each, span in zip(texts, spans, strict=True) if each.message == number]
+        own = [span for span in own if span[0] < span[1]] or own[:1] or [(end, end)]
+        end = max(last for _, last in own)
+        found.append(Message(message["role"], min(own)[0], end))
     written = tuple(span for span in spans if span[0] < span[1])
-    return FilledIn(text, _messages(chat, sayings, spans), written, template.begun, template.ids(chat))
+    return RenderedChat(text, tuple(found), written, begun, template.ids(chat))
 
 
 def is_message(given: Any) -> bool:
     """Whether something is given as a message of a chat: a dictionary, or an object of a client's library."""
-    return isinstance(given, Mapping) or callable(getattr(given, "model_dump", None)) or _is_dataclass(given)
-
-
-def _is_dataclass(given: Any) -> bool:
-    return is_dataclass(given) and not isinstance(given, type)
+    fields = is_dataclass(given) and not isinstance(given, type)
+    return isinstance(given, Mapping) or fields or callable(getattr(given, "model_dump", None))
 
 
 def _plain(message: Any) -> Any:
-    if _is_dataclass(message):
-        message = asdict(message)
-    elif not isinstance(message, Mapping) and is_message(message):
-        message = message.model_dump(exclude_none=True)
-    return dict(message) if isinstance(message, Mapping) else message
-
-
-def _has_begun(messages: Chat, options: Mapping[str, Any]) -> bool:
-    # Whether the last message is an answer that goes on; one that calls a tool is complete.
-    asked = options.get("continue_final_message")
-    return messages[-1]["role"] == ASSISTANT and not messages[-1].get("tool_calls") if asked is None else bool(asked)
+    if isinstance(message, Mapping) or not is_message(message):
+        return dict(message) if isinstance(message, Mapping) else message
+    dump = getattr(message, "model_dump", None)
+    return dump(exclude_none=True) if callable(dump) else asdict(message)
 
 
 def _check(message: Any, number: int) -> None:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         raise ValueError(f"message {number} is {message!r}; it needs a role, such as 'user'")
     content = message.get("content")
-    if isinstance(content, str | Mapping) or (content is None and len(sayings_of([message])) > 0):
+    if isinstance(content, str | Mapping) or (content is None and _texts_of([message])):
         return
     if not isinstance(content, Sequence) or not all(isinstance(part, Mapping) for part in content):
         raise ValueError(f"the content of message {number} is {content!r}; it must be a text or a list of text parts")
@@ -129,6 +133,30 @@ def _check(message: Any, number: int) -> None:
         raise ValueError(
             f"message {number} has the part {strange!r}; only text is read: {{'type': 'text', 'text': ...}}"
         )
+
+
+def _texts_of(chat: Chat) -> list[_Text]:
+    # All texts of the messages, in the order in which templates write them.
+    found = []
+    for number, message in enumerate(chat):
+        name = next((name for name in REASONING if isinstance(message.get(name), str)), None)
+        if name is not None:
+            found.append(_Text(number, (name,), message[name], "the reasoning"))
+        content = message.get("content")
+        if content is not None and not isinstance(content, str) and _is_text(content):
+            found += [_Text(number, ("content", at, "text"), part["text"]) for at, part in enumerate(content)]
+        elif content is not None:
+            found.append(_Text(number, ("content",), content if isinstance(content, str) else None))
+        calls = message.get("tool_calls") or ()
+        found += [_Text(number, ("tool_calls", at), None, "a tool call") for at in range(len(calls))]
+    return found
+
+
+def _is_text(content: Any) -> bool:
+    # A text, none, or a list of parts that are texts.
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        return all(isinstance(part, Mapping) and "text" in part for part in content)
+    return content is None or isinstance(content, str)
 
 
 @dataclass(frozen=True)
@@ -142,191 +170,173 @@ class _Template:
 
     def __post_init__(self) -> None:
         template = self.options.get("chat_template") or getattr(self.tokenizer, "chat_template", None)
-        if template is None and not self._writes_alone:
+        if template is None and not self.writes_alone:
             raise ValueError("this model's tokenizer has no chat template; give the prompt as text")
-        wrong = next((name for name in self.options if name in OURS), None)
+        wrong = next((name for name in self.options if name in SET_HERE), None)
         if wrong is not None:
             raise ValueError(f"{wrong!r} is no option of a chat template; a prompt is always one row of tokens")
+        source = " ".join(template.values()) if isinstance(template, Mapping) else template or ""
         unread = [
-            name for name, value in self.options.items()
-            if value is not None and name not in READ_BY_ALL and not self._reads(name)
+            repr(name) for name, value in self.options.items()
+            if value is not None and name not in READ_BY_ALL and not re.search(rf"\b{re.escape(name)}\b", source)
         ]  # fmt: skip
-        if unread:
-            names = " and ".join(map(repr, unread))
-            warnings.warn(f"this tokenizer's chat template does not read {names}", stacklevel=7)
+        if unread and not self.writes_alone:
+            warnings.warn(f"this tokenizer's chat template does not read {' and '.join(unread)}", stacklevel=7)
 
     @property
-    def _writes_alone(self) -> bool:
-        # Without a template of Jinja's, by a method of its own, as mistral-common's do.
+    def writes_alone(self) -> bool:
+        """Whether the tokenizer writes chats by a method of its own, without Jinja, as mistral-common's do."""
         own = getattr(type(self.tokenizer), "apply_chat_template", None)
-        return own is not None and getattr(own, "__module__", FILLING) != FILLING
+        return own is not None and getattr(own, "__module__", JINJA) != JINJA
 
-    @property
-    def continues(self) -> bool:
-        """Whether the tokenizer itself ends the text where an answer that has begun does."""
-        return self.begun and self._writes_alone
-
-    def _reads(self, name: str) -> bool:
-        if self._writes_alone:
-            return True
-        template = self.options.get("chat_template") or self.tokenizer.chat_template
-        source = " ".join(template.values()) if isinstance(template, Mapping) else template
-        return re.search(rf"\b{re.escape(name)}\b", source) is not None
-
-    def _apply(self, chat: Chat, tokenize: bool) -> Any:
-        default = {"continue_final_message": True} if self.continues else {"add_generation_prompt": not self.begun}
-        if not self.begun and chat[-1]["role"] == ASSISTANT:
-            default = {"add_generation_prompt": False}  # an answer that is complete
+    def _apply(self, chat: Chat, **how: Any) -> Any:
+        generates = not self.begun and chat[-1]["role"] != ASSISTANT  # an answer stands there, or has begun
+        continues = self.begun and self.writes_alone  # the others are cut where the answer ends
+        default = {"continue_final_message": True} if continues else {"add_generation_prompt": generates}
         options = default | {name: value for name, value in self.options.items() if name != "continue_final_message"}
-        more = {"return_dict": False} if tokenize else {}
         try:
-            return self.tokenizer.apply_chat_template(
-                [dict(each) for each in chat], tokenize=tokenize, **options, **more
-            )
+            return self.tokenizer.apply_chat_template([dict(each) for each in chat], **how, **options)
         except Exception as error:  # of the template's own code, of any kind
-            said = (str(error).strip().splitlines() or [""])[0]
-            fault = said if type(error).__module__.startswith("jinja2") else f"{type(error).__name__}: {said}"
+            reason = (str(error).strip().splitlines() or [""])[0]
+            fault = reason if type(error).__module__.startswith("jinja2") else f"{type(error).__name__}: {reason}"
             raise ValueError(f"this tokenizer's chat template refuses these messages: {fault}") from None
 
-    def fill(self, chat: Chat) -> str:
+    def ids(self, chat: Chat) -> tuple[int, ...] | None:
+        """The ids of a chat, where its text alone does not become them."""
+        return tuple(self._apply(chat, tokenize=True, return_dict=False)) if self.writes_alone else None
+
+    def render(self, chat: Chat) -> str:
         """The text of a chat. Raises ValueError where the template refuses it."""
         ids = self.ids(chat)
         return self._apply(chat, tokenize=False) if ids is None else self.decode(ids)
 
-    def ids(self, chat: Chat) -> tuple[int, ...] | None:
-        """The ids of a chat, where its text alone does not become them."""
-        return tuple(self._apply(chat, tokenize=True)) if self._writes_alone else None
-
-    def shaped(self, chat: list[dict[str, Any]]) -> tuple[Chat, str]:
-        """The chat in the shape that the template reads, and its text.
+    def render_as_read(self, given: Chat) -> tuple[Chat, str, list[str]]:
+        """The chat in the form that the template reads, its text, and its text with a marker in place of each text.
 
         As it was given, unless the template refuses that, or garbles or loses contents that it reads as plain texts or
-        as lists of parts; then with the arguments of tool calls as JSON where they were data, and the other way round.
+        as lists of parts, or arguments of tool calls that it reads as JSON or as data.
         """
-        best: tuple[int, Chat, str] | None = None
+        first: tuple[Chat, str, list[str]] | None = None
         refusal: ValueError | None = None
-        shapes: list[Chat] = [chat, _contents(chat, _as_text), _contents(chat, _as_parts)]
-        if any(message.get("tool_calls") for message in chat):
-            shapes += [_with_other_arguments(shape) for shape in shapes]
-        for number, shaped in enumerate(shapes):
-            if number == 3 and best is not None:
-                break
+        for change in ((), (_contents_switched,), (_arguments_switched,), (_contents_switched, _arguments_switched)):
             try:
-                text = self.fill(shaped)
+                chat = given
+                for switched in change:
+                    chat = switched(chat)
+                text = self.render(chat)
             except ValueError as error:
                 refusal = refusal or error
                 continue
-            said = [each for each in sayings_of(shaped) if each.text is not None and each.text.strip()]
-            read = self._read(shaped, said, text)
-            if best is None or read > best[0]:
-                best = read, shaped, text
-            if read == len(said):
-                break
-        if best is None:
-            assert refusal is not None
+            marker, texts = _marker_for(text), _texts_of(chat)
+            marked = [self._render_marked(chat, each, marker) for each in texts]
+            first = first or (chat, text, marked)
+            frames = [frame for each, frame in zip(texts, marked, strict=True) if (each.text or "").strip()]
+            if all(marker in frame and f"'text': '{marker}" not in frame for frame in frames):  # as Python shows a list
+                return chat, text, marked
+        if first is None and refusal is not None:
             raise refusal
-        return best[1], best[2]
+        assert first is not None
+        return first
 
-    def _read(self, chat: Chat, said: Sequence[Saying], text: str) -> int:
-        # The number of texts that come out whole, or, where the template does not take other texts, none.
-        marks = [mark_for(each, text, number) for number, each in enumerate(said)]
-        marked: Chat = chat
-        for each, mark in zip(said, marks, strict=True):
-            marked = replaced(marked, each, mark)
+    def _render_marked(self, chat: Chat, text: _Text, marker: str) -> str:
         try:
-            frame = self.fill(marked)
-        except ValueError:
-            return 0
-        return sum(mark in frame and not garbled(frame, mark) for mark in marks)
+            return self.render(_with(chat, (text.message, *text.keys), marker))
+        except ValueError:  # the template takes no other text there
+            return ""
 
 
-READ_BY_ALL = ("chat_template", "add_generation_prompt", "continue_final_message")
+def _contents_switched(chat: Chat) -> Chat:
+    # Contents as texts where one is none or a list of parts, else all as lists of parts.
+    def switched(content: Any) -> Any:
+        if not _is_text(content):
+            return content
+        if all_texts:
+            return [{"type": "text", "text": content}]
+        return content if isinstance(content, str) else "".join(part["text"] for part in content or ())
+
+    all_texts = all(isinstance(each.get("content"), str) for each in chat)
+    return [{**each, "content": switched(each.get("content"))} for each in chat]
 
 
-def _contents(chat: Chat, shape: Callable[[Any], Any]) -> Chat:
-    # The chat with contents in another shape, those that are no text aside.
-    return [{**each, "content": shape(each.get("content"))} if _is_text(each.get("content")) else each for each in chat]
-
-
-def _is_text(content: Any) -> bool:
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        return all(isinstance(part, Mapping) and "text" in part for part in content)
-    return content is None or isinstance(content, str)
-
-
-def _as_text(content: Any) -> str:
-    return content if isinstance(content, str) else "".join(part["text"] for part in content or ())
-
-
-def _as_parts(content: Any) -> Any:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content or []
-
-
-def _with_other_arguments(chat: Chat) -> Chat:
-    # Arguments of tool calls as JSON where they are data, as data where they are JSON.
+def _arguments_switched(chat: Chat) -> Chat:
+    # Those of tool calls as JSON where they are data, as data where they are JSON.
     def switched(call: Any) -> Any:
         if not isinstance(call, Mapping):
             return call
         if isinstance(call.get("function"), Mapping):
             return {**call, "function": switched(call["function"])}
         given = call.get("arguments")
-        try:
-            other = json.loads(given) if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
-        except ValueError:
-            return call
-        return {**call, "arguments": other}
+        return {
+            **call,
+            "arguments": json.loads(given) if isinstance(given, str) else json.dumps(given, ensure_ascii=False),
+        }
 
     return [
-        {**message, "tool_calls": [switched(call) for call in message["tool_calls"]]}
-        if message.get("tool_calls")
-        else message
-        for message in chat
+        {**each, "tool_calls": list(map(switched, each["tool_calls"]))} if each.get("tool_calls") else each
+        for each in chat
     ]
 
 
-def _places(
-    text: str, chat: Chat, sayings: Sequence[Saying], fill: Callable[[Chat], str]
-) -> tuple[list[tuple[int, int]], list[str]]:
-    # Where each text stands, and what is to be said of those that do not stand there as they were given.
-    spans, faults, end = [], [], 0
-    for saying in sayings:
-        mark = mark_for(saying, text)
-        try:
-            frame = fill(replaced(chat, saying, mark))
-        except ValueError:  # the template takes no other text there
-            frame = None
-        (first, last), fault = find(text, saying.text, frame, mark)
-        if first == last and fault:
-            first = last = end
-        spans.append((first, last))
-        end = last
+def _marker_for(text: str) -> str:
+    marker = MARKER
+    while marker in text:
+        marker += "0"
+    return marker
+
+
+def _with(data: Any, keys: Sequence[str | int], marker: str) -> Any:
+    # A copy with the marker at the end of the keys; in a tool call as its name, without arguments.
+    if keys:
+        copied: Any = list(data) if isinstance(data, Sequence) else dict(data)
+        copied[keys[0]] = _with(copied[keys[0]], keys[1:], marker)
+        return copied
+    if isinstance(data, Mapping) and isinstance(data.get("function"), Mapping):
+        return {**data, "function": _with(data["function"], (), marker)}
+    if isinstance(data, Mapping) and "name" in data:
+        return {**data, "name": marker, "arguments": "{}" if isinstance(data.get("arguments"), str) else {}}
+    return marker
+
+
+def _locate_all(text: str, chat: Chat, texts: Sequence[_Text], marked: Sequence[str]) -> tuple[list[Span], list[str]]:
+    # Where each text stands, none reaching into another, and what to say of those that are not as they were given.
+    spans, faults, previous = [], [], 0
+    marker = _marker_for(text)
+    for each, frame in zip(texts, marked, strict=True):
+        (start, end), fault = _locate(text, each.text, frame, marker)
+        if start == end and fault:
+            start = end = previous
         if fault:
-            whose = f"message {saying.message} ({chat[saying.message]['role']})"
-            faults.append(fault.format(f"{saying.what} of {whose}" if saying.what else whose, shown(text[first:last])))
-    return _apart(spans), faults
+            whose = f"message {each.message} ({chat[each.message]['role']})"
+            kept = text[start:end]
+            kept = kept if len(kept) <= SHOWN else f"{kept[: SHOWN // 2]} … {kept[-SHOWN // 2 :]}"
+            faults.append(fault.format(f"{each.what} of {whose}" if each.what else whose, repr(kept)))
+        spans.append((start, end))
+        previous = end
+    reached = 0
+    for number in sorted(range(len(spans)), key=spans.__getitem__):
+        start = max(spans[number][0], reached)
+        reached = max(start, spans[number][1])
+        spans[number] = start, reached
+    return spans, faults
 
 
-def shown(text: str) -> str:
-    """A text for a remark, its middle left out if it is long."""
-    return repr(text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}")
+def _locate(text: str, given: str | None, frame: str, marker: str) -> tuple[Span, str]:
+    """Where a text stands in the chat's, by what changes in the chat's where a marker takes its place.
 
-
-def _apart(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    # The same, none reaching into the one before it in the text.
-    found, reached = list(spans), 0
-    for number in sorted(range(len(spans)), key=lambda number: spans[number]):
-        first, last = spans[number]
-        first = max(first, reached) if first < last else first
-        found[number] = first, max(first, last)
-        reached = max(reached, last)
-    return found
-
-
-def _messages(chat: Chat, sayings: Sequence[Saying], spans: Sequence[tuple[int, int]]) -> tuple[Message, ...]:
-    said, end = [], 0
-    for number, message in enumerate(chat):
-        own = [span for saying, span in zip(sayings, spans, strict=True) if saying.message == number]
-        full = [span for span in own if span[0] < span[1]] or own[:1] or [(end, end)]
-        said.append(Message(message["role"], min(first for first, _ in full), max(last for _, last in full)))
-        end = said[-1].end
-    return tuple(said)
+    Returns (start, end) in characters; then what to say if it does not stand there as it was given, else nothing.
+    """
+    before, after = (frame.partition(marker)[0], frame.rpartition(marker)[2]) if marker in frame else (frame, frame)
+    start = common_length(text, before)
+    end = len(text) - common_length(text[start:][::-1], after[::-1])
+    exact = marker in frame and start == len(before) and len(text) - end == len(after)
+    kept, plain = text[start:end].strip(), given.strip() if given is not None else None
+    if plain == "":
+        return (start, end if exact else start), ""
+    if plain is None or (exact and kept == plain):
+        return (start, end), "" if start < end else "leaves out {0}"
+    room = 0 if exact else len(plain)  # a change may begin within the text
+    near = text.rfind(plain, max(0, start - room), end + room)
+    if near >= 0:
+        return (near, near + len(plain)), "writes {0} more than once" if frame.count(marker) > 1 else ""
+    start += len(text[start:end]) - len(text[start:end].lstrip())
+    return (start, start + len(kept)), "rewrites {0} as {1}" if kept else "leaves out {0}"

@@ -7,30 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nexttoken.text.alignment import decoded, is_mark
-from nexttoken.text.chat import Message, filled_in, is_message
+from nexttoken.text.alignment import Encoding, Piece, cut, decoded, mark_template
+from nexttoken.text.chat import Message, is_message, render_chat
 from nexttoken.text.inputs import Array, Encoded, id_rows
-from nexttoken.text.vocabulary import Encoding, Vocabulary, unicode, whole_number
+from nexttoken.text.vocabulary import Vocabulary, unicode, whole_number
 
 Side = str | Sequence[int]
 """What an encoder-decoder's source or target prefix is given as."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A stretch of the prompt's text and the tokens it consists of.
-
-    Attributes:
-        text: the exact characters; empty for a token that the tokenizer added.
-        label: what to show for it: the text, or the name of an added token.
-        positions: the places of its tokens in the prompt; several where tokens share a character.
-        template: True for what the tokenizer or the chat template wrote, not the user.
-    """
-
-    text: str
-    label: str
-    positions: tuple[int, ...]
-    template: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,11 +47,11 @@ class Prompt:
         return self.source or 0
 
     @property
-    def own(self) -> tuple[int, ...]:
-        """The places of the tokens of its text: all, but for a start token that was put in front."""
-        return tuple(range(self.start_token is not None, len(self)))
+    def own(self) -> range:
+        """The positions of the tokens of its text: all, but for a start token that was put in front."""
+        return range(0 if self.start_token is None else 1, len(self))
 
-    def behind(self, start: Start, vocab: Vocabulary) -> Prompt:
+    def with_start_token(self, start: Start, vocab: Vocabulary) -> Prompt:
         """The prompt with a start token in front, as context; as it is where there is to be none, or it has this one.
 
         Args:
@@ -80,38 +63,33 @@ class Prompt:
         """
         if start is None or start is False:
             return self
-        token = vocab.start_id
-        if token is None and start is True:
+        token = vocab.start_id if start is True else vocab.one_id(start)
+        if token is None:
             raise ValueError("this vocabulary has no start or end-of-text token; name the token to put in front")
-        if start is not True:
-            token = vocab.one_id(start)
-        assert token is not None
-        plain = self._without_start()
+        plain = self._moved(-self.own.start)
         if plain.ids[0] == token:
             return plain
-        source = None if plain.source is None else plain.source + 1
-        return replace(plain, ids=(token, *plain.ids), pieces=plain.shifted(1), source=source, start_token=token)
+        return replace(plain._moved(1), ids=(token, *plain.ids), start_token=token)
 
-    def _without_start(self) -> Prompt:
-        if self.start_token is None:
-            return self
-        source = None if self.source is None else self.source - 1
-        return replace(self, ids=self.ids[1:], pieces=self.shifted(-1), source=source, start_token=None)
+    def _moved(self, by: int) -> Prompt:
+        # By this number of positions to the right, or to the left, where a start token goes.
+        source = None if self.source is None else self.source + by
+        return replace(self, ids=self.ids[max(0, -by) :], pieces=self.shifted(by), source=source, start_token=None)
 
     @property
     def continued(self) -> Prompt:
         """What the next token continues: the whole text, or for an encoder-decoder the target prefix."""
         if self.source is None:
-            return self._without_start()
+            return self._moved(-self.own.start)
         pieces = tuple(piece for piece in self.pieces if min(piece.positions) > self.source)
         text = "".join(piece.text for piece in pieces)
         prefix = Prompt(text, self.ids[self.source + 1 :], pieces)
         return replace(prefix, pieces=prefix.shifted(-self.source - 1))
 
-    def shifted(self, places: int) -> tuple[Piece, ...]:
-        """The pieces, their positions increased by `places`."""
+    def shifted(self, by: int) -> tuple[Piece, ...]:
+        """The pieces, their positions increased by a number."""
         return tuple(
-            replace(piece, positions=tuple(position + places for position in piece.positions)) for piece in self.pieces
+            replace(piece, positions=tuple(position + by for position in piece.positions)) for piece in self.pieces
         )
 
     @classmethod
@@ -166,7 +144,7 @@ class Prompt:
             raise ValueError(f"the prompt {text!r} has no tokens in this vocabulary")
         vocab.check(encoding.ids)
         once = _once(encoding)
-        pieces = cut(text, once, vocab)
+        pieces = cut(text, once, vocab.decode)
         if once is not encoding:
             warnings.warn(
                 f"the prompt begins with {pieces[0].text!r}, which the tokenizer puts in front as well; it is "
@@ -174,7 +152,7 @@ class Prompt:
                 stacklevel=4,
             )
             begun = once.spans[encoding.added.index(False) - 1][1]
-            pieces = _mark_template(pieces, [(begun, len(text))])
+            pieces = mark_template(pieces, ((begun, len(text)),))
         prompt = cls(text, once.ids, pieces)
         prompt._warn_of_last_space(vocab)
         return prompt
@@ -197,7 +175,7 @@ class Prompt:
         whole = tuple(map(whole_number, ids))
         vocab.check(whole)
         text, spans = decoded(whole, vocab.decode)
-        return cls(text, whole, cut(text, Encoding(whole, spans, (False,) * len(whole)), vocab))
+        return cls(text, whole, cut(text, Encoding(whole, spans, (False,) * len(whole)), vocab.decode))
 
     def first(self, count: int) -> Prompt:
         """The prompt's first `count` tokens. A piece that loses some of its tokens is shown as U+FFFD."""
@@ -213,11 +191,11 @@ class Prompt:
     def extended(self, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
         """The prompt with more tokens after it; the first of them may complete the prompt's last character."""
         before = self.continued
-        new_place, pieces = len(before), list(self.pieces)
+        border, pieces = len(before), list(self.pieces)
         added = Prompt.from_ids([*before.ids, *ids], vocab) if ids else before
-        for piece, shifted in zip(added.pieces, added.shifted(len(self) - new_place), strict=True):
-            new = tuple(place for place in shifted.positions if place >= len(self))
-            if piece.positions[0] >= new_place:
+        for piece, shifted in zip(added.pieces, added.shifted(len(self) - border), strict=True):
+            new = tuple(at for at in shifted.positions if at >= len(self))
+            if piece.positions[0] >= border:
                 pieces.append(shifted)
             elif new:  # it completes the last character of the prompt
                 pieces[-1] = replace(
@@ -231,7 +209,7 @@ class Prompt:
         """A chat through the tokenizer's own template, to the character, up to where the answer begins.
 
         If the last message is the assistant's own, it is an answer that has begun, and the next token continues it; one
-        that calls a tool is complete. Costs one filling in for each text in the messages.
+        that calls a tool is complete. Costs one rendering for each text in the messages.
 
         Args:
             messages: dictionaries with `role` and `content`, a text or a list of `{"type": "text", "text": ...}`; with
@@ -245,14 +223,14 @@ class Prompt:
                 that refuses the messages. One that leaves out, repeats or rewrites a message warns.
         """
         tokenizer: Any = getattr(vocab, "tokenizer", None)
-        chat = filled_in(messages, tokenizer, vocab.decode, options)
+        chat = render_chat(messages, tokenizer, vocab.decode, options)
         if chat.ids is None:
             encoding = vocab.encode(unicode(chat.text), add_special_tokens=False)
         else:
             spans = vocab.locate(chat.text, chat.ids)  # type: ignore[attr-defined]  # there is a tokenizer
             encoding = Encoding(chat.ids, spans, (False,) * len(chat.ids))
         vocab.check(encoding.ids)
-        prompt = cls(chat.text, encoding.ids, cut(chat.text, encoding, vocab, chat.written), chat.messages)
+        prompt = cls(chat.text, encoding.ids, cut(chat.text, encoding, vocab.decode, chat.written), chat.messages)
         if chat.begun:
             prompt._warn_of_last_space(vocab, add_special_tokens=False)
         return prompt
@@ -272,65 +250,12 @@ def _of_template(chat: Mapping[str, Any]) -> dict[str, Any]:
     return options | dict(chat.get("chat_template_kwargs") or {})
 
 
-def cut(
-    text: str, encoding: Encoding, vocab: Vocabulary, written: Sequence[tuple[int, int]] | None = None
-) -> tuple[Piece, ...]:
-    """Cut a text where its tokens meet: pieces that, joined, are the text.
-
-    Tokens that share a character become one piece; text between two tokens (such as a space that a tokenizer drops)
-    goes to the later one, at the end of the text to the last. `written` gives the spans that a chat's participants
-    wrote; every piece that does not overlap one of them is template.
-    """
-    pieces: list[Piece] = []
-    end = 0
-    waiting: tuple[int, ...] = ()
-    for position, (token_id, (first, last), added) in enumerate(
-        zip(encoding.ids, encoding.spans, encoding.added, strict=True)
-    ):
-        open_piece = pieces[-1] if pieces and pieces[-1].text else None
-        if open_piece is not None and end < first and is_mark(text[end]):
-            marks = next((place for place in range(end, first) if not is_mark(text[place])), first)
-            grown = open_piece.text + text[end:marks]
-            pieces[-1], end = replace(open_piece, text=grown, label=grown), marks
-        if added:
-            pieces.append(Piece("", vocab.decode([token_id]), (position,), template=True))
-            continue
-        if last <= end and open_piece is None:
-            waiting = (*waiting, position)
-        elif first < end or last <= end:
-            assert open_piece is not None
-            grown = open_piece.text + text[end:last]
-            pieces[-1] = Piece(grown, grown, (*open_piece.positions, position))
-        else:
-            pieces.append(Piece(text[end:last], text[end:last], (*waiting, position)))
-            waiting = ()
-        end = max(end, last)
-    if end < len(text) or waiting:
-        last_piece = next((place for place in reversed(range(len(pieces))) if pieces[place].text), None)
-        if last_piece is None:
-            pieces.append(Piece(text, text, waiting))
-        else:
-            whole = pieces[last_piece].text + text[end:]
-            pieces[last_piece] = Piece(whole, whole, (*pieces[last_piece].positions, *waiting))
-    return tuple(pieces) if written is None else _mark_template(pieces, written)
-
-
 def _once(encoding: Encoding) -> Encoding:
     # Without the tokens that the tokenizer put in front, where the text begins with the same.
-    front = next((place for place, added in enumerate(encoding.added) if not added), 0)
+    front = next((at for at, added in enumerate(encoding.added) if not added), 0)
     if not front or encoding.ids[:front] != encoding.ids[front : 2 * front] or any(encoding.added[front : 2 * front]):
         return encoding
     return Encoding(encoding.ids[front:], encoding.spans[front:], encoding.added[front:])
-
-
-def _mark_template(pieces: Sequence[Piece], written: Sequence[tuple[int, int]]) -> tuple[Piece, ...]:
-    marked, start = [], 0
-    for piece in pieces:
-        end = start + len(piece.text)
-        by_user = any(start < last and first < end for first, last in written)
-        marked.append(Piece(piece.text, piece.label, piece.positions, template=not by_user))
-        start = end
-    return tuple(marked)
 
 
 def ending(text: str, length: int = 20) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from jaxtyping import Float
-from torch import Tensor
 
 from nexttoken.text.prompt import Prompt, ending
 from nexttoken.text.vocabulary import IdVocabulary, Vocabulary, unicode
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any  # a target is plain data: a saved result is read where torch is never loaded
 
 PIECES_BEFORE = 8  # that a target is tokenized with, where the whole prompt cannot be
 TokenLike = str | SupportsIndex  # a token as text or as id
@@ -48,7 +52,7 @@ class Target:
         return cls(**{**plain, **{name: tuple(map(cls.from_dict, plain[name])) for name in ("foils", "following")}})
 
     @classmethod
-    def of_continuation(cls, ids: Sequence[int], vocab: Vocabulary, logits: Float[Tensor, "place vocab"]) -> Target:
+    def of_continuation(cls, ids: Sequence[int], vocab: Vocabulary, logits: Float[Tensor, "position vocab"]) -> Target:
         """Several tokens in a row, each rated by its own row of logits.
 
         Raises ValueError for no tokens or an id that is not in the vocabulary.
@@ -174,11 +178,11 @@ def ids_after(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]
     """
     prompt = prompt.continued
     chat = bool(prompt.pieces) and not any(not piece.text for piece in prompt.pieces)
-    together = vocab.encode(prompt.text + unicode(target)).ids
-    if together[: len(prompt)] != prompt.ids and chat:
-        together = vocab.encode(prompt.text + target, add_special_tokens=False).ids
-    if together[: len(prompt)] == prompt.ids and len(together) > len(prompt):
-        return together[len(prompt) :]
+    joined = vocab.encode(prompt.text + unicode(target)).ids
+    if joined[: len(prompt)] != prompt.ids and chat:
+        joined = vocab.encode(prompt.text + target, add_special_tokens=False).ids
+    if joined[: len(prompt)] == prompt.ids and len(joined) > len(prompt):
+        return joined[len(prompt) :]
     if prompt.ids not in (vocab.encode(prompt.text).ids, vocab.encode(prompt.text, add_special_tokens=False).ids):
         return _ids_after_the_end(target, prompt, vocab)
     if not prompt.text.endswith(" "):
@@ -196,8 +200,8 @@ def _ids_after_the_end(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[
     for count in range(min(PIECES_BEFORE, len(prompt.pieces)), 0, -1):
         pieces = prompt.pieces[-count:]
         text = "".join(piece.text for piece in pieces)
-        ids = tuple(prompt.ids[place] for piece in pieces for place in piece.positions)
-        together = vocab.encode(text + target, add_special_tokens=False).ids
-        if together[: len(ids)] == ids and len(together) > len(ids):
-            return together[len(ids) :]
+        ids = tuple(prompt.ids[at] for piece in pieces for at in piece.positions)
+        joined = vocab.encode(text + target, add_special_tokens=False).ids
+        if joined[: len(ids)] == ids and len(joined) > len(ids):
+            return joined[len(ids) :]
     return vocab.encode(target, add_special_tokens=False).ids

@@ -4,30 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from operator import index
 from typing import Any, SupportsIndex
 
-from nexttoken.text.alignment import Spans, align, decoded
+from nexttoken.text.alignment import Encoding, Spans, align, decoded
 
 BETWEEN_TEXTS = "<|endoftext|>"  # as GPT-2 and most of its heirs call it
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """A text as token ids, with the characters that each id covers.
-
-    Attributes:
-        ids: one id per token.
-        spans: (start, end) of each token in characters of the text; several tokens may cover parts of one character.
-        added: True for tokens that the tokenizer added and the text does not contain, such as a start token.
-    """
-
-    ids: tuple[int, ...]
-    spans: tuple[tuple[int, int], ...]
-    added: tuple[bool, ...]
 
 
 class Vocabulary(ABC):
@@ -98,7 +82,7 @@ class SymbolVocabulary(Vocabulary):
     """A vocabulary given as lists of symbols (characters, words); a text is cut into the longest symbols that fit.
 
     Args:
-        symbols: the symbols of each namespace, a symbol's id being its place in the list; or one such list for every
+        symbols: the symbols of each namespace, a symbol's id being its index in the list; or one such list for every
             namespace.
         input_namespace: the namespace that texts are encoded in.
         eos: the symbol that ends a text, if there is one.
@@ -222,19 +206,19 @@ class TokenizerVocabulary(Vocabulary):
             own = iter(self.locate(text, [token_id for token_id, mark in zip(ids, added, strict=True) if not mark]))
             spans = tuple((0, 0) if mark else next(own) for mark in added)
         # The next token comes after the text, so a tokenizer's closing tokens ([SEP], </s>) are left out.
-        length = max((place + 1 for place, mark in enumerate(added) if not mark), default=0)
+        length = max((at + 1 for at, mark in enumerate(added) if not mark), default=0)
         return Encoding(ids[:length], spans[:length], added[:length])
 
     def locate(self, text: str, ids: Sequence[int]) -> Spans:
         """The characters of a text that each of its ids covers, for a tokenizer that does not say so."""
-        written, places = decoded(ids, self.decode)
+        written, located = decoded(ids, self.decode)
         if written == text:
-            return places
+            return located
         # Tokens that share characters are looked for together.
         ends: list[int] = []
         pieces: list[str | None] = []
         owners = []
-        for token_id, (start, end) in zip(ids, places, strict=True):
+        for token_id, (start, end) in zip(ids, located, strict=True):
             if not pieces or start >= ends[-1]:
                 pieces.append("")
                 ends.append(start)

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -31,21 +30,13 @@ from interpret import (
     reduce_input,
 )
 from interpret.cli import app
-from interpret.command.options import Computation
+from interpret.command.options import settings_of
 from interpret.engine.progress import progress
 from interpret.methods.listed import BASELINES, METHODS
-from nexttoken import NextTokenLM
-from tests.conftest import gpt2
+from interpret.question.question import Question
+from interpret.session.answer import named_method
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, tokenizer):
-    """A tiny model on disk."""
-    path = tmp_path_factory.mktemp("tiny-gpt2")
-    model = gpt2()
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return str(path)
+ROOT = Path(__file__).parents[2]
 
 
 def run(*words, status=0, stdin=None):
@@ -54,8 +45,7 @@ def run(*words, status=0, stdin=None):
     return result
 
 
-def test_predict(folder):
-    lm = NextTokenLM.from_pretrained(folder, dtype="float64")
+def test_predict(lm, folder):
     result = run("predict", "The keys", "--top", 3, "--model", folder)
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["rank", "token", "id", "probability"]
@@ -71,9 +61,9 @@ def test_predict_reads_standard_input(folder):
     )
 
 
-@pytest.mark.parametrize("method", ["integrated-gradients", "gradient-times-input", "vanilla-gradient", "smoothgrad"])
+@pytest.mark.parametrize("method", ["integrated-gradients", "smoothgrad"])
 @pytest.mark.filterwarnings("ignore")
-def test_explain_with_every_method(folder, method, tmp_path):
+def test_explain_saves_and_prints(folder, method, tmp_path):
     picture, data = tmp_path / "why.png", tmp_path / "why.json"
     result = run(
         "explain", "The keys", "--target", " cat", "--contrast", " dog", "--method", method,
@@ -95,18 +85,17 @@ def test_settings_reach_the_method(folder):
     names = {"SmoothGrad": SmoothGrad, "GradientTimesInput": GradientTimesInput}
     assert eval(made["method"], names) == SmoothGrad(samples=4, sigma=0.5, seed=7)
     nested = ["method=idgi", "method.steps=3", "method.baseline=token", "method.baseline.token= a=b"]
-    asked = Computation("smoothgrad", ["samples=4", *nested])
-    assert asked.build_method() == SmoothGrad(IDGI(steps=3, baseline=Token(" a=b")), samples=4)
-    assert Computation().build_method() is None
-    assert Computation(None, ["temperature=2"]).build_method() == GIM(
+    asked = Question(method="smoothgrad", settings=settings_of(["samples=4", *nested]))
+    assert named_method(asked) == SmoothGrad(IDGI(steps=3, baseline=Token(" a=b")), samples=4)
+    assert named_method(Question()) is None
+    assert named_method(Question(settings={"temperature": "2"})) == GIM(
         PlausibleAlternatives(weight=0.5), temperature=2.0
     )
-    assert Computation("inseq:gradient-x-input").build_method() == convention("inseq", "gradient x input")
+    assert named_method(Question(method="inseq:gradient-x-input")) == convention("inseq", "gradient x input")
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_map_is_checked_unless_it_is_not_to_be(folder, tmp_path):
-    lm = NextTokenLM.from_pretrained(folder)
+def test_a_map_is_checked_unless_it_is_not_to_be(lm, folder, tmp_path):
     words = ("explain", "The keys to the cat and the dog", "--target", " the", "--model", folder, "--format", "json")
     checked, plain = run(*words), run(*words, "--no-check")
     why = attribute(lm, words[1], " the")
@@ -128,7 +117,7 @@ def test_every_method_is_listed_with_its_settings():
     listing = run("methods").stdout
     for each in METHODS:
         assert f"\n{each.slug}\n  {each.help}\n" in "\n" + listing
-    assert "settings: tolerance=0.05, max_gradients=256, baseline=alternatives, hold=template, steps=none" in listing
+    assert "settings: tolerance=0.05, max_gradients=256, baseline=alternatives, fixed=template, steps=none" in listing
     assert "midpoint, gauss-legendre, trapezoid, left, right" in listing
     assert all(f"  {each.slug} " in listing for each in BASELINES)
     assert len(re.findall(r"^  \w+:[\w-]+$", listing, re.M)) == len(CONVENTIONS)
@@ -225,14 +214,23 @@ def test_help_names_the_commands():
 @pytest.mark.slow
 def test_interrupt_writes_nothing_and_says_so(folder, tmp_path):
     """The real process, interrupted while it computes."""
-    picture = tmp_path / "why.png"
-    nexttoken = Path(sys.executable).parent / "nexttoken"
-    command = [nexttoken, *PATH_METHOD, "--model", folder, "--set", "steps=200000"]
-    settings = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    words = [*PATH_METHOD, "--model", folder, "--set", "steps=200000", "--save", str(tmp_path / "why.png")]
+    code = (
+        "import sys\n"
+        "from interpret import cli\n"
+        "from interpret.session import answer as room\n"
+        "answer = room.answer\n"
+        "def answer_aloud(*given, on_progress, **options):\n"
+        "    return answer(*given, on_progress=lambda count: print(count, flush=True), **options)\n"
+        "room.answer = answer_aloud\n"
+        f"sys.argv = {['nexttoken', *words]!r}\n"
+        "cli.main()"
+    )
     # A shell's background job hands on that it ignores interrupts, so this one is told not to.
     heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    with subprocess.Popen([*command, "--save", picture], preexec_fn=heed, **settings) as process:
-        time.sleep(12)
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
+    with subprocess.Popen([sys.executable, "-c", code], preexec_fn=heed, **settings) as process:
+        assert process.stdout.readline()  # it computes
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
@@ -242,8 +240,7 @@ def test_interrupt_writes_nothing_and_says_so(folder, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_explain_candidates_and_continuations(folder, tmp_path):
-    lm = NextTokenLM.from_pretrained(folder)
+def test_explain_candidates_and_continuations(lm, folder, tmp_path):
     quick = ("--method", "gradient-times-input", "--model", folder)
     data, picture = tmp_path / "matrix.json", tmp_path / "matrix.png"
     result = run("explain", "The keys", "--candidates", 3, "--json", data, "--save", picture, *quick)
@@ -261,7 +258,7 @@ def test_explain_candidates_and_continuations(folder, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_explain_by_a_part_and_in_a_chat(folder):
     quick = ("--method", "gradient-times-input", "--model", folder)
-    assert "held" in run("explain", "The keys to", "--region", "keys", *quick).stdout
+    assert "fixed" in run("explain", "The keys to", "--region", "keys", *quick).stdout
     assert "The keys" in run("explain", "The keys to", "--by", "sentence", *quick).stdout.split("nats")[-1]
     assert "<|user|>" in run("explain", "The keys to", "--chat", *quick).stdout
 
@@ -294,7 +291,7 @@ def test_formats_for_other_programs(folder, tmp_path):
     assert "saved" in printed.stderr
     why = json.loads(printed.stdout)
     lines = [line.split("\t") for line in run(*words, "--format", "tsv").stdout.splitlines()]
-    assert lines[0] == ["piece", "ids", "score", "standard_error", "held", "template"]
+    assert lines[0] == ["piece", "ids", "score", "standard_error", "fixed", "template"]
     assert "".join(line[0] for line in lines[1:]) == "The keys\\tto"
     assert [float(line[2]) for line in lines[1:]] == why["scores"]
     lines = run(*words, "--candidates", 2, "--format", "tsv").stdout.splitlines()
@@ -304,8 +301,7 @@ def test_formats_for_other_programs(folder, tmp_path):
     assert len(matrix["attributions"]) == 2
 
 
-def test_predictions_for_other_programs(folder):
-    lm = NextTokenLM.from_pretrained(folder)
+def test_predictions_for_other_programs(lm, folder):
     targets = lm.predict("The keys", 3)
     rows = json.loads(run("predict", "The keys", "--top", 3, "--model", folder, "--format", "json").stdout)
     assert [(row["rank"], row["text"], row["id"]) for row in rows] == [(t.rank, t.text, t.id) for t in targets]
@@ -347,7 +343,7 @@ def test_in_a_shell(folder, tmp_path):
     command = f"{Path(sys.executable).parent}/nexttoken explain 'The keys to' --model {folder} {' '.join(QUICK)}"
 
     def shell(line):
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         return subprocess.run(
             ["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, check=True, env=environment
         )
@@ -383,7 +379,7 @@ def test_the_command_is_loaded_and_helps_without_torch():
         "except SystemExit as end: assert not end.code\n"
         "assert 'torch' not in sys.modules and 'tqdm' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent.parent)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.mark.filterwarnings("default")
@@ -408,26 +404,23 @@ def test_a_warning_stands_above_the_bar(folder, monkeypatch, capsys):
         (("--contrast", " dog", "--max-edits", 1), {"contrast": [" dog"], "max_edits": 1}),
     ],
 )
-def test_flip_is_that_of_python(folder, tmp_path, words, options):
-    lm = NextTokenLM.from_pretrained(folder)
-    expected = flip(lm, "The keys to the", candidates=8, **options)
+def test_flip_is_that_of_python(lm, folder, tmp_path, words, options):
+    prompt, few = "The keys to the", ("--candidates", 4, "--beam", 2, "--seed", 1)
+    expected = flip(lm, prompt, candidates=4, beam=2, seed=1, **options)
     files = [tmp_path / "flip.json", tmp_path / "flip.html"]
-    result = run(
-        "flip", "The keys to the", "--candidates", 8, *words, "--model", folder, "--json", files[0], "--save", files[1]
-    )
+    printed = ("--model", folder, "--json", files[0], "--save", files[1], "--format", "json")
+    result = run("flip", prompt, *few, *words, *printed)
     plain = json.loads(files[0].read_text())
     assert {"found", "edits", "prompt"} <= plain.keys()
+    assert json.loads(result.stdout) == plain
     assert Flip.load(files[0]).edits == expected.edits
     assert plain["prompt"] == expected.prompt
-    assert "{+" in result.stdout or not expected.edits
+    assert files[1].read_text(encoding="utf-8").startswith("<!doctype html>")
     assert "saved" in result.stderr
-    again = run("flip", "The keys to the", "--candidates", 8, *words, "--model", folder, "--format", "json")
-    assert json.loads(again.stdout)["prompt"] == expected.prompt
 
 
 @pytest.mark.parametrize("keep", ["first", "0.5"])
-def test_reduce_is_that_of_python(folder, tmp_path, keep):
-    lm = NextTokenLM.from_pretrained(folder)
+def test_reduce_is_that_of_python(lm, folder, tmp_path, keep):
     expected = reduce_input(lm, "The keys to the cabinet", keep=keep if keep == "first" else float(keep))
     file = tmp_path / "reduction.json"
     result = run("reduce", "-", "--keep", keep, "--model", folder, "--json", file, stdin="The keys to the cabinet\n")
@@ -440,8 +433,9 @@ def test_reduce_is_that_of_python(folder, tmp_path, keep):
 def test_a_counterfactual_of_a_chat(folder, tmp_path):
     file = tmp_path / "flip.json"
     chat = json.dumps([{"role": "system", "content": "be short"}, {"role": "user", "content": "the cats"}])
-    run("flip", chat, "--chat", "--candidates", 4, "--model", folder, "--json", file)
+    result = run("flip", chat, "--chat", "--candidates", 4, "--model", folder, "--json", file)
     plain = json.loads(file.read_text())
+    assert "{+" in result.stdout or not plain["edits"]
     assert [each["role"] for each in plain["messages"]] == ["system", "user"]
 
 
@@ -468,6 +462,14 @@ def test_a_page_without_its_packages_says_what_to_install(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     result = run("serve", "--no-browser", "--port", 0, "--model", folder, status=1)
     assert "pip install 'nexttoken-interpret[page]'" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("words", [("predict",), ("explain",), ("flip", "--candidates", 4), ("reduce",)])
+def test_every_command_loads_its_model_and_answers(folder, words):
+    result = run(*words[:1], "The keys to", *words[1:], "--model", folder, "--dtype", "float64", "--format", "json")
+    assert json.loads(result.stdout)
 
 
 def test_it_says_its_version():

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from interpret.command.streams import as_data, never_fail, read_text
-from tests.command.test_cli import QUICK, folder  # noqa: F401
+from interpret.command.terminal import as_data, never_fail, read_text
+from tests.command.test_cli import QUICK
 
 ROOT = Path(__file__).parents[2]
 HARD = "The “café” — 你好 😀"
@@ -74,7 +74,7 @@ def test_data_are_utf8():
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 @pytest.mark.parametrize("words", [("explain", *QUICK), ("predict",)])
-def test_the_command_in_a_pipe(folder, encoding, words):  # noqa: F811
+def test_the_command_in_a_pipe(folder, encoding, words):
     command = Path(sys.executable).parent / "nexttoken"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
 

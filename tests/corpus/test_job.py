@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from interpret.cli import app
 from interpret.corpus import explain, explain_columns, read_corpus, read_rows
-from interpret.corpus.schema import attribution_of
-from interpret.corpus.state import RunFolder
+from interpret.corpus.run_folder import RunFolder
+from interpret.corpus.table import attribution_of
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2, trained_tokenizer
 
@@ -32,7 +34,7 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "tiny"
     gpt2().float().save_pretrained(folder)
     trained_tokenizer().save_pretrained(folder)
-    return folder
+    return str(folder)
 
 
 def command(source, out, model, *options):
@@ -43,11 +45,6 @@ def start(*arguments):
     return subprocess.Popen(
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
-
-
-def run(*arguments, env=None):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=LIMIT, check=False, env=env)
-    return done.returncode, done.stdout + done.stderr
 
 
 def finished(out):
@@ -81,92 +78,37 @@ def assert_whole(out, source, model):
 
 
 @pytest.mark.slow
-def test_a_run_says_what_is_wrong_in_one_line_and_is_not_repeated(model, tmp_path):
+def test_a_run_says_what_is_wrong_in_one_line_and_is_not_repeated(model, tmp_path, monkeypatch):
     source, out = tmp_path / "rows.jsonl", tmp_path / "answers"
     write_rows(source, 40)
     with source.open("ab") as file:
         file.write(b'{"prompt": "The keys"\n{"id": "x", "prompt": "bad \\ud800 text"}\n{"prompt": ""}\n')
         file.write(b'{"prompt": "The cats near", "target": " dog", "contrast": " cats"}\n')
-    code, said = run(source, out, model)
-    assert (code, said) == (0, f"44 rows in {out}, 3 of them with an error\n")
+    done = subprocess.run(command(source, out, model), capture_output=True, text=True, timeout=LIMIT, check=False)
+    said = f"44 rows in {out}, 3 of them with an error"
+    assert (done.returncode, done.stdout + done.stderr) == (0, f"{said}\n")
     assert_whole(out, source, model)
     assert "line 41 is not JSON" in dict(read_corpus(out))["40"]
 
-    (tmp_path / "without").mkdir()  # from here on no engine may be started
-    (tmp_path / "without" / "ray.py").write_text("raise AssertionError('the engine was started')")
-    without = {**os.environ, "PYTHONPATH": str(tmp_path / "without")}
-    assert run(source, out, model, env=without) == (0, said)
-    code, said = run(source, out, model, "--method", "gradient-times-input", env=without)
-    assert code == 1
-    assert said.count("\n") == 1
-    assert "has rows of another run: they were made with method the default, not GradientTimesInput(" in said
+    monkeypatch.setattr("interpret.corpus.job.run", None)  # from here on no engine may be started
+    assert str(explain(source, out, model)) == said
+    refused = CliRunner().invoke(app, command(source, out, model, "--method", "gradient-times-input")[3:])
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert "has rows of another run: they were made with method the default, not GradientTimesInput(" in refused.output
     as_it_was = source.read_text()
     for changed in (as_it_was + '{"prompt": "one more"}\n', as_it_was.replace("near", "under")):
         source.write_text(changed)
-        code, said = run(source, out, model, env=without)
-        assert (code, said.count("\n")) == (1, 1)
-        assert "the input has changed since" in said
+        with pytest.raises(ValueError, match="the input has changed since"):
+            explain(source, out, model)
     source.write_text(as_it_was)
-    assert run(source, out, model, env=without)[0] == 0
+    assert str(explain(source, out, model)) == said
     assert len(list(read_corpus(out))) == 44
 
 
-@pytest.mark.slow
-def test_killed_and_interrupted_it_goes_on_where_it_was(model, tmp_path):
-    source, out = tmp_path / "rows.jsonl", tmp_path / "answers"
-    write_rows(source, 1200)
-    with RunFolder(out).locked():
-        code, said = run(source, out, model)
-    assert (code, said.count("\n")) == (1, 1)
-    assert "another run is writing" in said
-
-    killed = start(source, out, model, "--workers", "2")
-    wait_for_more(out, killed, 0)
-    killed.kill()
-    killed.communicate()
-    kept = finished(out)
-
-    interrupted = start(source, out, model, "--workers", "2")
-    wait_for_more(out, interrupted, len(kept))
-    os.killpg(interrupted.pid, signal.SIGINT)
-    said, _ = interrupted.communicate(timeout=LIMIT)
-    assert interrupted.returncode == 130
-    assert said.startswith("error: interrupted; ")
-    assert said.endswith(" of 1200 rows are kept, and the same call or command goes on from there\n")
-
-    assert run(source, out, model, "--workers", "2") == (0, f"1,200 rows in {out}\n")
-    assert kept <= finished(out)  # what was finished is not explained again
-    assert_whole(out, source, model)
-
-
-@pytest.mark.slow
-def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(model, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("a small disk can be mounted by root only")
-    try:
-        source, out = tmp_path / "rows.jsonl", disk / "answers"
-        write_rows(source, 300)
-        code, said = run(source, out, model)
-        assert (code, said.count("\n")) == (1, 1)
-        assert "No space left on device" in said
-        assert "of 300 rows are kept" in said
-        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
-        assert run(source, out, model)[0] == 0
-        assert_whole(out, source, model)
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
-
-
-@pytest.mark.slow
-def test_a_worker_and_a_node_may_die(model, tmp_path):
-    """On a cluster of two nodes, both on this machine: a worker is killed, then the second node."""
-    source, out, script = tmp_path / "rows.jsonl", tmp_path / "answers", tmp_path / "cluster.py"
-    write_rows(source, 1500)
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A cluster of two nodes on this machine, in a process that says its address, and ends one node when told to."""
+    script = tmp_path_factory.mktemp("cluster") / "cluster.py"
     script.write_text(
         "import sys\n"
         "from ray.cluster_utils import Cluster\n"
@@ -174,30 +116,79 @@ def test_a_worker_and_a_node_may_die(model, tmp_path):
         "other = cluster.add_node(num_cpus=2)\n"
         "cluster.wait_for_nodes()\n"
         "print(cluster.address, flush=True)\n"
-        "sys.stdin.readline()\n"
-        "cluster.remove_node(other, allow_graceful=False)\n"
-        "print('gone', flush=True)\n"
-        "sys.stdin.readline()\n"
+        "if sys.stdin.readline():\n"
+        "    cluster.remove_node(other, allow_graceful=False)\n"
+        "    print('gone', flush=True)\n"
+        "    sys.stdin.readline()\n"
         "cluster.shutdown()\n"
     )
-    cluster = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
     )  # fmt: skip
+    process.address = process.stdout.readline().strip()
+    yield process
+    process.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_a_missing_model_and_a_full_disk_are_said_and_the_run_goes_on_after_them(model, cluster, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], capture_output=True, check=False
+    )
     try:
-        address = cluster.stdout.readline().strip()
-        process = start(source, out, model, "--workers", "2", "--address", address)
-        wait_for_more(out, process, 0)
-        workers_of(cluster)[0].kill()
-        wait_for_more(out, process, len(finished(out)))
-        cluster.stdin.write("\n")
-        cluster.stdin.flush()
-        assert cluster.stdout.readline() == "gone\n"
-        said, _ = process.communicate(timeout=LIMIT)
-        assert (process.returncode, said) == (0, f"1,500 rows in {out}\n")
+        source, out = tmp_path / "rows.jsonl", disk / "answers"
+        write_rows(source, 300)
+        with pytest.raises(OSError, match=r"cannot load the model .*; 0 of 300 rows are kept") as refused:
+            explain(source, out, str(tmp_path / "nothing"), address=cluster.address)
+        assert len(str(refused.value).splitlines()) == 1
+        if not mounted.returncode:  # a small disk can be mounted by root only
+            with pytest.raises(OSError, match=r"No space left on device.*of 300 rows are kept") as refused:
+                explain(source, out, model, address=cluster.address)
+            assert len(str(refused.value).splitlines()) == 1
+            subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        assert str(explain(source, out, model, address=cluster.address)) == f"300 rows in {out}"
         assert_whole(out, source, model)
     finally:
-        cluster.communicate(timeout=60)
+        if not mounted.returncode:
+            subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.mark.slow
+def test_killed_interrupted_and_left_by_a_worker_and_a_node_it_goes_on_where_it_was(model, cluster, tmp_path):
+    source, out = tmp_path / "rows.jsonl", tmp_path / "answers"
+    write_rows(source, 1500)
+    options = (source, out, model, "--workers", "2", "--address", cluster.address)
+    with RunFolder(out).locked(), pytest.raises(BlockingIOError, match="another run is writing"):
+        explain(source, out, model)
+
+    killed = start(*options)
+    wait_for_more(out, killed, 0)
+    killed.kill()
+    killed.communicate()
+    kept = finished(out)
+
+    interrupted = start(*options)
+    wait_for_more(out, interrupted, len(kept))
+    os.killpg(interrupted.pid, signal.SIGINT)
+    said, _ = interrupted.communicate(timeout=LIMIT)
+    assert interrupted.returncode == 130
+    assert said.startswith("error: interrupted; ")
+    assert said.endswith(" of 1500 rows are kept, and the same call or command goes on from there\n")
+
+    last = start(*options)
+    wait_for_more(out, last, len(finished(out)))
+    workers_of(cluster)[0].kill()
+    wait_for_more(out, last, len(finished(out)))
+    cluster.stdin.write("\n")
+    cluster.stdin.flush()
+    assert cluster.stdout.readline() == "gone\n"
+    said, _ = last.communicate(timeout=LIMIT)
+    assert (last.returncode, said) == (0, f"1,500 rows in {out}\n")
+    assert kept <= finished(out)  # what was finished is not explained again
+    assert_whole(out, source, model)
 
 
 def workers_of(cluster):
@@ -205,17 +196,6 @@ def workers_of(cluster):
 
     family = psutil.Process(cluster.pid).children(recursive=True)
     return [each for each in family if "MapWorker" in " ".join(each.cmdline())]
-
-
-@pytest.mark.slow
-def test_a_model_that_cannot_be_loaded_is_said_and_another_one_can_be_taken(model, tmp_path):
-    source, out = tmp_path / "rows.jsonl", tmp_path / "answers"
-    write_rows(source, 3)
-    code, said = run(source, out, tmp_path / "nothing")
-    assert (code, said.count("\n")) == (1, 1)
-    assert "cannot load the model" in said
-    assert "0 of 3 rows are kept" in said
-    assert run(source, out, model) == (0, f"3 rows in {out}\n")
 
 
 def test_what_cannot_begin_is_refused_before_any_work(tmp_path):

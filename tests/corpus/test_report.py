@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from interpret import GradientTimesInput, VanillaGradient
 from interpret.cli import app
-from interpret.corpus import Report, Settings, explain_columns, report, write_columns
-from interpret.corpus import files as files_room
+from interpret.corpus import Report, explain_columns, report, write_columns
 from interpret.corpus import summary as summary_room
+from interpret.corpus import table as table_room
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2, trained_tokenizer
 
@@ -26,7 +26,7 @@ def lm():
 
 def columns_of(lm, prompts, **columns):
     rows = {"id": [f"r{number}" for number in range(len(prompts))], "prompt": prompts, **columns}
-    return explain_columns(lm, rows, Settings(GradientTimesInput()))
+    return explain_columns(lm, rows, GradientTimesInput())
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_targets_roles_errors_and_others_are_kept_apart(lm, folder):
         "target": [" a", " a", " a", " b", " c", None, None, None],
         "contrast": [" b", " b", " b", None, None, None, None, None],
     }
-    write_columns(explain_columns(lm, rows, Settings(GradientTimesInput())), folder / "0.parquet")
+    write_columns(explain_columns(lm, rows, GradientTimesInput()), folder / "0.parquet")
     found = report(folder, min_rows=2, targets=1)
     assert (found.rows, sum(found.errors.values()), found.others) == (8, 3, 2)
     (target,) = found.targets
@@ -97,7 +97,7 @@ def test_targets_roles_errors_and_others_are_kept_apart(lm, folder):
 
 def test_unsigned_scores_are_counted_by_piece(lm, folder):
     rows = {"id": ["a", "b", "c"], "prompt": PROMPTS[:3], "target": [" on"] * 3}
-    write_columns(explain_columns(lm, rows, Settings(VanillaGradient())), folder / "0.parquet")
+    write_columns(explain_columns(lm, rows, VanillaGradient()), folder / "0.parquet")
     assert all(word.mean > 0 for word in report(folder, min_rows=2).targets[0].words)
 
 
@@ -112,12 +112,12 @@ def test_it_is_the_same_whatever_the_files(lm, folder, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_rows(lm, folder, monkeypatch):
-    """Ten times the rows, each with a word of its own: the same peak, since the rarest words go."""
-    monkeypatch.setattr(summary_room, "MOST_WORDS", 50)
-    monkeypatch.setattr(files_room, "AT_ONCE", 20)
+    """Five times the rows, each with a word of its own: the same peak, since the rarest words go."""
+    monkeypatch.setattr(summary_room, "MAX_WORDS", 50)
+    monkeypatch.setattr(table_room, "ROWS_PER_BATCH", 20)
     (one,) = ({name: values[0] for name, values in columns_of(lm, ["the keys are"], target=[" on"]).items()},)
     peaks = []
-    for rows in (100, 1000):
+    for rows in (100, 500):
         pieces = [[*one["pieces"][:-1], f" word{number}"] for number in range(rows)]
         many = {name: [value] * rows for name, value in one.items()}
         many |= {"id": [str(number) for number in range(rows)], "pieces": pieces}
@@ -141,7 +141,7 @@ def test_views_and_files(lm, folder, tmp_path):
     write_columns(columns, folder / "0.parquet")
     found = report(folder, min_rows=2)
     assert found.verdicts == {"fails": 2, "passes": 1, "undecided": 1}
-    assert [doubt.id for doubt in found.doubts] == ["r1", "r3"]
+    assert [failed.id for failed in found.failed_checks] == ["r1", "r3"]
     assert sum(count for _, count in found.gaps) == 4
     assert found.gaps[-1] == (None, 1)
     assert "2 of 4 maps that were checked fail their check (50 %)" in found.sentence
@@ -155,7 +155,7 @@ def test_views_and_files(lm, folder, tmp_path):
         found.save(tmp_path / "report.txt")
     with pytest.raises(ValueError, match="there is no target number 3"):
         found.figure(3)
-    with pytest.raises(ValueError, match="no report of a corpus"):
+    with pytest.raises(ValueError, match="this is not a saved Report"):
         Report.from_dict({"rows": 3})
     axes = found.figure(top=4).axes[0]
     assert len(axes.get_yticklabels()) == 4

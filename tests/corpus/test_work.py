@@ -6,10 +6,8 @@ import json
 import pytest
 
 from interpret import Attribution, GradientTimesInput, IntegratedGradients, attribute
-from interpret.corpus.files import read_corpus, write_columns
-from interpret.corpus.reading import read_rows
-from interpret.corpus.schema import OUTPUT, attribution_of
-from interpret.corpus.work import Settings, explain_columns
+from interpret.corpus.table import OUTPUT, attribution_of, read_corpus, read_rows, write_columns
+from interpret.corpus.work import explain_columns
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2, trained_tokenizer
 
@@ -42,8 +40,8 @@ def columns_of(rows):
 @pytest.mark.filterwarnings("ignore:the prompt ends in a space")
 @pytest.mark.parametrize("method", [None, GradientTimesInput(), IntegratedGradients(steps=4)])
 def test_every_row_is_explained_as_python_does_it_or_says_why_not(lm, method):
-    found = explain_columns(lm, columns_of(ROWS), Settings(method))
-    assert tuple(found) == OUTPUT
+    found = explain_columns(lm, columns_of(ROWS), method)
+    assert list(found) == list(OUTPUT)
     assert found["id"] == [row["id"] for row in ROWS]
     rows = {row["id"]: {name: found[name][place] for name in found} for place, row in enumerate(ROWS)}
     assert {name for name, row in rows.items() if row["error"]} == {"f", "g", "h", "i", "k"}
@@ -76,7 +74,7 @@ def test_scores_do_not_depend_on_the_other_rows(lm):
 
 
 def test_checked_rows_have_a_verdict(lm):
-    found = explain_columns(lm, columns_of(ROWS[:2]), Settings(check=True))
+    found = explain_columns(lm, columns_of(ROWS[:2]), check=True)
     assert all(each in ("passes", "fails", "undecided") for each in found["verdict"])
     assert attribution_of({name: values[0] for name, values in found.items()}).faithfulness is not None
 
@@ -173,6 +171,19 @@ def test_a_folder_of_results_is_read_back(lm, tmp_path):
     assert isinstance(found["f"], str)
     with pytest.raises(ValueError, match="no Parquet files"):
         dict(read_corpus(tmp_path / "nothing"))
+
+
+def test_a_corpus_that_version_0_2_wrote_is_read_back(lm, tmp_path):
+    """There the column `fixed` was called `held`."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_columns(explain_columns(lm, columns_of(ROWS[2:3])), tmp_path / "0.parquet")
+    ((_, expected),) = read_corpus(tmp_path)
+    table = parquet.read_table(tmp_path / "0.parquet")
+    names = ["held" if name == "fixed" else name for name in table.column_names]
+    parquet.write_table(table.rename_columns(names), tmp_path / "0.parquet")
+    ((_, found),) = read_corpus(tmp_path)
+    assert True in found.fixed
+    assert found.to_dict() == expected.to_dict()
 
 
 def test_other_programs_read_it(lm, tmp_path):

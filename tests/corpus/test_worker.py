@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from interpret import GradientTimesInput
-from interpret.corpus.files import output_schema
-from interpret.corpus.staging import stage
-from interpret.corpus.state import RunFolder
-from interpret.corpus.work import Settings, explain_columns
-from interpret.corpus.worker import Work, Worker, digest_of_weights, loader, named
+from interpret.corpus.job import as_named
+from interpret.corpus.run_folder import RunFolder, stage
+from interpret.corpus.table import output_schema
+from interpret.corpus.work import Work, Worker, digest_of_weights, explain_columns, stable_text
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2, trained_tokenizer
 
@@ -63,16 +62,16 @@ def block(tmp_path):
 
 
 def work(load, tmp_path, **options):
-    return Work(load, Settings(GradientTimesInput(), **options), tmp_path / "out")
+    return Work(load, tmp_path / "out", GradientTimesInput(), **options)
 
 
 def test_a_block_is_answered_and_leaves_nothing_behind(block, tmp_path):
     worker = Worker(work(load, tmp_path))
     found = worker(block)
     assert found.schema.equals(output_schema())
-    expected = explain_columns(load(), {"id": ["0", "1", "2", "3"], "prompt": PROMPTS}, worker.work.settings)
+    expected = explain_columns(load(), {"id": ["0", "1", "2", "3"], "prompt": PROMPTS}, worker.work.method)
     assert found["scores"].to_pylist() == expected["scores"]
-    assert list(worker.run.attempts.iterdir()) == []
+    assert list(worker.folder.attempts.iterdir()) == []
     assert worker(block.slice(0, 0)).num_rows == 0
 
 
@@ -105,7 +104,7 @@ def test_a_model_that_fails_at_every_row_ends_the_run(block, tmp_path):
     worker = Worker(work(broken, tmp_path))
     with pytest.raises(RuntimeError, match="is broken"):
         worker(block)
-    assert worker.run.read("error") == {"kind": "RuntimeError", "said": "the network\nis broken"}
+    assert worker.folder.read("error") == {"kind": "RuntimeError", "message": "the network\nis broken"}
 
 
 def test_workers_that_die_while_they_load_end_the_run(block, tmp_path):
@@ -137,14 +136,14 @@ def test_a_method_has_the_same_name_in_every_process():
         def __repr__(self):
             return f"Own({object.__repr__(self)})"
 
-    assert "0x" not in named(Own())
+    assert "0x" not in stable_text(Own())
 
 
 def test_a_path_is_the_same_in_every_process(tmp_path, monkeypatch):
     (tmp_path / "tiny").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert loader("tiny").args == (str(tmp_path / "tiny"),)
-    assert loader("some/model").args == ("some/model",)
-    assert loader(load) is load
+    assert as_named("tiny") == str(tmp_path / "tiny")
+    assert as_named("some/model") == "some/model"
+    assert as_named(load) is load
     with pytest.raises(ValueError, match="each worker loads its own model"):
-        loader(load())
+        as_named(load())

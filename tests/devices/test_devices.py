@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 def test_everything_on_another_device():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    environment["QUICK_TESTS"] = "1"  # the same calls execute their annotations on the CPU
     done = subprocess.run(
         [*command, "tests/devices/on_a_device.py"], cwd=ROOT, env=environment, capture_output=True, text=True
     )

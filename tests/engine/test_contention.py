@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from interpret import BusyMachineWarning, VanillaGradient, attribute
-from interpret.engine import contention
-from interpret.engine.contention import watched
+from interpret.engine import threads as contention
+from interpret.engine.threads import watched
 
 pytestmark = pytest.mark.filterwarnings("default::interpret.BusyMachineWarning")
 

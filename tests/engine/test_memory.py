@@ -24,7 +24,7 @@ from interpret import (
     attribute_many,
     default_method,
 )
-from interpret.engine.gradients import gradients, values
+from interpret.engine.evaluate import gradients, values
 from interpret.engine.memory import available
 from interpret.engine.memory.available import limits_of_groups
 from interpret.engine.memory.policy import Memory
@@ -50,7 +50,7 @@ TEXT = "The keys to the cabinet"
 
 def measured(lm, prompt, rows=1):
     """The peak of what is alive while gradients of a prompt are taken, counted at the prompt's own length."""
-    f = objective(lm, prompt, 5, run=Run.of(chunk_size=rows))
+    f = objective(lm, prompt, 5, run=Run.of(batch_size=rows))
     points = f.x.expand(rows, -1, -1)
     with AllocationTracker([*lm.parameters(), *lm.buffers()]) as alive:
         gradients(f, points)
@@ -109,7 +109,7 @@ def test_the_need_is_measured_once_for_each_precision(tokenizer, monkeypatch):
 
 
 def test_places_cost_rows_of_the_vocabulary():
-    each = MemoryProfile(token=1000.0, pair=10.0, place=500.0)
+    each = MemoryProfile(token=1000.0, pair=10.0, position=500.0)
     assert each.of_point(10, 3) == 10 * 1000 + 10 * 100 + 3 * 500
     assert each.longest(each.of_point(10), 100) == 10
     assert each.longest(each.of_point(10) - 1, 100) == 9
@@ -158,7 +158,7 @@ def test_half_of_what_is_free_is_the_default(tiny, sizes, monkeypatch):
 def test_the_callers_chunk_size_wins(tiny, sizes):
     prompt = tiny.prompt(TEXT)
     budget = memory_profile(tiny, prompt).of_point(len(prompt))
-    attribute(tiny, TEXT, 69, IntegratedGradients(steps=20), chunk_size=7, memory_budget=budget)
+    attribute(tiny, TEXT, 69, IntegratedGradients(steps=20), batch_size=7, memory_budget=budget)
     assert max(sizes) == 7
 
 
@@ -196,7 +196,7 @@ def test_integrated_gradients_take_no_more_for_more_steps(tiny):
     def peak(steps):
         method = IntegratedGradients(steps=steps)
         with AllocationTracker([*tiny.parameters(), *tiny.buffers()]) as alive:
-            attribute(tiny, TEXT, 69, method, chunk_size=2)
+            attribute(tiny, TEXT, 69, method, batch_size=2)
         return alive.peak
 
     points = 200 * tiny.embed(tiny.tokens(tiny.prompt(TEXT))).nbytes
@@ -238,7 +238,7 @@ def test_running_out_halves_the_chunk_and_changes_nothing(tiny, method, error, m
     device = Device(3, error)
     monkeypatch.setattr(type(tiny), "next_tokens", device.run(type(tiny).next_tokens))
     with untouched(tiny), pytest.warns(MemoryShortageWarning, match="ran out of memory with 12 points at once") as said:
-        found = attribute(tiny, TEXT, 69, method, chunk_size=12)
+        found = attribute(tiny, TEXT, 69, method, batch_size=12)
     assert len([each for each in said if each.category is MemoryShortageWarning]) == 1
     assert device.refused == 2  # 12, 6, and 3 from then on
     torch.testing.assert_close(found.scores, expected.scores, rtol=1e-12, atol=1e-12)
@@ -247,12 +247,12 @@ def test_running_out_halves_the_chunk_and_changes_nothing(tiny, method, error, m
 
 def test_a_continuation_says_so_once(tiny, monkeypatch):
     expected = attribute_continuation(tiny, TEXT, " are the dogs near", IntegratedGradients(steps=8))
-    monkeypatch.setattr("interpret.explain.TARGETS_A_PASS", 2)
+    monkeypatch.setattr("interpret.explain.TARGETS_PER_PASS", 2)
     device = Device(2, ERRORS[0])
     monkeypatch.setattr(type(tiny), "next_tokens", device.run(type(tiny).next_tokens))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", MemoryShortageWarning)
-        found = attribute_continuation(tiny, TEXT, " are the dogs near", IntegratedGradients(steps=8), chunk_size=8)
+        found = attribute_continuation(tiny, TEXT, " are the dogs near", IntegratedGradients(steps=8), batch_size=8)
     assert [each.category for each in said].count(MemoryShortageWarning) == 1
     assert device.refused == 2
     for one, other in zip(found, expected, strict=True):
@@ -302,7 +302,7 @@ def test_what_an_attempt_took_is_free_before_the_next():
         return squares.detach()
 
     with pytest.warns(MemoryShortageWarning):
-        results = list(Memory().in_chunks(fails_once, torch.ones(2, 3, 1), 2))
+        results = list(Memory().in_batches(lambda some: fails_once(some.clone()), torch.ones(2, 3, 1), 3))
     assert torch.equal(torch.cat(results), torch.ones(2, 3, 1))
     assert len(graphs) == 3
 
@@ -350,7 +350,7 @@ def within(room, text, steps=4, **options):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            method = IntegratedGradients(steps=steps, hold=None)
+            method = IntegratedGradients(steps=steps, fixed=None)
             result["scores"] = attribute(lm, text, " The", method, on_progress=counts.append, **options).scores.tolist()
         except (ValueError, MemoryError) as error:
             result["error"] = f"{type(error).__name__}: {error}"
@@ -361,7 +361,7 @@ def within(room, text, steps=4, **options):
 lm = NextTokenLM.from_pretrained()
 within(None, "The dog")
 print(json.dumps({
-    "chunk too large": within(150, TEXT, 16, chunk_size=16),
+    "chunk too large": within(150, TEXT, 16, batch_size=16),
     "prompt too long": within(150, TEXT * 16),
     "layers run twice": within(400, TEXT * 8),
     "by default": within(300, TEXT, 16),

@@ -15,7 +15,7 @@ from interpret import (
     attribute_candidates,
     attribute_continuation,
 )
-from interpret.engine.parallel import available, side_by_side
+from interpret.engine.threads import available, side_by_side
 from nexttoken import NextTokenLM
 from tests import tiny_models
 from tests.conftest import gpt2
@@ -112,7 +112,7 @@ def test_workers_leave_the_warnings_alone(tokenizer, two_threads):
 
     lm = NextTokenLM.from_pretrained(gpt2(), tokenizer)
     lm.__class__ = Asked
-    attribute_candidates(lm, TEXT, 3, IntegratedGradients(steps=8), chunk_size=1)
+    attribute_candidates(lm, TEXT, 3, IntegratedGradients(steps=8), batch_size=1)
     assert here
     assert set(here) == {threading.get_ident()}
     assert warnings.filters == filters
@@ -134,5 +134,5 @@ def test_every_architecture(name, two_threads):
     rounding = 0.0 if lm.language_model_head.dtype == torch.float64 else 8 * torch.finfo(torch.float32).eps
     for one, other in zip(several, each, strict=True):
         log_p = abs(math.log(other.target.probability))  # its rounding is larger than scores of almost nothing
-        atol = 1e-4 * float(other.scores.abs().max()) + rounding * log_p
+        atol = 1e-4 * float(abs(other.scores).max()) + rounding * log_p
         torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=atol)

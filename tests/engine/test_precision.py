@@ -1,6 +1,7 @@
 """Gradients in bfloat16: rougher scores, honest values, and the caller's model as it was."""
 
 import captum.attr
+import numpy
 import pytest
 import torch
 
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 
 
 def close(found, expected, tolerance):
+    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
     assert float((found - expected).abs().max() / expected.abs().max()) < tolerance
 
 
@@ -42,7 +44,7 @@ def test_scores_are_rough_and_values_exact(tiny32, method, untouched):
         rough = attribute(tiny32, TEXT, " a", method, precision="bfloat16")
     exact = attribute(tiny32, TEXT, " a", method)
     close(rough.scores, exact.scores, ROUGH)
-    assert not torch.equal(rough.scores, exact.scores)
+    assert (rough.scores != exact.scores).any()
     assert rough.target == exact.target
     assert rough.model.endswith("(gradients in bfloat16)")
     if exact.completeness:
@@ -67,7 +69,7 @@ def test_matrices_and_spans(tiny32):
         lambda **options: attribute_continuation(tiny32, TEXT, " a", method, **options),
         lambda **options: attribute(tiny32, TEXT, " a", method, region="cabinet", **options),
     ):
-        close(call(precision="bfloat16").scores.nan_to_num(), call().scores.nan_to_num(), ROUGH)
+        close(numpy.nan_to_num(call(precision="bfloat16").scores), numpy.nan_to_num(call().scores), ROUGH)
 
 
 def test_the_copy_follows_the_weights(tiny32):
@@ -113,7 +115,7 @@ def test_captum_takes_it_too(tiny32):
     method = Captum(captum.attr.InputXGradient)
     half, exact = (attribute(tiny32, TEXT, " a", method, precision=name) for name in ("bfloat16", None))
     close(half.scores, exact.scores, ROUGH)
-    assert not torch.equal(half.scores, exact.scores)
+    assert (half.scores != exact.scores).any()
     counts = []
     attribute(tiny32, TEXT, " a", Captum(captum.attr.IntegratedGradients, n_steps=4), on_progress=counts.append)
     assert sum(counts) == 4

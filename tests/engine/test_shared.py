@@ -1,6 +1,5 @@
 """The shared pass: every row has a real objective, whoever runs beside it and in whatever order it is asked."""
 
-import dataclasses
 import inspect
 import warnings
 from dataclasses import dataclass
@@ -25,13 +24,12 @@ from interpret import (
     gradients,
     values,
 )
-from interpret.engine import gradients as gradients_module
-from interpret.engine import shared as shared_module
+from interpret.engine import evaluate
 from interpret.engine.memory.profile import memory_profile
 from interpret.engine.run import Run
-from interpret.engine.shared import Asked, SharedPass
+from interpret.explain import prepared
+from interpret.question.prepared import ask_candidates, ask_continuation
 from interpret.question.quantity import LOG_PROBABILITY
-from interpret.question.question import ask, ask_candidates, ask_continuation
 from tests.conftest import letters_lm
 
 TEXT = "The keys to the cabinet"
@@ -40,6 +38,7 @@ ENTRIES = (attribute, attribute_candidates, attribute_continuation, attribute_ma
 
 
 def close(found, expected, tolerance=1e-9):
+    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
     assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
@@ -60,11 +59,11 @@ class Asking(LocalMethod):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"region": (4, 8)}, {"region": "keys|cabinet", "precision": "float64"}, {"chunk_size": 1}]
+    "options", [{}, {"region": (4, 8)}, {"region": "keys|cabinet", "precision": "float64"}, {"batch_size": 1}]
 )
 def test_a_local_method_may_ask_for_any_number_of_points(tiny, options):
     alone = attribute(tiny, TEXT, " a", Asking(), **options)
-    assert float(alone.scores.abs().max()) > 0
+    assert float(abs(alone.scores).max()) > 0
     assert (alone.gradients_spent, alone.forwards_spent) == (4, 3)
     several = [f"{TEXT} are", TEXT, f"{TEXT} is", TEXT]
     found = list(attribute_many(tiny, several, [" a"] * 4, Asking(), **options))
@@ -101,78 +100,43 @@ def test_methods_of_one_gradient_run_together(tiny, method, monkeypatch, untouch
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 def test_many_take_the_options_of_one(tiny32, method):
     prompts = ["The keys to the", "The keys to the cat", "keys are there"]
-    for options in ({"region": "keys"}, {"precision": "bfloat16"}, {"precision": "float64", "chunk_size": 2}):
+    for options in ({"region": "keys"}, {"precision": "bfloat16"}, {"precision": "float64", "batch_size": 2}):
         found = list(attribute_many(tiny32, prompts, method=method, **options))
         for prompt, each in zip(prompts, found, strict=True):
             alone = attribute(tiny32, prompt, method=method, **options)
             close(each.scores, alone.scores, 0.05 if options.get("precision") == "bfloat16" else 1e-4)
-            assert (each.model, each.held, each.target.id) == (alone.model, alone.held, alone.target.id)
+            assert (each.model, each.fixed, each.target.id) == (alone.model, alone.fixed, alone.target.id)
 
 
 def test_entry_points_take_the_same_options():
-    how = {"precision", "chunk_size", "memory_budget", "on_progress", "quantity", "region"}
+    how = {"precision", "batch_size", "memory_budget", "on_progress", "quantity", "region"}
     for entry in ENTRIES:
         parameters = inspect.signature(entry).parameters
         assert how <= set(parameters)
         assert all(parameters[name].default is None for name in how)
 
 
-def test_an_objective_has_five_fields():
-    assert [field.name for field in dataclasses.fields(Objective)] == [
-        "function",
-        "x",
-        "grad_function",
-        "context",
-        "run",
-    ]
-
-
-# No dependence on the order of asking
-
-
-def rows_of(lm, question, points=None):
-    """The rows of a question, with the gradients at points of its text where some are given."""
-    shared = SharedPass(lm, LOG_PROBABILITY, Run())
-    asked = Asked.of(lm, question, Run())
-    (rows,) = shared.rate([asked])
-    return rows if points is None else shared.at_points(asked, rows, points(asked.forward.x))
-
-
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 @pytest.mark.parametrize("kind", ["candidates", "continuation"])
-def test_rows_may_ask_in_any_order_and_for_anything(tiny, kind, order):
-    prompt = tiny.prompt(TEXT)
+def test_gradients_of_rows_together_are_those_of_each(tiny, kind):
+    """At any points of the text, as far as the row sees it."""
+    prompt, run = tiny.prompt(TEXT), Run()
     if kind == "candidates":
         question = ask_candidates(tiny, prompt, [70, 71, 72])
     else:
         (question,) = ask_continuation(tiny, prompt, [70, 71, 72], None, 16)
-    shares = torch.tensor([0.25, 0.5, 1.0], dtype=torch.float64)[:, None, None]
-    rows = rows_of(tiny, question, lambda x: shares * x)
-    plain = [row.objective(LOG_PROBABILITY, Run()) for row in rows_of(tiny, question)]
-    objectives = [row.objective(LOG_PROBABILITY, Run()) for row in rows]
-    for number in order:
-        f, expected = objectives[number], plain[number]
-        for points in (shares[:2] * f.x, shares * f.x, f.x[None], shares * f.x):
-            for one, other in zip(gradients(f, points), gradients(expected, points), strict=True):
-                close(one, other)
-            close(values(f, points), values(expected, points))
-        assert f.run.counts.gradients == 2 + 3 + 1 + 3
-
-
-def test_what_is_known_is_looked_up(tiny, monkeypatch):
-    (row,) = rows_of(tiny, ask(tiny, TEXT, 70), lambda x: torch.stack([x, 2 * x]))
-    f, calls, next_tokens = row.objective(LOG_PROBABILITY, Run()), [], tiny.next_tokens
-
-    def counting(embeddings, *args, **options):
-        calls.append(len(embeddings))
-        return next_tokens(embeddings, *args, **options)
-
-    monkeypatch.setattr(tiny, "next_tokens", counting)
-    gradients(f, torch.stack([f.x, 2 * f.x]))
-    assert calls == []
-    gradients(f, torch.stack([f.x, 2 * f.x]), rules=GIM().rules)  # other rules are another gradient
-    gradients(f, torch.stack([2 * f.x, f.x]))
-    assert calls == [2, 2]
+    text, evaluator = prepared(tiny, question, run), evaluate.Evaluator(tiny, LOG_PROBABILITY, run)
+    with tiny.frozen():
+        (scored,) = evaluator.score_targets([text], [question])
+        points = torch.tensor([0.25, 0.5, 1.0], dtype=torch.float64)[:, None, None] * text.x
+        (together,) = evaluator.gradients_at(scored, points)
+    for number, row in enumerate(scored.rows):
+        seen = text.seen_by(row.prompt)
+        f = Objective.of_row(text, row, LOG_PROBABILITY, run)
+        value, gradient = gradients(f, points[:, :seen])
+        close(together.values[:, number], value)
+        close(together.gradients[number][:, :seen], gradient)
+        assert not together.gradients[number][:, seen:].any()
+        assert (f.counts.gradients, f.counts.forwards) == (3, 0)
 
 
 @dataclass(frozen=True)
@@ -189,7 +153,7 @@ class InPlace(LocalMethod):
         return again
 
 
-def test_what_is_looked_up_is_a_copy(tiny):
+def test_what_a_method_is_given_is_its_own(tiny):
     expected = attribute(tiny, TEXT, 70, GradientTimesInput()).scores
     close(attribute(tiny, TEXT, 70, InPlace()).scores, expected)
     for row in attribute_candidates(tiny, TEXT, [70, 71, 72], InPlace()):
@@ -262,7 +226,7 @@ def test_prompts_that_do_not_fit_together_are_halved(tiny, monkeypatch):
     device = Device(tiny, 9, monkeypatch)
     with pytest.warns(MemoryShortageWarning, match="with 8 points at once"):
         found = list(attribute_many(tiny, prompts, [70] * 8, GradientTimesInput()))
-    assert device.refused == 3  # 8, and 4 twice
+    assert device.refused == 2  # 8 and 4, and then two at a time
     for one, other in zip(found, expected, strict=True):
         close(one.scores, other)
 
@@ -277,13 +241,13 @@ def test_a_prompt_that_does_not_fit_alone_is_a_failure_of_its_own(tiny, monkeypa
 
 def test_many_candidates_run_in_blocks(tiny, monkeypatch):
     expected = attribute_candidates(tiny, TEXT, 40, GradientTimesInput())
-    rows = []
+    rows, own = [], evaluate.vjp
 
     def vjp(value, *args, **options):
         rows.append(value.shape[1])
-        return gradients_module.vjp(value, *args, **options)
+        return own(value, *args, **options)
 
-    monkeypatch.setattr(shared_module, "vjp", vjp)
+    monkeypatch.setattr(evaluate, "vjp", vjp)
     found = attribute_candidates(tiny, TEXT, 40, GradientTimesInput())
     assert rows == [16, 16, 8]
     close(found.scores, expected.scores)
@@ -294,15 +258,15 @@ def test_many_candidates_run_in_blocks(tiny, monkeypatch):
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 def test_targets_whose_gradients_do_not_fit_together_are_halved(tiny, method, monkeypatch):
     expected = attribute_candidates(tiny, TEXT, 8, method)
-    sizes = []
+    sizes, own = [], evaluate.vjp
 
     def vjp(value, *args, **options):
         if value.shape[1] > 3:
             raise MemoryError
         sizes.append(value.shape[1])
-        return gradients_module.vjp(value, *args, **options)
+        return own(value, *args, **options)
 
-    monkeypatch.setattr(shared_module, "vjp", vjp)
+    monkeypatch.setattr(evaluate, "vjp", vjp)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MemoryShortageWarning)
         found = attribute_candidates(tiny, TEXT, 8, method)
@@ -318,7 +282,7 @@ def test_a_profile_that_fails_is_that_prompts_failure(monkeypatch):
             return embeddings.cumsum(1)
 
     lm = letters_lm(Picky())
-    for method in (GradientTimesInput(), IntegratedGradients(steps=3, hold=None)):
+    for method in (GradientTimesInput(), IntegratedGradients(steps=3, fixed=None)):
         found = list(attribute_many(lm, ["abcdefgh", "abc", "abd", "abcdefg"], method=method))
         assert isinstance(found[0], Failure)
         alone = [attribute_or_error(lm, prompt, method) for prompt in ("abc", "abd", "abcdefg")]

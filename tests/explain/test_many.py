@@ -21,16 +21,12 @@ from interpret import (
     many,
 )
 from interpret.engine.memory import policy
-from nexttoken import NextTokenLM
 from tests import tiny_models
-from tests.builders import t5
+from tests.builders import shared, t5
+from tests.checking import close
 from tests.conftest import letters_lm
 
 PROMPTS = ["The keys to", "are we?", "The dog", "The cats near the dog are asleep", "are you", "the table", [7, 8, 9]]
-
-
-def close(found, expected, tolerance=1e-9):
-    assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("method", [GradientTimesInput(), VanillaGradient(), IntegratedGradients(steps=3)], ids=repr)
@@ -54,9 +50,9 @@ def batches(monkeypatch):
     """The lengths of the prompts of each batch."""
     seen = []
 
-    def attribute_batch(lm, questions, *args, **options):
-        seen.append([len(question.prompt) for question in questions])
-        return explain.attribute_batch(lm, questions, *args, **options)
+    def attribute_batch(lm, asked, *args, **options):
+        seen.append([len(question.prompt) for _, question in asked])
+        return explain.attribute_batch(lm, asked, *args, **options)
 
     monkeypatch.setattr(many, "attribute_batch", attribute_batch)
     return seen
@@ -108,7 +104,7 @@ def test_a_model_that_may_look_ahead_takes_equal_lengths_only(batches):
     ],
 )
 def test_only_where_padding_is_known_to_change_nothing(batches, name, causal, right_padding):
-    lm = NextTokenLM.from_pretrained(tiny_models.build(name))
+    lm = shared(tiny_models.build, name)
     assert (lm.causal, lm.supports_right_padding) == (causal, right_padding)
     prompts = [list(range(5, 5 + length)) for length in (12, 11)]
     found = list(attribute_many(lm, prompts, [20, 20], GradientTimesInput()))
@@ -121,7 +117,7 @@ def test_only_where_padding_is_known_to_change_nothing(batches, name, causal, ri
 
 
 def test_an_encoder_decoder_takes_equal_lengths_only(batches):
-    lm = NextTokenLM.from_pretrained(t5())
+    lm = shared(t5)
     prompts = [([5, 6, 7, 8, 9, 10, 11], [8, 9, 10, 11]), ([5, 6, 7, 8, 9, 10], [8, 9, 10, 11])]
     found = list(attribute_many(lm, prompts, [20, 21], method=GradientTimesInput()))
     assert [len(each) for each in batches] == [1, 1]
@@ -172,7 +168,7 @@ def test_a_number_that_is_not_finite_fails_alone(tiny, monkeypatch):
 
 def test_prompts_may_come_one_by_one(tiny, monkeypatch):
     """A generator is read no further than the window that is worked on."""
-    monkeypatch.setattr(many, "PROMPTS_A_WINDOW", 2)
+    monkeypatch.setattr(many, "PROMPTS_PER_WINDOW", 2)
     taken = []
 
     def source():
@@ -186,9 +182,9 @@ def test_prompts_may_come_one_by_one(tiny, monkeypatch):
 
 
 def test_as_many_targets_as_prompts(tiny):
-    with pytest.raises(ValueError, match="from number 1 on"):
+    with pytest.raises(ValueError, match="differ in number: one ends before number 1"):
         list(attribute_many(tiny, PROMPTS, [70], GradientTimesInput()))
-    with pytest.raises(ValueError, match="from number 1 on"):
+    with pytest.raises(ValueError, match="differ in number: one ends before number 1"):
         list(attribute_many(tiny, PROMPTS[:1], [70, 71], GradientTimesInput()))
     with pytest.raises(ValueError, match="prompts is one text"):
         list(attribute_many(tiny, "The dog"))

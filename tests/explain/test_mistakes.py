@@ -39,7 +39,7 @@ says("give an instance, such as IntegratedGradients()", method=IntegratedGradien
 says("give an instance", method="integrated-gradients")
 says("precision is 'half'; it must be 'float64', 'float32', 'bfloat16', or None", precision="half")
 for size in (0, 2.5, "a"):
-    says("it must be at least 1, a whole number of points", chunk_size=size)
+    says("it must be at least 1, a whole number of points", batch_size=size)
 for region in ((0.5, 1.5), 0.5, [None], [[0, 1], 2], {"a": 1}):
     says("it must be (start, end)", region=region)
 
@@ -63,7 +63,7 @@ for text in ("", "{", "[]", "3", '{"tokens": 1}', why.to_json()[:300], "[" * 100
 
 number = attribute_candidates(lm, "abc", numpy.int64(2), method=method, region=(numpy.int64(0), numpy.int64(2)))
 assert AttributionMatrix.from_json(number.to_json()).to_dict() == number.to_dict()
-assert torch.equal(number.scores, attribute_candidates(lm, "abc", 2, method=method, region=(0, 2)).scores)
+assert (number.scores == attribute_candidates(lm, "abc", 2, method=method, region=(0, 2)).scores).all()
 
 prompts = [None, float("nan"), 5, ["a", "b"], [1.5], b"ab", torch.tensor([[1, 2], [2, 3]]), torch.tensor([[1, 2]])]
 *failures, last = attribute_many(lm, prompts, method=method)
@@ -76,7 +76,7 @@ assert attribute(lm, "abc", "d", method).target.text == "d"  # a vocabulary with
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    attribute(curved, "abc", "d", IntegratedGradients(steps=1, rule="left", hold=None))
+    attribute(curved, "abc", "d", IntegratedGradients(steps=1, rule="left", fixed=None))
 assert [(each.category, each.filename) for each in caught] == [(ConvergenceWarning, "<string>")]
 """
 

@@ -19,15 +19,15 @@ from interpret import (
     check,
     values,
 )
-from nexttoken import IdVocabulary, NextTokenLM, Target
-from tests.builders import t5
+from nexttoken import IdVocabulary, Target
+from tests.builders import shared, t5
 
 TEXT, TARGET = "The keys to the cat", 70
 METHODS = [
     GradientTimesInput(),
     GIM(PlausibleAlternatives()),
     IntegratedGradients(steps=3),
-    IntegratedGradients(steps=2, baseline=Text("The cats to the key"), hold=None),
+    IntegratedGradients(steps=2, baseline=Text("The cats to the key"), fixed=None),
     Marginalization(samples=2),
 ]
 
@@ -47,16 +47,16 @@ def test_it_is_in_the_ids_and_in_no_piece(tiny, start):
 
 def test_what_begins_with_it_stays_as_it_is(tiny):
     begun = tiny.prompt((0, *ids(tiny)))
-    assert begun.behind(0, tiny.vocab) == begun
+    assert begun.with_start_token(0, tiny.vocab) == begun
     behind = tiny.prompt(TEXT, True)
-    assert behind.behind(True, tiny.vocab) == tiny.prompt(behind) == behind
-    assert behind.behind(1, tiny.vocab).ids == (1, *ids(tiny))
+    assert behind.with_start_token(True, tiny.vocab) == tiny.prompt(behind) == behind
+    assert behind.with_start_token(1, tiny.vocab).ids == (1, *ids(tiny))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 def test_scores_are_those_behind_it(tiny, method):
-    """Those of a prompt that has it as its first token, which is held."""
+    """Those of a prompt that has it as its first token, which is fixed."""
     found = attribute(tiny, TEXT, TARGET, method, start=True)
     begin = 1
     words = [(0, *ids(tiny))[place] for place in range(begin, len(ids(tiny)) + 1)]
@@ -65,8 +65,8 @@ def test_scores_are_those_behind_it(tiny, method):
     whole = Objective.of(tiny, tiny.prompt((0, *ids(tiny))), found.target)
     assert torch.equal(inside.x, whole.x[1:])
     if not isinstance(method, Marginalization | IntegratedGradients):
-        expected = method(whole, whole.x).attributions[1:].sum(-1)
-        torch.testing.assert_close(found.scores, expected.double(), rtol=1e-9, atol=1e-12)
+        expected = method(whole).attributions[1:].sum(-1)
+        torch.testing.assert_close(torch.from_numpy(found.scores), expected.double(), rtol=1e-9, atol=1e-12)
     behind = tiny.predict((0, *ids(tiny)), 400)
     assert found.target.probability == pytest.approx(next(t.probability for t in behind if t.id == TARGET))
     assert found.start == "<s>"
@@ -78,9 +78,9 @@ def test_scores_are_those_behind_it(tiny, method):
 def test_the_first_word_moves_behind_it(tiny):
     """What "template" and "first" hold is the start token, and positions count from the first word."""
     found = attribute(tiny, TEXT, TARGET, IntegratedGradients(steps=3), start=True)
-    assert not any(found.held)
-    held = attribute(tiny, TEXT, TARGET, IntegratedGradients(steps=3, hold=[0]), start=True)
-    assert held.held == (True, *[False] * (len(held) - 1))
+    assert not any(found.fixed)
+    fixed = attribute(tiny, TEXT, TARGET, IntegratedGradients(steps=3, fixed=[0]), start=True)
+    assert fixed.fixed == (True, *[False] * (len(fixed) - 1))
 
 
 @pytest.mark.parametrize("method", [GradientTimesInput(), GIM(PlausibleAlternatives())], ids=repr)
@@ -100,7 +100,7 @@ def test_every_way_to_ask_agrees(tiny, method):
     assert "behind <s>" in rows.facts
     assert one.totals("word").start == "<s>"
     part = attribute(tiny, TEXT, TARGET, method, region="keys", start=True)
-    assert "".join(text for text, held in zip(part.tokens, part.held, strict=True) if not held).strip() == "keys"
+    assert "".join(text for text, fixed in zip(part.tokens, part.fixed, strict=True) if not fixed).strip() == "keys"
 
 
 def test_targets_are_tokenized_after_the_text(tiny):
@@ -117,7 +117,7 @@ def test_a_chat_behind_it(tiny):
 
 
 def test_an_encoder_decoder_has_it_before_the_source():
-    lm = NextTokenLM.from_pretrained(t5())
+    lm = shared(t5)
     source, prefix = [5, 6, 7, 8], [9, 10]
     prompt = lm.prompt((source, prefix), 3)
     assert prompt.source == 5
@@ -143,4 +143,4 @@ def test_mistakes_are_told(tiny):
         attribute(tiny, TEXT, TARGET, start=4000)
     plain = tiny.prompt([5, 6])
     with pytest.raises(ValueError, match="name the token to put in front"):
-        plain.behind(True, IdVocabulary(10))
+        plain.with_start_token(True, IdVocabulary(10))

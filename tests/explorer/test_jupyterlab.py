@@ -24,7 +24,7 @@ from tests.conftest import gpt2, trained_tokenizer
 
 ROOT = Path(__file__).parent.parent.parent
 TOKEN = "a-token-for-the-test"  # of a server that only this machine can reach, for a minute
-PATIENCE = 120  # seconds, on a busy machine
+TIMEOUT = 120  # seconds, on a busy machine
 QUIET = {  # settings of JupyterLab under which it asks nobody for anything
     "notification": {"checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True},
 }
@@ -82,7 +82,7 @@ def jupyterlab(folder, code, **settings):
 
 def wait_for(address, server, log):
     """Wait until a server answers; an error that shows its log if it ends or does not."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end and server.poll() is None:
         try:
             urlopen(address, timeout=5).close()
@@ -101,7 +101,7 @@ def opened(address, width=1200, height=900):
         browser = chromium.launched(playwright)
         try:
             page = browser.new_page(viewport={"width": width, "height": height})
-            page.set_default_timeout(1000 * PATIENCE)
+            page.set_default_timeout(1000 * TIMEOUT)
             page.goto(address)
             run_cell(page)
             yield page
@@ -118,7 +118,7 @@ def run_cell(page):
     from playwright.sync_api import TimeoutError as TooLate
 
     cell = page.locator(".jp-CodeCell").first
-    for patience in (PATIENCE / 3, PATIENCE / 3, PATIENCE):
+    for patience in (TIMEOUT / 3, TIMEOUT / 3, TIMEOUT):
         try:
             page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached")
             for _ in range(10):
@@ -152,7 +152,7 @@ def press(explorer):
 def test_the_explorer_is_driven_in_jupyterlab(tmp_path):
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=1000 * PATIENCE)
+    expect.set_options(timeout=1000 * TIMEOUT)
     with jupyterlab(tmp_path, TINY) as address, opened(address) as page:
         problems = []
         page.on("pageerror", lambda error: problems.append(str(error)))

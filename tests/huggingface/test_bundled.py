@@ -6,7 +6,7 @@ import os
 import pytest
 
 from nexttoken import NextTokenLM
-from nexttoken.checks.report import ProbeReport
+from nexttoken.checks.probe import ProbeReport
 from nexttoken.huggingface import bundled, causal
 from tests.conftest import gpt2
 
@@ -136,8 +136,9 @@ def test_files_are_read_again_only_when_they_were_touched(package, monkeypatch):
     assert not bundled.is_intact(folder)
 
 
-def test_what_was_proved_holds_for_the_same_code_libraries_and_settings(package, monkeypatch):
+def test_what_was_proved_holds_for_the_same_versions_and_settings(package, monkeypatch):
     folder = bundled.bundled_folder(convert([]))
+    monkeypatch.setattr(bundled, "version", lambda package: "0.1")
     report = ProbeReport("inputs_embeds", False, False, False, 1e-5, 1e-7, 1e-3)
     key = bundled.proof_key("float32")
     assert bundled.proved_before(folder, key) is None
@@ -148,10 +149,10 @@ def test_what_was_proved_holds_for_the_same_code_libraries_and_settings(package,
     with monkeypatch.context() as another:
         another.setattr("torch.__version__", "0")
         assert bundled.proof_key("float32") != key
-    monkeypatch.setattr(bundled, "stamp", lambda path: [0])
+    monkeypatch.setattr(bundled, "version", lambda package: "0")
     assert bundled.proof_key("float32") != key
-    for damaged in ("{", "[]", "{}", '{"key": "' + key + '", "report": {"feeding": 1}}'):
-        (folder / "proved.json").write_text(damaged)
+    for damaged in ("{", "[]", "{}", json.dumps({"key": key, "report": {"feeding": 1}})):
+        (folder / "proof.json").write_text(damaged)
         assert bundled.proved_before(folder, key) is None
 
 

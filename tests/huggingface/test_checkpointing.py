@@ -25,7 +25,7 @@ from interpret.engine.memory.profile import (
     text_like,
 )
 from nexttoken import NextTokenLM
-from nexttoken.huggingface.checkpointing import checkpointing
+from nexttoken.huggingface.network import checkpointing
 from tests import tiny_models
 from tests.builders import t5
 
@@ -117,7 +117,7 @@ def test_only_the_prompts_that_need_it(deep, runs):
     prompts, budget = [IDS[:3], IDS, IDS[:4]], halfway(deep, IDS)
     runs.clear()
     found = list(attribute_many(deep, prompts, [20] * 3, GradientTimesInput(), memory_budget=budget))
-    assert sorted(each > 0 for each in runs) == [False, False, True]
+    assert sum(each > 0 for each in runs) == 1
     for each, ids in zip(found, prompts, strict=True):
         expected = attribute(deep, ids, 20, GradientTimesInput())
         torch.testing.assert_close(each.scores, expected.scores, rtol=1e-5, atol=1e-7)

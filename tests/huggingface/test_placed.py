@@ -1,7 +1,9 @@
 """Models that are placed, adapted, quantized or of half precision: the plain model's numbers, or a stated bound."""
 
 import copy
+import math
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -24,7 +26,7 @@ HALF = {"bfloat16": 0.1, "float16": 0.02}  # how far scores are from float32's: 
 
 
 def relative(found, expected):
-    return float((found - expected).norm() / expected.norm())
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
 # Placed by accelerate
@@ -44,7 +46,7 @@ def test_a_device_map_changes_no_score(folder, device_map):
         pytest.skip("a GPU rounds otherwise; see the test for GPUs")
     expected = attribute(NextTokenLM.from_pretrained(folder), TEXT, 5, VanillaGradient()).scores
     lm = NextTokenLM.from_pretrained(folder, device_map=device_map)
-    assert torch.equal(attribute(lm, TEXT, 5, VanillaGradient()).scores, expected)
+    assert (attribute(lm, TEXT, 5, VanillaGradient()).scores == expected).all()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_parts_that_are_kept_on_disk_change_no_score(folder, tokenizer, tmp_path
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     tokens = lm.tokens(lm.prompt(IDS))
     with torch.no_grad(), lm.frozen():
-        _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=(1, 3, -1))
+        _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], positions=(1, 3, -1))
     torch.testing.assert_close(found, plain.own_logits(tokens["input_ids"])[:, [1, 3, 4]])
     assert [parameter.requires_grad for parameter in network.parameters()] == wanting
 
@@ -94,7 +96,7 @@ def test_quantized_by_bitsandbytes(folder, bits):
         folder, device_map="cuda:0", quantization_config=transformers.BitsAndBytesConfig(**{bits: True})
     )
     result = attribute(NextTokenLM.from_pretrained(network), IDS, NEXT, GradientTimesInput())
-    assert bool(result.scores.isfinite().all())
+    assert all(map(math.isfinite, result.scores))
 
 
 # Half precision
@@ -208,7 +210,7 @@ def test_trained_prompts_stand_before_the_tokens_and_are_no_tokens():
     tokens = lm.tokens(lm.prompt(IDS))
     with torch.no_grad(), lm.frozen():
         own = model(input_ids=tokens["input_ids"]).logits[:, 3:]
-        _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], places=range(len(IDS)))
+        _, found = lm.next_tokens(lm.embed(tokens), tokens["input_ids"], positions=range(len(IDS)))
     torch.testing.assert_close(found, own)
 
 
@@ -234,7 +236,7 @@ def test_a_folder_with_an_adapter_is_loaded_with_its_base_model(adapter, tokeniz
     lm = NextTokenLM.from_pretrained(path)
     assert lm.name == "adapter"
     expected = attribute(NextTokenLM.from_pretrained(model, tokenizer), TEXT, 5, VanillaGradient()).scores
-    assert torch.equal(attribute(lm, TEXT, 5, VanillaGradient()).scores, expected)
+    assert (attribute(lm, TEXT, 5, VanillaGradient()).scores == expected).all()
 
 
 def test_an_adapter_that_cannot_be_loaded_says_why(adapter, folder, monkeypatch):

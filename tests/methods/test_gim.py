@@ -3,6 +3,7 @@
 import gc
 import math
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -21,13 +22,14 @@ IDS = [5, 9, 13, 33, 21, 8, 40, 9, 17]
 
 
 def close(found, expected, tolerance=1e-9):
+    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
     assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
 def scores(function, x, **settings):
     """GIM's score of each token of a function of points."""
     f = Objective(lambda points: function(points), x)
-    return GIM(**settings)(f, x).attributions.sum(-1)
+    return GIM(**settings)(f).attributions.sum(-1)
 
 
 def drawn(*shape):
@@ -43,7 +45,7 @@ def test_on_a_linear_network_it_is_gradient_times_input(bag_lm):
         (GIM(baseline=MeanEmbedding()), GradientTimesInput(MeanEmbedding())),
     ):
         f = objective(bag_lm, "abcd", "e", contrast="f")
-        close(method(f, f.x).attributions, other(f, f.x).attributions)
+        close(method(f).attributions, other(f).attributions)
 
 
 def test_a_product_of_two_tokens_is_shared():
@@ -83,11 +85,11 @@ def test_an_activation_function_written_out_is_no_product(written, fused):
 
 def test_a_gate_is_a_product():
     x, gate, up = drawn(2, 4), drawn(4, 3), drawn(4, 3)
-    plain = GradientTimesInput()(f := Objective(lambda p: (nn.functional.silu(p @ gate) * (p @ up)).sum((1, 2)), x), x)
-    close(GIM()(f, x).attributions, plain.attributions / 2)
+    plain = GradientTimesInput()(f := Objective(lambda p: (nn.functional.silu(p @ gate) * (p @ up)).sum((1, 2)), x))
+    close(GIM()(f).attributions, plain.attributions / 2)
     (at_gate,) = torch.autograd.grad((nn.functional.silu((y := x.clone().requires_grad_()) @ gate) * (x @ up)).sum(), y)
     (at_up,) = torch.autograd.grad((nn.functional.silu(x @ gate) * ((y := x.clone().requires_grad_()) @ up)).sum(), y)
-    close(GIM()(f, x).attributions, x * (at_gate + at_up) / 2)
+    close(GIM()(f).attributions, x * (at_gate + at_up) / 2)
 
 
 @pytest.mark.parametrize("cut", ["chunk", "slices"])
@@ -102,7 +104,7 @@ def test_a_gate_of_one_layer_with_what_it_lets_through_is_a_product(cut):
         return (nn.functional.silu(gate) * up).sum((1, 2))
 
     f = Objective(function, x)
-    close(GIM()(f, x).attributions, GradientTimesInput()(f, x).attributions / 2)
+    close(GIM()(f).attributions, GradientTimesInput()(f).attributions / 2)
 
 
 NORMS = {
@@ -190,7 +192,7 @@ def test_it_is_the_gradient_of_the_patched_network(name, attention, untouched):
         found = attribute(lm, IDS, 20, GIM())
     close(found.scores, patched(lm, 20))
     assert (found.gradients_spent, found.forwards_spent) == (1, 0)
-    assert not torch.allclose(found.scores, attribute(lm, IDS, 20, GradientTimesInput()).scores)
+    assert abs(found.scores - attribute(lm, IDS, 20, GradientTimesInput()).scores).max() > 1e-6
     assert found.target == attribute(lm, IDS, 20, GradientTimesInput()).target
 
 
@@ -198,7 +200,7 @@ def test_it_is_the_gradient_of_the_patched_network(name, attention, untouched):
 @pytest.mark.parametrize("build", [gpt2, llama])
 def test_the_networks_own_attention_and_a_written_one_agree(build, block, monkeypatch):
     """At any temperature; the fused one in blocks of rows, whatever their number."""
-    monkeypatch.setattr(gim, "ROWS_A_BLOCK", block)
+    monkeypatch.setattr(gim, "ROWS_PER_BLOCK", block)
     for temperature in (1.0, 2.0, 0.5):
         found = []
         for attention in ("sdpa", "eager"):
@@ -239,7 +241,7 @@ def test_the_attention_of_every_backend_is_softened(family, temperature):
     with sdpa_kernel(SDPBackend.MATH):
         written = attribute(lm, [5, 6, 7, 8], 20, GIM(temperature=temperature)).scores
     torch.testing.assert_close(written, fused, rtol=1e-9, atol=1e-12)
-    assert not torch.allclose(fused, attribute(lm, [5, 6, 7, 8], 20, GIM()).scores, rtol=1e-3)
+    assert not numpy.allclose(fused, attribute(lm, [5, 6, 7, 8], 20, GIM()).scores, rtol=1e-3)
 
 
 def test_low_temperatures_of_long_rows_do_not_vanish():
@@ -251,7 +253,7 @@ def test_low_temperatures_of_long_rows_do_not_vanish():
 
 def test_the_temperature_counts(tiny):
     one, two = (attribute(tiny, IDS, 20, GIM(temperature=each)).scores for each in (1.0, 2.0))
-    assert not torch.allclose(one, two)
+    assert not numpy.allclose(one, two)
 
 
 def test_several_targets_at_once(tiny):
@@ -272,7 +274,7 @@ def test_noise_on_it_runs_at_once(tiny):
 def test_an_encoder_decoder():
     lm = NextTokenLM.from_pretrained(t5())
     found = attribute(lm, ([5, 6, 7, 8], [9, 10]), 20, GIM())
-    assert bool(found.scores.isfinite().all())
+    assert all(map(math.isfinite, found.scores))
     assert bool(found.scores.any())
 
 
@@ -281,7 +283,7 @@ def test_half_precision(tokenizer):
         lm = NextTokenLM.from_pretrained(gpt2(dtype), tokenizer)
         exact = NextTokenLM.from_pretrained(gpt2(torch.float32), tokenizer)
         half, single = (attribute(each, "The keys to the", " a", GIM()).scores for each in (lm, exact))
-        assert float((half - single).norm() / single.norm()) < 0.2
+        assert numpy.linalg.norm(half - single) / numpy.linalg.norm(single) < 0.2
 
 
 class Hidden(torch.autograd.Function):
@@ -300,7 +302,7 @@ class Hidden(torch.autograd.Function):
 
 def test_a_product_that_is_hidden_is_refused():
     x = drawn(2, 4)
-    with pytest.raises(ValueError, match=r"cannot see those inside of HiddenBackward: take another method"):
+    with pytest.raises(ValueError, match=r"cannot see those in HiddenBackward: take another method"):
         scores(lambda p: Hidden.apply(p[:, 0], p[:, 1]).sum(-1), x)
     constant = drawn(4)
     torch.testing.assert_close(scores(lambda p: Hidden.apply(p[:, 0], constant).sum(-1), x)[0], (x[0] * constant).sum())

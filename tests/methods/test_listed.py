@@ -47,15 +47,15 @@ ROOT = Path(__file__).parent.parent.parent
 PUBLIC = {name: getattr(interpret, name) for name in interpret.__all__}
 NOT_LISTED = {Captum, Convention}  # one takes a class of captum's, the other stands for several: see CONVENTIONS
 SET = [
-    IntegratedGradients(tolerance=0.01, max_gradients=300, baseline=Text('it\'s "so"'), hold=(0, 2)),
-    IntegratedGradients(steps=7, rule="trapezoid", baseline=Token(" the"), hold=None),
+    IntegratedGradients(tolerance=0.01, max_gradients=300, baseline=Text('it\'s "so"'), fixed=(0, 2)),
+    IntegratedGradients(steps=7, rule="trapezoid", baseline=Token(" the"), fixed=None),
     GradientTimesInput(Embeddings(1e-6, "almost zero")),
     VanillaGradient(norm=1),
     GIM(temperature=1.5),
     IDGI(steps=9, baseline=Token(3)),
     SequentialIG(rule="left", baseline=MeanEmbedding()),
     DiscretizedIG(neighbours=5, baseline=LineBreak()),
-    ExpectedGradients(samples=4, seed=9, hold="first"),
+    ExpectedGradients(samples=4, seed=9, fixed="first"),
     Marginalization(samples=2, seed=1, top=9),
     GIM(baseline=PlausibleAlternatives(top=3)),
     SmoothGrad(GIM(), samples=4, sigma=0.1, seed=3),

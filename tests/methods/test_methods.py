@@ -3,6 +3,7 @@
 import warnings
 
 import captum.attr
+import numpy as np
 import pytest
 import torch
 
@@ -21,8 +22,8 @@ from interpret import (
     Zero,
     attribute,
 )
-from interpret.engine.gradients import gradients, values
-from interpret.methods.quadrature import quadrature
+from interpret.engine.evaluate import gradients, values
+from interpret.methods.path import quadrature
 from tests.builders import finite_differences, objective
 
 RULES = ["midpoint", "gauss-legendre", "trapezoid", "left", "right"]
@@ -46,29 +47,32 @@ def linear(seed=0, tokens=4, dim=3):
 
 def test_vanilla_gradient_of_a_linear_function_is_its_weight():
     w, f = linear()
-    evidence = VanillaGradient()(f, f.x)
+    evidence = VanillaGradient()(f)
     assert torch.equal(evidence.attributions, w)
     pieces = [[0], [1, 2], [3]]
-    two = VanillaGradient(2).reduction(w, pieces)
-    torch.testing.assert_close(two, torch.stack([w[0].norm(), w[1:3].norm(), w[3].norm()]))
-    one = VanillaGradient(1).reduction(w, pieces)
-    torch.testing.assert_close(one, torch.stack([w[0].abs().sum(), w[1:3].abs().sum(), w[3].abs().sum()]))
+    two = VanillaGradient(2).reduction(w.numpy(), pieces)
+    torch.testing.assert_close(torch.from_numpy(two), torch.stack([w[0].norm(), w[1:3].norm(), w[3].norm()]))
+    one = VanillaGradient(1).reduction(w.numpy(), pieces)
+    torch.testing.assert_close(
+        torch.from_numpy(one), torch.stack([w[0].abs().sum(), w[1:3].abs().sum(), w[3].abs().sum()])
+    )
 
 
 def test_gradient_times_input_of_a_linear_function_is_exact():
     w, f = linear()
-    attributions = GradientTimesInput()(f, f.x).attributions
+    attributions = GradientTimesInput()(f).attributions
     torch.testing.assert_close(attributions, w * f.x)
-    torch.testing.assert_close(GradientTimesInput.reduction(attributions, [[0, 1], [2, 3]]).sum(), (w * f.x).sum())
+    total = GradientTimesInput.reduction(attributions.numpy(), [[0, 1], [2, 3]]).sum()
+    assert total == pytest.approx(float((w * f.x).sum()))
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("hold", [None, "first", [1, -1]])
-def test_integrated_gradients_of_a_linear_function_is_exact(rule, hold):
+@pytest.mark.parametrize("fixed", [None, "first", [1, -1]])
+def test_integrated_gradients_of_a_linear_function_is_exact(rule, fixed):
     w, f = linear()
-    evidence = IntegratedGradients(steps=3, baseline=Zero(), rule=rule, hold=hold)(f, f.x)
+    evidence = IntegratedGradients(steps=3, baseline=Zero(), rule=rule, fixed=fixed)(f)
     expected = w * f.x
-    expected[{None: [], "first": [0]}.get(hold if isinstance(hold, str | None) else "", [1, 3])] = 0
+    expected[{None: [], "first": [0]}.get(fixed if isinstance(fixed, str | None) else "", [1, 3])] = 0
     torch.testing.assert_close(evidence.attributions, expected)
     assert evidence.completeness.gap < 1e-12
     assert evidence.completeness.value == pytest.approx(float((w * f.x).sum()) + 2)
@@ -79,24 +83,24 @@ def test_integrated_gradients_of_a_cube():
     """F = sum of x^3 from 0: each token's share is its x^3, which 2 Gauss-Legendre nodes integrate exactly."""
     x = torch.tensor([[1.0], [-2.0], [3.0]], dtype=torch.float64)
     f = Objective(lambda points: (points**3).sum((1, 2)), x)
-    evidence = IntegratedGradients(steps=2, baseline=Zero(), rule="gauss-legendre", hold=None)(f, x)
+    evidence = IntegratedGradients(steps=2, baseline=Zero(), rule="gauss-legendre", fixed=None)(f)
     torch.testing.assert_close(evidence.attributions, x**3)
     with pytest.warns(ConvergenceWarning, match=r"= 20 by up to 1\.2 \(6%\); take more steps than 2"):
-        midpoint = IntegratedGradients(steps=2, baseline=Zero(), hold=None)(f, x).attributions
+        midpoint = IntegratedGradients(steps=2, baseline=Zero(), fixed=None)(f).attributions
     torch.testing.assert_close(midpoint, x**3 * 3 * (0.25**2 + 0.75**2) / 2)
 
 
-@pytest.mark.parametrize("method", [GradientTimesInput(), IntegratedGradients(steps=8, baseline=Zero(), hold=None)])
+@pytest.mark.parametrize("method", [GradientTimesInput(), IntegratedGradients(steps=8, baseline=Zero(), fixed=None)])
 def test_a_bag_of_embeddings_is_explained_exactly(bag_lm, method):
     """Contrast on a bag of embeddings: logit difference = sum over tokens of (w_target - w_foil) . x_t."""
     result = attribute(bag_lm, "abba", "c", method, contrast="d")
     w = bag_lm.language_model_head.weight.detach()
     x = bag_lm.text_field_embedder.weight.detach()[[0, 1, 1, 0]]
     expected = x @ (w[2] - w[3])
-    torch.testing.assert_close(result.scores, expected)
+    torch.testing.assert_close(torch.from_numpy(result.scores), expected)
     assert result.scores[0] == pytest.approx(float(result.scores[3]), rel=1e-12)
     vanilla = attribute(bag_lm, "abba", "c", VanillaGradient(), contrast="d")
-    torch.testing.assert_close(vanilla.scores, (w[2] - w[3]).norm().expand(4))
+    torch.testing.assert_close(torch.from_numpy(vanilla.scores), (w[2] - w[3]).norm().expand(4))
 
 
 # Finite differences: the method's formula, with gradients by finite differences
@@ -111,11 +115,11 @@ def test_methods_equal_their_formulas_with_finite_differences(tiny, contrast):
         return finite_differences(lambda points: values(f, points), point)
 
     def relative(method, expected):
-        return (method(f, x).attributions - expected).norm() / expected.norm()
+        return (method(f).attributions - expected).norm() / expected.norm()
 
     assert relative(VanillaGradient(), g(x)) <= 1e-6
     assert relative(GradientTimesInput(), g(x) * x) <= 1e-6
-    start = torch.cat([x[:1], LineBreak()(f, x)[1:]])
+    start = torch.cat([x[:1], LineBreak()(f)[1:]])
     path = [start + (step + 0.5) / 4 * (x - start) for step in range(4)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -139,6 +143,7 @@ def in_captum(lm, text, target):
 
 
 def close(one, other):
+    one, other = torch.as_tensor(one), torch.as_tensor(other)
     scale = float(other.abs().max())
     torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * scale)
 
@@ -147,14 +152,14 @@ def test_vanilla_gradient_equals_captum_saliency(tiny32):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
     with tiny32.frozen():
         expected = captum.attr.Saliency(forward).attribute(x.clone().requires_grad_(), abs=False)[0]
-    close(VanillaGradient()(f, f.x).attributions, expected)
+    close(VanillaGradient()(f).attributions, expected)
 
 
 def test_gradient_times_input_equals_captum(tiny32):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
     with tiny32.frozen():
         expected = captum.attr.InputXGradient(forward).attribute(x.clone().requires_grad_())[0]
-    close(GradientTimesInput()(f, f.x).attributions, expected.detach())
+    close(GradientTimesInput()(f).attributions, expected.detach())
 
 
 @pytest.mark.parametrize(
@@ -165,18 +170,19 @@ def test_gradient_times_input_equals_captum(tiny32):
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 def test_integrated_gradients_equals_captum(tiny32, rule, theirs):
     f, x, forward = in_captum(tiny32, SENTENCE, 69)
-    start = LineBreak()(f, f.x)[None]
+    start = LineBreak()(f)[None]
     with tiny32.frozen():
         expected = captum.attr.IntegratedGradients(forward).attribute(x, start, n_steps=12, method=theirs)[0]
     close(
-        IntegratedGradients(steps=12, baseline=LineBreak(), rule=rule, hold=None)(f, f.x).attributions, expected.float()
+        IntegratedGradients(steps=12, baseline=LineBreak(), rule=rule, fixed=None)(f).attributions,
+        expected.float(),
     )
 
 
 def test_smoothgrad_equals_captum_noise_tunnel_within_its_standard_error(tiny32):
     """NoiseTunnel draws its own noise, so the two means of 2000 samples may differ by their standard errors."""
     f, x, forward = in_captum(tiny32, "The keys", 69)
-    ours = SmoothGrad(GradientTimesInput(), samples=2000, sigma=0.2)(f, f.x)
+    ours = SmoothGrad(GradientTimesInput(), samples=2000, sigma=0.2)(f)
     scale = float(f.x.square().mean().sqrt())
     with torch.random.fork_rng(), tiny32.frozen():
         torch.manual_seed(0)
@@ -194,7 +200,7 @@ def test_smoothgrad_without_noise_equals_captum_noise_tunnel(tiny32):
     with torch.random.fork_rng(), tiny32.frozen():
         tunnel = captum.attr.NoiseTunnel(captum.attr.InputXGradient(forward))
         expected = tunnel.attribute(x.clone(), nt_samples=4, stdevs=0.0)[0].detach()
-    close(SmoothGrad(GradientTimesInput(), samples=4, sigma=0.0)(f, f.x).attributions, expected)
+    close(SmoothGrad(GradientTimesInput(), samples=4, sigma=0.0)(f).attributions, expected)
 
 
 # Laws
@@ -207,7 +213,7 @@ def test_smoothgrad_without_noise_is_the_wrapped_method(tiny, method):
     smooth = attribute(tiny, SENTENCE, 69, SmoothGrad(method, samples=2, sigma=0.0))
     plain = attribute(tiny, SENTENCE, 69, method)
     torch.testing.assert_close(smooth.scores, plain.scores, rtol=1e-10, atol=1e-12)
-    assert (smooth.unit, smooth.signed, smooth.held) == (plain.unit, plain.signed, plain.held)
+    assert (smooth.unit, smooth.signed, smooth.fixed) == (plain.unit, plain.signed, plain.fixed)
 
 
 def test_smoothgrad_depends_on_its_seed_only(tiny):
@@ -215,17 +221,17 @@ def test_smoothgrad_depends_on_its_seed_only(tiny):
     one, again, other = (
         attribute(tiny, SENTENCE, 69, each).scores for each in (method, method, SmoothGrad(samples=6, seed=1))
     )
-    assert torch.equal(one, again)
-    assert not torch.equal(one, other)
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
     torch.manual_seed(12345)
-    assert torch.equal(attribute(tiny, SENTENCE, 69, method).scores, one)
+    assert (attribute(tiny, SENTENCE, 69, method).scores == one).all()
 
 
 def test_antithetic_pairs_are_exact_for_a_linear_gradient():
     """For a quadratic, the gradient is linear, and each pair's mean is the gradient itself, whatever the noise."""
     x = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
     f = Objective(lambda points: points.square().sum((1, 2)), x)
-    evidence = SmoothGrad(VanillaGradient(), samples=4, sigma=5.0)(f, x)
+    evidence = SmoothGrad(VanillaGradient(), samples=4, sigma=5.0)(f)
     torch.testing.assert_close(evidence.samples, (2 * x).expand(2, -1, -1))
 
 
@@ -233,16 +239,16 @@ def test_standard_error_of_a_sum_is_the_usual_one(tiny):
     method = SmoothGrad(GradientTimesInput(), samples=10)
     result = attribute(tiny, SENTENCE, 69, method)
     f = objective(tiny, SENTENCE, 69)
-    sums = method(f, f.x).samples.sum(-1)
-    torch.testing.assert_close(result.standard_error, sums.std(0) / 5**0.5)
+    sums = method(f).samples.sum(-1)
+    torch.testing.assert_close(torch.from_numpy(result.standard_error), sums.std(0) / 5**0.5)
 
 
 @pytest.mark.parametrize("method", EVERY, ids=repr)
-@pytest.mark.parametrize("chunk_size", [1, 3])
-def test_scores_do_not_depend_on_the_chunk_size(tiny, method, chunk_size):
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_scores_do_not_depend_on_the_chunk_size(tiny, method, batch_size):
     whole = attribute(tiny, SENTENCE, 69, method).scores
     torch.testing.assert_close(
-        attribute(tiny, SENTENCE, 69, method, chunk_size=chunk_size).scores, whole, rtol=1e-9, atol=1e-11
+        attribute(tiny, SENTENCE, 69, method, batch_size=batch_size).scores, whole, rtol=1e-9, atol=1e-11
     )
 
 
@@ -260,7 +266,7 @@ def test_cost_is_what_is_spent(tiny, method):
 
 
 @pytest.mark.parametrize(
-    "method", [VanillaGradient(), GradientTimesInput(), IntegratedGradients(steps=50, hold=None)], ids=repr
+    "method", [VanillaGradient(), GradientTimesInput(), IntegratedGradients(steps=50, fixed=None)], ids=repr
 )
 def test_what_the_target_cannot_see_gets_nothing(method):
     """Read the token after position 3 of 6: the three later tokens do not matter, and score exactly 0."""
@@ -278,8 +284,8 @@ def test_what_the_target_cannot_see_gets_nothing(method):
         return LOG_PROBABILITY.function(logits, Target("", 4, 0.0, 1))
 
     if isinstance(method, IntegratedGradients):
-        method = IntegratedGradients(steps=200, baseline=Zero(), hold=None)
-    attributions = method(Objective(function, x), x).attributions
+        method = IntegratedGradients(steps=200, baseline=Zero(), fixed=None)
+    attributions = method(Objective(function, x)).attributions
     assert attributions[:3].any(-1).all()
     assert not attributions[3:].any()
 
@@ -308,23 +314,23 @@ def test_the_gap_is_reported_and_a_large_one_warned_about(tiny):
 
 
 def test_a_held_token_has_no_score(tiny):
-    result = attribute(tiny, SENTENCE, 69, IntegratedGradients(steps=300, hold=[0, 2]))
-    assert [place for place, held in enumerate(result.held) if held] == [0, 2]
+    result = attribute(tiny, SENTENCE, 69, IntegratedGradients(steps=300, fixed=[0, 2]))
+    assert [place for place, fixed in enumerate(result.fixed) if fixed] == [0, 2]
     assert result.scores[[0, 2]].tolist() == [0, 0]
     assert result.scores[[1, 3]].all()
 
 
 def test_a_prompt_of_one_token_is_moved(bag_lm):
     result = attribute(bag_lm, "a", "b", IntegratedGradients(steps=20, baseline=Zero()))
-    assert result.held == (False,)
+    assert result.fixed == (False,)
     assert result.scores.any()
 
 
 def test_hold_errors(tiny):
     f = objective(tiny, SENTENCE, 69)
-    for hold, message in [([99], "hold names position 99"), (range(len(f.x)), "every token is held")]:
+    for hold, message in [([99], "fixed names position 99"), (range(len(f.x)), "every token is fixed")]:
         with pytest.raises(ValueError, match=message):
-            IntegratedGradients(hold=hold)(f, f.x)
+            IntegratedGradients(fixed=hold)(f)
 
 
 # Settings that make no sense
@@ -378,28 +384,28 @@ def test_gauss_legendre_is_exact_to_its_degree():
 def test_baselines(tiny):
     f = objective(tiny, SENTENCE, 69)
     x, table = f.x, tiny.text_field_embedder.weight.detach()
-    assert not Zero()(f, x).any()
-    torch.testing.assert_close(MeanEmbedding()(f, x), table.mean(0).expand_as(x))
-    assert torch.equal(Token()(f, x), table[1].expand_as(x))
-    assert torch.equal(Token(7)(f, x), table[7].expand_as(x))
-    assert torch.equal(Token(" cat")(f, x), table[tiny.vocab.encode(" cat").ids[0]].expand_as(x))
-    assert torch.equal(Text(SENTENCE)(f, x), x)
-    assert torch.equal(Embeddings(x[0])(f, x), x[0].expand_as(x))
+    assert not Zero()(f).any()
+    torch.testing.assert_close(MeanEmbedding()(f), table.mean(0).expand_as(x))
+    assert torch.equal(Token()(f), table[1].expand_as(x))
+    assert torch.equal(Token(7)(f), table[7].expand_as(x))
+    assert torch.equal(Token(" cat")(f), table[tiny.vocab.encode(" cat").ids[0]].expand_as(x))
+    assert torch.equal(Text(SENTENCE)(f), x)
+    assert torch.equal(Embeddings(x[0])(f), x[0].expand_as(x))
 
 
 def test_baseline_errors(tiny, bag_lm):
     f = objective(tiny, SENTENCE, 69)
     x = f.x
     with pytest.raises(ValueError, match="the baseline text has 1 tokens and the prompt"):
-        Text(".")(f, x)
+        Text(".")(f)
     with pytest.raises(ValueError, match=r"the baseline has shape \(2, 2\)"):
-        Embeddings(torch.zeros(2, 2))(f, x)
+        Embeddings(torch.zeros(2, 2))(f)
     with pytest.raises(ValueError, match=r"'zebra' is \d tokens"):
-        Token("zebra")(f, x)
+        Token("zebra")(f)
     with pytest.raises(ValueError, match="token id 4000"):
-        Token(4000)(f, x)
+        Token(4000)(f)
     with pytest.raises(ValueError, match="asks the model for embeddings"):
-        MeanEmbedding()(Objective(torch.sum, x), x)
+        MeanEmbedding()(Objective(torch.sum, x))
     bag_lm.vocab.eos_id = None
     with pytest.raises(ValueError, match="no end-of-text or padding token"):
         attribute(bag_lm, "ab", "c", IntegratedGradients(baseline=Token()))

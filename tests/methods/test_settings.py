@@ -29,8 +29,8 @@ def test_every_setting_is_read_back_from_its_text(method):
 
 
 def test_a_method_by_its_name_with_settings_as_texts():
-    made = method_by_name("integrated-gradients", {"steps": "3", "rule": "left", "baseline": "zero", "hold": "none"})
-    assert made == IntegratedGradients(steps=3, rule="left", baseline=Zero(), hold=None)
+    made = method_by_name("integrated-gradients", {"steps": "3", "rule": "left", "baseline": "zero", "fixed": "none"})
+    assert made == IntegratedGradients(steps=3, rule="left", baseline=Zero(), fixed=None)
     made = method_by_name("smoothgrad", {"samples": "4", "method": "vanilla-gradient", "method.norm": "1"})
     assert made == SmoothGrad(VanillaGradient(norm=1), samples=4)
     made = method_by_name("idgi", {"baseline": "token", "baseline.token": " the"})
@@ -53,7 +53,7 @@ def test_a_method_by_its_name_with_settings_as_texts():
         ("integrated-gradients", {"steps": "2.5"}, "steps is '2.5'; it must be a whole number, or none"),
         ("smoothgrad", {"sigma": "much"}, "sigma is 'much'; it must be a number"),
         ("smoothgrad", {"sigma": "nan"}, "sigma is nan"),
-        ("idgi", {"hold": "all"}, "hold is 'all'; it must be one of template, first, none"),
+        ("idgi", {"fixed": "all"}, "fixed is 'all'; it must be one of template, first, none"),
         (
             "idgi",
             {"baseline": "nothing"},

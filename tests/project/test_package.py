@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -112,3 +113,22 @@ def test_every_python_that_is_named_is_admitted():
 def test_the_extra_all_is_all():
     extras = PROJECT["optional-dependencies"]
     assert extras["all"] == [f"nexttoken-interpret[{','.join(sorted(extras.keys() - {'all', 'dev'}))}]"]
+
+
+def planned(folder, *pythons):
+    """What `make setup` would run where these are found, each new enough or not."""
+    for name, enough in pythons:
+        (folder / name).write_text(f"#!/bin/sh\nexit {0 if enough else 1}\n")
+        (folder / name).chmod(0o755)
+    command = [shutil.which("make"), "--dry-run", "--always-make", "setup"]
+    return subprocess.run(command, cwd=ROOT, env={"PATH": str(folder)}, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_takes_the_first_python_that_is_new_enough_and_says_so_where_there_is_none(tmp_path):
+    assert planned(tmp_path, ("python3.12", False), ("python3", True)).stdout.startswith("python3 -m venv .venv\n")
+    assert planned(tmp_path, ("python3.13", True)).stdout.startswith("python3.13 -m venv .venv\n")
+    none = planned(tmp_path, ("python3.13", False), ("python3", False))
+    assert none.returncode == 2
+    assert "no Python from 3.11 on" in none.stderr
+    assert len(none.stderr.splitlines()) == 1

@@ -3,15 +3,16 @@
 import warnings
 
 import pytest
-import torch
 
 from interpret import attribute, convention
 from nexttoken import NextTokenLM
+from tests.checking import close
 
 PROMPTS = [
     ("The capital of France is", " Paris"),
     ("When Mary and John went to the store, John gave a drink to", " Mary"),
 ]
+ROUNDING = 1e-4  # of the largest score
 KINDS = {"saliency": "gradient", "input_x_gradient": "gradient x input", "integrated_gradients": "integrated gradients"}
 
 
@@ -25,10 +26,6 @@ def ours(lm, prompt, target, library, kind):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return attribute(lm, prompt, target, convention(library, kind)).scores
-
-
-def close(one, other):
-    torch.testing.assert_close(one, other.double(), rtol=0, atol=1e-4 * float(other.abs().max()))
 
 
 @pytest.mark.bundled
@@ -45,7 +42,7 @@ def test_captum(exact, prompt, target, kind):
     inputs = TextTokenInput(prompt, tokenizer)
     inputs.itp_tensor = inputs.itp_tensor[:, : len(exact.prompt(prompt))]
     result = LLMGradientAttribution(explainer, tokenizer).attribute(inputs, target=target)
-    close(ours(exact, prompt, target, "captum", kind), result.token_attr[0].detach())
+    close(ours(exact, prompt, target, "captum", kind), result.token_attr[0].detach().double(), ROUNDING)
 
 
 @pytest.mark.bundled
@@ -57,7 +54,7 @@ def test_inseq(exact, prompt, target, name):
     theirs = inseq.load_model(exact.language_model_head, name, tokenizer=exact.vocab.tokenizer)
     output = theirs.attribute(prompt, generated_texts=prompt + target, show_progress=False)
     scores = output.sequence_attributions[0].aggregate().target_attributions[:-1, -1]
-    close(ours(exact, prompt, target, "inseq", KINDS[name]), scores)
+    close(ours(exact, prompt, target, "inseq", KINDS[name]), scores.double(), ROUNDING)
 
 
 @pytest.mark.bundled
@@ -73,4 +70,4 @@ def test_interpreto(exact, prompt, target, name, kind):
     granularity = interpreto.Granularity.ALL_TOKENS
     explainer = getattr(interpreto, name)(exact.language_model_head, exact.vocab.tokenizer, granularity=granularity)
     scores = explainer.explain(prompt, target)[0].attributions[0]
-    close(ours(exact, prompt, target, "interpreto", kind), scores[: len(exact.prompt(prompt))])
+    close(ours(exact, prompt, target, "interpreto", kind), scores[: len(exact.prompt(prompt))].double(), ROUNDING)

@@ -15,7 +15,7 @@ import nexttoken
 from tests import chromium
 
 ROOT = Path(__file__).parents[2]
-PATIENCE, A_MOMENT = 30, 500  # times, and milliseconds
+TIMEOUT, A_MOMENT = 30, 500  # times, and milliseconds
 LOADS = {
     "href": ("link",),
     "src": ("script", "img", "iframe", "source", "video", "audio", "embed"),
@@ -106,7 +106,7 @@ def test_a_reader_finds_what_is_searched_without_a_server_or_a_network(site):
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto((site / "index.html").as_uri())
         links = page.locator(".md-search-result__link")
-        for _ in range(PATIENCE):  # what is typed before the index has been read is lost: a reader types again
+        for _ in range(TIMEOUT):  # what is typed before the index has been read is lost: a reader types again
             page.locator("input[name=query]").fill("")
             page.locator("input[name=query]").press_sequentially("certified")
             page.wait_for_timeout(A_MOMENT)

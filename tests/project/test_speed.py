@@ -10,6 +10,7 @@ from benchmarks.speed import MEASUREMENTS, Bench, Plan, batches, equality, main,
 from benchmarks.texts import Text, exactly, mixed
 from interpret import GradientTimesInput, attribute
 from nexttoken import NextTokenLM
+from tests.builders import shared
 from tests.conftest import gpt2
 
 
@@ -165,8 +166,8 @@ def test_a_ratio_is_taken_to_what_runs_beside_it():
 
 
 def test_the_gradient_by_hand_is_ours():
-    lm = NextTokenLM.from_pretrained(gpt2())
+    lm = shared(gpt2)
     text = Text("", (3, 5, 7, 11), "", (13,))
     found = attribute(lm, text.ids, 13, GradientTimesInput()).scores
     embeddings = lm.language_model_head.get_input_embeddings()(torch.tensor(text.ids))
-    torch.testing.assert_close((quick.by_hand(lm, text)[0] * embeddings).sum(-1).detach(), found)
+    torch.testing.assert_close((quick.by_hand(lm, text)[0] * embeddings).sum(-1).detach(), torch.as_tensor(found))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interpret.results.numbers import NumberFormat, percent, written
+from interpret.results.numbers import NumberFormat, format_number, percent
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_all_numbers_of_a_scale_have_the_same_decimals(largest, shares):
      (123, "120"), (0, "0"), (-3.46, "−3.5"), (123456, "1.2 × 10⁵")],
 )  # fmt: skip
 def test_lone_numbers(number, text):
-    assert written(number) == text
+    assert format_number(number) == text
 
 
 def test_percentages():
     assert [percent(share) for share in (1, 0.5, 0.1234, 1e-7)] == ["100 %", "50 %", "12 %", "1 × 10⁻⁵ %"]
-    assert written(2.4, signed=True) == "+2.4"
+    assert format_number(2.4, signed=True) == "+2.4"

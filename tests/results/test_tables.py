@@ -19,7 +19,7 @@ TOKENS = [
 
 
 def why():
-    return made(TOKENS, [0.5 - place / 8 for place in range(len(TOKENS))], held=[True] + [False] * (len(TOKENS) - 1))
+    return made(TOKENS, [0.5 - place / 8 for place in range(len(TOKENS))], fixed=[True] + [False] * (len(TOKENS) - 1))
 
 
 def test_a_csv_reader_with_its_usual_settings_reads_every_row():
@@ -37,7 +37,7 @@ def test_a_csv_file_has_every_text_as_it_is(tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["piece"] for row in rows] == TOKENS
     assert [float(row["score"]) for row in rows] == why().scores.tolist()
-    assert [row["held"] for row in rows] == ["true"] + ["false"] * (len(TOKENS) - 1)
+    assert [row["fixed"] for row in rows] == ["true"] + ["false"] * (len(TOKENS) - 1)
 
 
 def test_pandas_reads_both_as_documented(tmp_path):
@@ -56,7 +56,7 @@ def test_a_frame_has_numbers_and_truths():
     assert frame["piece"].tolist() == TOKENS
     assert frame["score"].isna().tolist() == [True] + [False] * (len(TOKENS) - 1)
     assert frame["score"][1:].tolist() == why().scores.tolist()[1:]
-    assert frame["held"].dtype == bool
+    assert frame["fixed"].dtype == bool
     matrix = AttributionMatrix("candidates", (why(), why()))
     frame = matrix.to_frame()
     assert len(frame) == 2 * len(TOKENS)

@@ -6,14 +6,14 @@ import threading
 from contextlib import closing, contextmanager
 
 from interpret.server.app import application
-from interpret.server.jobs import Worker
 from interpret.server.serve import address_of, listening, own_hosts, server_of
+from interpret.session.work import Worker
 
 
 @contextmanager
-def page(lm, token=None, most=16):
+def page(lm, token=None, max_waiting=16):
     """The address of a server in this process, with its worker; both end afterwards."""
-    listener, worker = listening("127.0.0.1", 0), Worker(most)
+    listener, worker = listening("127.0.0.1", 0), Worker(max_waiting)
     port = listener.getsockname()[1]
     app = application(lm, worker, None if token else own_hosts("127.0.0.1", port), token)
     server = server_of(app)

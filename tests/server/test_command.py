@@ -27,9 +27,30 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(folder):
-    with page(NextTokenLM.from_pretrained(folder)) as (_, found, _):
-        yield found
+def lm(folder):
+    """The tiny model, which is loaded once; every command of this process asks it."""
+    return NextTokenLM.from_pretrained(folder)
+
+
+@pytest.fixture(autouse=True)
+def loaded(lm, monkeypatch):
+    monkeypatch.setattr("interpret.cli._load", lambda *_: lm)
+
+
+@pytest.fixture(scope="module")
+def running(lm):
+    with page(lm) as (client, address, _):
+        yield client, address
+
+
+@pytest.fixture
+def client(running):
+    return running[0]
+
+
+@pytest.fixture
+def address(running):
+    return running[1]
 
 
 def run(*words, status=0, stdin=None, **env):
@@ -79,7 +100,7 @@ def test_it_loads_no_torch(address):
     code = (
         "import sys\nfrom interpret.cli import app\n"
         f"app(['explain', {PROMPT!r}, '--server', {address!r}], standalone_mode=False)\n"
-        "print([name for name in ('torch', 'numpy', 'transformers', 'matplotlib') if name in sys.modules])"
+        "print([name for name in ('torch', 'transformers', 'matplotlib') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -123,8 +144,8 @@ def test_nobody_there():
     )
 
 
-def test_a_token_is_sent(folder):
-    with page(NextTokenLM.from_pretrained(folder), token="secret") as (_, address, _):
+def test_a_token_is_sent(lm):
+    with page(lm, token="secret") as (_, address, _):
         assert run("explain", PROMPT, "--no-check", "--server", address).stdout
         without = run("explain", PROMPT, "--server", address.partition("#")[0], status=1)
         assert "needs the token" in without.stderr
@@ -155,22 +176,17 @@ def test_another_server_is_no_page(said, status):
     "body",
     [
         {},
-        {"question": 3, "computation": {}},
-        {"question": {"prompt": 3}, "computation": {}},
-        {"question": {"prompt": "a", "candidates": True}, "computation": {}},
-        {"question": {"prompt": "a", "contrast": [1]}, "computation": {}},
-        {"question": {"prompt": "a", "other": 1}, "computation": {}},
-        {"question": {"prompt": "a"}, "computation": {"memory_budget": "all"}},
-        {"question": {"prompt": "a"}, "computation": {}, "width": 3},
-        {"question": {"prompt": "a"}, "computation": {}, "colours": "pink"},
-        {"question": {"prompt": "a"}, "computation": {}, "endings": ["exe"]},
-        {"question": {"prompt": "a"}, "computation": {}, "format": "yaml"},
-        {"question": {"prompt": "a", "target": "b", "candidates": 2}, "computation": {}},
+        {"prompt": 3},
+        {"prompt": "a", "candidates": True},
+        {"prompt": "a", "contrast": 1},
+        {"prompt": "a", "other": 1},
+        {"prompt": "a", "memory_budget": "all"},
+        {"prompt": "a", "precision": "half"},
+        {"prompt": "a", "target": "b", "candidates": 2},
     ],
     ids=str,
 )
-def test_what_a_client_sends_is_checked(folder, body):
-    with page(NextTokenLM.from_pretrained(folder)) as (client, _, _):
-        found = client.last("command", **body)
+def test_what_a_client_sends_is_checked(client, body):
+    found = client.last("command", **body)
     assert found["event"] == "error"
     assert "Traceback" not in found["message"]

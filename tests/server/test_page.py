@@ -1,5 +1,7 @@
 """The page as a person uses it, in a headless browser: typed, clicked, by keyboard, in the dark and on a phone."""
 
+import base64
+import json
 import re
 from importlib.util import find_spec
 
@@ -11,7 +13,7 @@ from tests import chromium
 from tests.conftest import gpt2, trained_tokenizer
 from tests.server.running import page as running
 
-PATIENCE = 60_000  # milliseconds, on a busy machine
+TIMEOUT = 60_000  # milliseconds, on a busy machine
 PROMPT = "The keys to the cabinet"
 pytestmark = [
     pytest.mark.slow, chromium.needed,
@@ -34,7 +36,7 @@ def address(lm):
 def browser():
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=TIMEOUT)
     with sync_playwright() as playwright:
         found = chromium.launched(playwright)
         yield found
@@ -46,7 +48,7 @@ def page(browser, address):
     """The page with a short prompt and its first map; at the end, nothing went wrong and no other host was asked."""
     context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
     made, problems, asked = context.new_page(), [], []
-    made.set_default_timeout(PATIENCE)
+    made.set_default_timeout(TIMEOUT)
     made.on("pageerror", lambda error: problems.append(str(error)))
     made.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     made.on("request", lambda request: asked.append(request.url))
@@ -220,7 +222,7 @@ def test_a_link_brings_everything_back(page, browser, address):
     expect(page.locator("#maps .check")).to_have_count(2)
     words = title(page).inner_text()
     other = browser.new_page()
-    other.set_default_timeout(PATIENCE)
+    other.set_default_timeout(TIMEOUT)
     other.goto(page.url)
     expect(other.locator("#maps .check")).to_have_count(2)
     expect(title(other)).to_have_text(words)
@@ -230,6 +232,23 @@ def test_a_link_brings_everything_back(page, browser, address):
         other.goto("about:blank")
         other.goto(f"{address}#{broken}")
         expect(title(other)).to_be_visible()
+    other.close()
+
+
+def test_a_link_of_an_older_version_still_opens(page, browser, address, lm):
+    """The state as 0.2.0 wrote it, with the defaults of its methods and a foil."""
+    target, foil = ({"id": each.id, "text": each.text} for each in lm.predict(PROMPT, 2))
+    state = {
+        "mode": "text", "prompt": PROMPT, "messages": [{"role": "user", "content": "are we?"}], "target": target,
+        "foils": [foil], "methods": [{"name": "", "settings": {}}, {"name": "idgi", "settings": {"steps": "3"}}],
+        "by": "word", "tab": "why", "second": "",
+    }  # fmt: skip
+    link = base64.urlsafe_b64encode(json.dumps(state).encode()).decode().rstrip("=")
+    other = browser.new_page()
+    other.set_default_timeout(TIMEOUT)
+    other.goto(f"{address}#s={link}")
+    expect(other.locator("#maps .check")).to_have_count(2)
+    expect(title(other)).to_contain_text(f"rather than {foil['text']!r}")
     other.close()
 
 
@@ -281,7 +300,7 @@ def test_a_second_tab_waits_its_turn_and_says_so(page, browser, address):
     page.get_by_label("samples").press("Enter")
     expect(page.locator("#maps article").nth(1).get_by_text("passes done")).to_be_visible()
     other = browser.new_page()
-    other.set_default_timeout(PATIENCE)
+    other.set_default_timeout(TIMEOUT)
     other.goto(address)
     expect(other.get_by_text("waiting: one question comes first")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
@@ -331,7 +350,7 @@ def test_a_long_prompt_stays_usable(browser):
     lm = NextTokenLM.from_pretrained(gpt2_of(4096), trained_tokenizer())
     with running(lm) as (_, address, _):
         page = browser.new_page()
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(TIMEOUT)
         page.goto(address)
         expect(page.locator("#maps .check")).to_be_visible()
         page.locator("#prompt").fill("the cats are near the dog and " * 290)
@@ -357,7 +376,7 @@ def gpt2_of(length):
 def test_a_server_that_ends_is_said(browser, lm):
     with running(lm) as (_, address, _):
         page = browser.new_page()
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(TIMEOUT)
         page.goto(address)
         expect(page.locator("#maps .check")).to_be_visible()
     page.locator("#prompt").fill("The cats")

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from interpret import Attribution, Flip, attribute, default_method, flip, reduce_input
-from interpret.server.app import application
-from interpret.server.guard import MOST_BYTES
-from interpret.server.jobs import FullError, Job, Worker
+from interpret.server.app import MAX_BYTES, application
 from interpret.server.serve import address_of, is_loopback, listening, own_hosts
+from interpret.session.work import FullError, Job, Worker
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2, trained_tokenizer
 from tests.server.running import Client, page
@@ -71,7 +70,7 @@ def test_a_map_comes_before_its_check(lm, client):
     assert first["map"]["check"] is None
     assert last["map"]["check"]["verdict"] in ("passes", "fails", "undecided")
     assert [piece["name"] for piece in last["map"]["pieces"]] == list(why.labels)
-    assert [piece["size"] for piece in last["map"]["pieces"]] == pytest.approx(why.scores.abs().tolist())
+    assert [piece["size"] for piece in last["map"]["pieces"]] == pytest.approx(abs(why.scores).tolist())
     assert repr(why.target.text) in last["map"]["title"]
     status, _, data = client.get(f"/api/result/{last['id']}?as=json")
     assert status == 200
@@ -82,19 +81,21 @@ def test_a_map_comes_before_its_check(lm, client):
 
 def test_the_code_gives_the_same(lm, client):
     foil = lm.predict(PROMPT, 3)[2]
-    found = client.last("explain", prompt=PROMPT, foils=[foil.id], method="idgi", settings={"steps": "7"}, check=False)
+    found = client.last(
+        "explain", prompt=PROMPT, contrast=[foil.id], method="idgi", settings={"steps": "7"}, check=False
+    )
     known = {"lm": lm}
     exec(found["code"], known)
     sizes = [piece["size"] for piece in found["map"]["pieces"]]
-    assert sizes == pytest.approx(known["why"].scores.abs().tolist())
+    assert sizes == pytest.approx(abs(known["why"].scores).tolist())
     assert known["why"].target.foils[0].id == foil.id
     flipped = client.last("flip", prompt=PROMPT, max_edits=2)
     exec(flipped["code"], known)
     assert known["flip"].prompt == flipped["prompt"]
-    reduced = client.last("reduce", prompt=PROMPT, share=50)
+    reduced = client.last("reduce", prompt=PROMPT, keep=0.5)
     exec(reduced["code"], known)
     assert known["reduce"].prompt == reduced["prompt"]
-    continued = client.last("continuation", prompt=PROMPT, count=3)
+    continued = client.last("continuation", prompt=PROMPT, generate=3)
     exec(continued["code"], known)
     assert [each["text"] for each in continued["tokens"]] == list(known["why"].targets)
 
@@ -116,7 +117,7 @@ def test_totals_rows_and_files_of_what_was_answered(client):
         assert "attachment" in headers["content-disposition"]
     assert client.get(f"/api/result/{found['id']}?as=exe")[0] == 400
     assert client.get("/api/result/unknown")[0] == 404
-    several = client.last("continuation", prompt=PROMPT, count=4)
+    several = client.last("continuation", prompt=PROMPT, generate=4)
     for row in range(len(several["tokens"])):
         assert client.get(f"/api/result/{several['id']}?row={row}")[0] == 200
     assert client.get(f"/api/result/{several['id']}?row=99")[0] == 404
@@ -135,13 +136,13 @@ def test_flips_and_reductions_are_those_of_python(lm, client):
 
 def test_chats_are_asked_by_their_messages(lm, client):
     messages = [{"role": "system", "content": "be short"}, {"role": "user", "content": "the cats are"}]
-    found = client.last("explain", messages=messages, by="message")
+    found = client.last("explain", prompt=messages, by="message")
     assert found["map"]["by"] == "message"
     assert {piece["role"] for piece in found["map"]["pieces"]} >= {"system", "user"}
     known = {"lm": lm}
     exec(found["code"], known)
     assert known["why"].messages
-    changed = client.last("flip", messages=messages)
+    changed = client.last("flip", prompt=messages)
     assert [each["role"] for each in changed["messages"]] == ["system", "user"]
 
 
@@ -155,21 +156,22 @@ def test_chats_are_asked_by_their_messages(lm, client):
         ("explain", {"prompt": PROMPT, "target": " nothing like one token"}, "tokens after this prompt"),
         ("explain", {"prompt": PROMPT, "target": 10**9}, "is not in this vocabulary"),
         ("explain", {"prompt": PROMPT, "target": []}, "it must be a token"),
-        ("explain", {"prompt": PROMPT, "foils": [1] * 20}, "a list of at most"),
+        ("explain", {"prompt": PROMPT, "contrast": [1] * 20}, "takes at most 8"),
         ("explain", {"prompt": PROMPT, "method": "nothing"}, "there is no method 'nothing'"),
         ("explain", {"prompt": PROMPT, "method": "idgi", "settings": {"steps": "many"}}, "it must be a whole number"),
-        ("explain", {"prompt": PROMPT, "method": "idgi", "settings": {"steps": 3}}, "settings must be texts"),
+        ("explain", {"prompt": PROMPT, "method": "idgi", "settings": {"steps": 3}}, "it must be texts by name"),
         ("explain", {"prompt": PROMPT, "by": "message", "check": False}, "not a chat"),
         ("explain", {"prompt": PROMPT, "check": "yes"}, "it must be true or false"),
-        ("explain", {"messages": []}, "messages must be a list of 1"),
-        ("explain", {"messages": [{"role": "user"}]}, "every message needs a role and a content"),
+        ("explain", {"prompt": []}, "the prompt is empty"),
+        ("explain", {"prompt": [{"role": "user"}]}, "the content of message 0 is None"),
+        ("explain", {"prompt": PROMPT, "nothing": 1}, "a question has no 'nothing'"),
         ("explain", {"prompt": "\ud800"}, "not valid text"),
-        ("predict", {"prompt": PROMPT, "top": 0}, "a whole number from 1 to 50"),
+        ("predict", {"prompt": PROMPT, "candidates": 0}, "a whole number from 1 to 50"),
         ("token", {"prompt": PROMPT}, "write a token"),
-        ("continuation", {"prompt": PROMPT, "count": 1000}, "a whole number from 1 to 50"),
+        ("continuation", {"prompt": PROMPT, "generate": 1000}, "a whole number from 1 to 50"),
         ("flip", {"prompt": PROMPT, "max_edits": 9}, "a whole number from 1 to 5"),
         ("flip", {"prompt": PROMPT, "ignore": "("}, "not a regular expression"),
-        ("reduce", {"prompt": PROMPT, "share": 101}, "a whole number from 0 to 100"),
+        ("reduce", {"prompt": PROMPT, "keep": 1.01}, "above 0 and at most 1"),
     ],
 )
 def test_a_wrong_question_is_answered_in_one_sentence(client, kind, body, said):
@@ -206,7 +208,7 @@ def test_only_the_page_itself_is_answered(client):
 
 
 def test_a_body_may_be_only_so_large(client):
-    assert client.ask("predict", b" " * (MOST_BYTES + 1))[0] == 413
+    assert client.ask("predict", b" " * (MAX_BYTES + 1))[0] == 413
     with socket.create_connection(("127.0.0.1", client.port), timeout=30) as raw:  # without saying how large it is
         head = f"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\nContent-Type: application/json\r\n"
         raw.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -274,7 +276,7 @@ def test_who_leaves_the_queue_is_forgotten(lm):
 
 
 def test_only_so_many_may_wait(lm):
-    with page(lm, most=2) as (client, _, _):
+    with page(lm, max_waiting=2) as (client, _, _):
         body = {"prompt": "The keys to the cabinet are", "method": "smoothgrad", "settings": {"samples": "100000"}}
         first, holding = client.send("POST", "/api/explain", body)
         while json.loads(first.readline())["event"] != "started":

@@ -29,7 +29,7 @@ def visit(client, number, count, problems):
     chance = random.Random(number)
     for _ in range(count):
         kind = chance.choice(["predict", "explain", "explain", "continuation", "flip", "reduce"])
-        body = {"prompt": chance.choice(PROMPTS), "max_edits": 1, "count": 3}
+        body = {"prompt": chance.choice(PROMPTS), "max_edits": 1, "generate": 3}
         if chance.random() < 0.33:
             response, connection = client.send("POST", f"/api/{kind}", body)
             if chance.random() < 0.7:

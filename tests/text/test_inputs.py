@@ -160,9 +160,9 @@ def test_a_chat_as_text_is_the_chat(lm, tokenizer):
         prompt = lm.prompt(text)
     assert prompt.ids == lm.prompt(CHAT, chat_template=template).ids
     with pytest.warns(UserWarning, match="there once"):
-        held = attribute(lm, text, " are", start=True)
-    assert held.start is None  # the prompt has it
-    assert held.prompt == text
+        fixed = attribute(lm, text, " are", start=True)
+    assert fixed.start is None  # the prompt has it
+    assert fixed.prompt == text
     with pytest.warns(UserWarning, match="there once"):
         moved = attribute(lm, text, 69).template
     assert moved[0]

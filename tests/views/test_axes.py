@@ -8,10 +8,10 @@ import torch
 from matplotlib.colors import to_rgb
 
 from interpret import AttributionMatrix, Completeness, StraightPath, aligned, compare
-from interpret.views.colour import AGAINST, FOR, colour
+from interpret.views.cells import method_names
 from interpret.views.fonts import text_width
-from interpret.views.names import method_names
 from interpret.views.path import jumps, strokes
+from interpret.views.scale import AGAINST, FOR, colour
 from tests.results.making import changed, made
 from tests.views.test_views import bars_of, cells, words
 
@@ -223,7 +223,7 @@ def test_a_row_of_tiny_scores_says_its_power_of_ten():
 
 def numbers(figure):
     """The rows of an aligned figure: the texts in order of place, without headings."""
-    return [text for text in words(figure) if text[:1] in "+−0" or text == "held"]
+    return [text for text in words(figure) if text[:1] in "+−0" or text == "fixed"]
 
 
 def test_tokenizers_are_aligned_by_the_borders_they_share():
@@ -283,14 +283,14 @@ def test_rows_are_named_by_what_distinguishes_them():
 
 def test_bars_have_the_scores_lengths_colours_and_errors():
     errors = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
-    result = made(["a", " b", "<e>"], [0.5, -1.0, 0.0], held=[False, False, True], standard_error=errors)
+    result = made(["a", " b", "<e>"], [0.5, -1.0, 0.0], fixed=[False, False, True], standard_error=errors)
     axes = result.bars().axes[0]
     assert [(bar.get_width(), bar.get_y() + bar.get_height() / 2) for bar in axes.patches] == [(0.5, 0), (-1.0, 1)]
     assert [bar.get_facecolor()[:3] for bar in axes.patches] == [pytest.approx(FOR[2]), pytest.approx(AGAINST[2])]
     whiskers = [collection.get_segments()[0][:, 0].tolist() for collection in axes.collections]
     assert whiskers == [pytest.approx([0.4, 0.6]), pytest.approx([-1.2, -0.8])]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "b", "<e>"]
-    assert {"+0.50", "−1.00", "held"} <= set(words(axes.figure))
+    assert {"+0.50", "−1.00", "fixed"} <= set(words(axes.figure))
     assert "whiskers: standard error" in " ".join(words(axes.figure))
     assert axes.get_xlabel() == "nats, log-probability (positive raises it)"
     numerical = changed(result, standard_error=None, error=errors)
@@ -336,7 +336,7 @@ def test_nothing_of_a_chart_is_cut_off(width, size):
 
 
 def test_bars_of_nothing_and_of_zeros():
-    for result in (made(["a", "b"], [0.0, 0.0]), made(["a"], [0.0], held=[True]), made(["a"], [1.0], signed=False)):
+    for result in (made(["a", "b"], [0.0, 0.0]), made(["a"], [0.0], fixed=[True]), made(["a"], [1.0], signed=False)):
         result.bars().draw_without_rendering()
 
 

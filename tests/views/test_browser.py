@@ -1,14 +1,15 @@
 """The page in a real browser: read, explored, chosen from, copied and printed, without a request or a complaint."""
 
+import numpy
 import pytest
 import torch
 from playwright.sync_api import expect, sync_playwright
 
 from interpret import AttributionMatrix, page
-from interpret.views.colour import HELD, NIGHT, WHITE, colour, contrast, held_colour, to_hex
 from interpret.views.html import html
-from interpret.views.invisible import escape_invisible
 from interpret.views.markup import shades
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import FIXED, NIGHT, WHITE, colour, contrast, fixed_colour, to_hex
 from nexttoken import Message, Target
 from tests import chromium
 from tests.results.making import UGLY, changed, grid, made
@@ -82,7 +83,7 @@ def rgb(shade):
 @pytest.mark.parametrize("script", [True, False])
 def test_everything_can_be_read_with_and_without_a_script(show, script):
     result = changed(
-        made(["<s>", "The", " keys", "\n", "\tare"], [0, 0.5, -1, 0.02, 0.25], held=[True] + [False] * 4,
+        made(["<s>", "The", " keys", "\n", "\tare"], [0, 0.5, -1, 0.02, 0.25], fixed=[True] + [False] * 4,
              template=[True] + [False] * 4, messages=(Message("user", 3, 10),)),
         standard_error=torch.tensor([0, 0.1, 0.2, 0.3, 0.4], dtype=torch.float64),
     )  # fmt: skip
@@ -90,13 +91,13 @@ def test_everything_can_be_read_with_and_without_a_script(show, script):
     text = window.locator(".text")
     assert text.text_content() == "<s>The keys↵⇥are"
     assert text.inner_text().splitlines()[:2] == ["<s>The keys↵", "⇥are"]
-    backgrounds = [rgb(HELD), *(rgb(colour(score, 1, True)) for score in (0.5, -1, 0.02, 0.25))]
+    backgrounds = [rgb(FIXED), *(rgb(colour(score, 1, True)) for score in (0.5, -1, 0.02, 0.25))]
     assert computed(text.locator(".piece"), "backgroundColor") == backgrounds
     lines = ["none", "solid", "dotted", "none", "solid"]
     assert computed(text.locator(".piece"), "borderBottomStyle") == lines
     assert window.get_by_role("heading", level=1).text_content() == "Why ' $t_'? p = 0.5, model"
     expect(window.get_by_text("Method", exact=True)).to_be_visible()
-    for words in ("−1.00", "+1.00 nats", "solid line: raises it", "hatched: held, no score", "pale italics: written"):
+    for words in ("−1.00", "+1.00 nats", "solid line: raises it", "hatched: fixed, no score", "pale italics: written"):
         expect(window.locator(".legend")).to_contain_text(words)
     table = window.get_by_role("table")
     expect(table).to_be_hidden()
@@ -109,7 +110,7 @@ def test_everything_can_be_read_with_and_without_a_script(show, script):
         [cell.strip() for cell in row.locator("th, td").all_inner_texts()] for row in table.locator("tbody tr").all()
     ]
     assert rows == [
-        ["<s>", "template", "0", "", "", "", "held, template"],
+        ["<s>", "template", "0", "", "", "", "fixed, template"],
         ["The", "user", "1", "+0.50", "0.10", "28.2 %", ""],
         ["keys", "user", "2", "−1.00", "0.20", "56.5 %", ""],
         ["↵", "template", "3", "+0.02", "0.30", "1.1 %", ""],
@@ -256,7 +257,7 @@ def test_a_target_is_chosen_in_a_matrix(show):
     matrix = grid(3, 5)
     window = show(matrix)
     table, text = window.locator("table.matrix"), window.locator(".text")
-    limit = float(matrix.scores.nan_to_num().abs().max())
+    limit = float(numpy.nanmax(abs(matrix.scores)))
     for row, each in enumerate(matrix):
         button = table.get_by_role("button").nth(row)
         button.click()
@@ -354,12 +355,12 @@ def test_the_policy_refuses_what_is_brought_in_later(browser, tmp_path):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("signed", [True, False])
 def test_every_text_is_readable_on_every_colour(show, scheme, signed):
-    """WCAG AA: for the whole scale, for pieces of the template and held ones, and for all that stands around them."""
+    """WCAG AA: for the whole scale, for pieces of the template and fixed ones, and for all that stands around them."""
     scores = [step / 50 for step in range(-50 if signed else 0, 51)] * 2 + [0.0, 0.0]
     half = len(scores) // 2 - 1
     template = [False] * half + [True] * half + [False, True]
-    held = [False] * 2 * half + [True, True]
-    result = made([f" w{place}" for place in range(len(scores))], scores, signed, held, template=template)
+    fixed = [False] * 2 * half + [True, True]
+    result = made([f" w{place}" for place in range(len(scores))], scores, signed, fixed, template=template)
     assert [place for place, score in enumerate(scores[:half]) if abs(score) == 1]
     window = show(result, color_scheme=scheme)
     window.get_by_text("Scores as a table").click()
@@ -371,7 +372,7 @@ def test_every_text_is_readable_on_every_colour(show, scheme, signed):
         ratio = contrast(tuple(part / 255 for part in ink), tuple(part / 255 for part in paper))
         assert ratio >= AA, (text, ink, paper, ratio)
     paper = NIGHT if scheme == "dark" else WHITE
-    backgrounds = [colour(score, 1, signed, paper) for score in scores[:-2]] + [held_colour(paper)] * 2
+    backgrounds = [colour(score, 1, signed, paper) for score in scores[:-2]] + [fixed_colour(paper)] * 2
     assert computed(window.locator(".piece"), "backgroundColor") == [rgb(each) for each in backgrounds]
 
 
@@ -410,7 +411,7 @@ def test_nothing_is_wider_than_a_phone(show):
 
 
 HOST = """<!doctype html><html><head><title>a notebook</title></head><body data-jp-theme-light="{light}">
-<h1>Host</h1><p class="text legend facts">before</p><table class="matrix"><tr><th>a<td class="cell held">b</table>
+<h1>Host</h1><p class="text legend facts">before</p><table class="matrix"><tr><th>a<td class="cell fixed">b</table>
 <button class="tools">run</button>{outputs}</body></html>"""
 LOOKS = """() => [...document.querySelectorAll("body > *:not(.nexttoken-why), body > table *")].map((each) => {
   const look = getComputedStyle(each);

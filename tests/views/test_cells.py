@@ -18,13 +18,13 @@ from tests.views.test_views import words
 def test_a_cell_knows_its_number_mark_and_facts():
     pieces = ["<s>", " a", "\n", " "]
     first, strong, faint, none = cells_of(
-        made(pieces, [0.0, -2.0, 0.05, 1.0], held=[True] + [False] * 3, standard_error=[0.0, 0.25, 0.1, 0.1])
+        made(pieces, [0.0, -2.0, 0.05, 1.0], fixed=[True] + [False] * 3, standard_error=[0.0, 0.25, 0.1, 0.1])
     )
-    assert [cell.number for cell in (first, strong, faint, none)] == ["held", "−2.00", "+0.05", "+1.00"]
-    assert [cell.mark for cell in (first, strong, faint, none)] == ["held", "against", "", "for"]
+    assert [cell.number for cell in (first, strong, faint, none)] == ["fixed", "−2.00", "+0.05", "+1.00"]
+    assert [cell.mark for cell in (first, strong, faint, none)] == ["fixed", "against", "", "for"]
     assert [cell.text for cell in (first, strong, faint, none)] == ["<s>", " a", "↵", " "]
     assert none.name == "␣"
-    assert first.says == "held: context, no score; id 0"
+    assert first.says == "fixed: context, no score; id 0"
     assert strong.says == "−2.00 nats; 65.6 % of all magnitudes; standard error 0.25 nats; id 1"
     assert (first.standard_error, strong.standard_error) == ("", "0.25")
 
@@ -77,7 +77,7 @@ def test_every_view_writes_the_same_numbers(factor, power):
 
 def test_compared_methods_of_one_name_say_what_differs():
     one = made(["a"])
-    both = [changed(one, method=f"IG(steps={steps}, hold=None)") for steps in (1, 2)]
+    both = [changed(one, method=f"IG(steps={steps}, fixed=None)") for steps in (1, 2)]
     assert {"IG (steps=1)", "IG (steps=2)"} <= set(words(compare(both)))
     assert words(compare(both[:1])).count("IG") == 1
 

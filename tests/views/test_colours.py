@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from PIL import Image
 
 from interpret import AttributionMatrix, aligned
-from interpret.views.colour import colour, contrast, ink, luminance, neutral
+from interpret.views.scale import colour, contrast, ink, luminance, neutral
 from tests.results.making import made
 
 # Machado, Oliveira & Fernandes 2009: what is left of linear RGB without one kind of cone.
@@ -89,10 +89,10 @@ def slits(figure):
 
 
 def test_negative_scores_have_a_slit_in_every_view():
-    one = made(["<s>", " a", " b", " c"], [-1.0, -0.5, 1.0, 0.0], held=[True, False, False, False])
+    one = made(["<s>", " a", " b", " c"], [-1.0, -0.5, 1.0, 0.0], fixed=[True, False, False, False])
     unsigned = made(["a", " b"], [1.0, 0.5], signed=False)
     for figure in (one.heatmap(), aligned([one]), AttributionMatrix("candidates", (one,)).heatmap()):
-        assert len(slits(figure)) == 1  # " a" alone: <s> was held
+        assert len(slits(figure)) == 1  # " a" alone: <s> was fixed
     for figure in (unsigned.heatmap(), aligned([unsigned]), AttributionMatrix("candidates", (unsigned,)).heatmap()):
         assert slits(figure) == []
 

@@ -25,7 +25,7 @@ from interpret import (
     compare,
     save_figure,
 )
-from interpret.views.pgf import escaped
+from interpret.views.figure import escaped
 from nexttoken import Target
 from tests.results.making import UGLY, changed, made
 

@@ -11,13 +11,13 @@ from tests.results.making import changed, made
 PIECES = ["<s>", "The", " keys", " to", " the", " cab", "inet", ",", " which", " he", " had", " not", " found", ","]
 SCORES = [0.0, 0.12, 1.9, -0.3, 0.05, -1.7, -0.62, -0.15, 0.02, -0.9, 0.1, 0.3, 0.9, -0.02]
 FIRST = [True] + [False] * (len(PIECES) - 1)
-INTEGRATED = made(PIECES, SCORES, held=FIRST, template=FIRST, completeness=Completeness(-0.7, -0.4, 0.01, 0.03, 0.02))
+INTEGRATED = made(PIECES, SCORES, fixed=FIRST, template=FIRST, completeness=Completeness(-0.7, -0.4, 0.01, 0.03, 0.02))
 SAMPLED = changed(
-    INTEGRATED, scores=INTEGRATED.scores.flip(0) / 2, held=(False,) * len(PIECES), method="SmoothGrad(samples=50)",
+    INTEGRATED, scores=INTEGRATED.scores[::-1] / 2, fixed=(False,) * len(PIECES), method="SmoothGrad(samples=50)",
     standard_error=torch.linspace(0.02, 0.3, len(PIECES), dtype=torch.float64), completeness=None,
 )  # fmt: skip
 NORMS = changed(
-    INTEGRATED, scores=INTEGRATED.scores.abs(), signed=False, unit="nats per unit of embedding",
+    INTEGRATED, scores=abs(INTEGRATED.scores), signed=False, unit="nats per unit of embedding",
     method="VanillaGradient()", reduction="L2 norm", completeness=None,
 )  # fmt: skip
 ALPHAS = (0.0, 0.125, 0.25, 0.3125, 0.34375, 0.359375, 0.375, 0.40625, 0.4375, 0.5, 0.625, 0.75, 0.875, 1.0)
@@ -38,7 +38,7 @@ def continuation(targets, pieces):
         scores = [0.0, *(torch.randn(seen - 1, generator=generator) ** 3).tolist()]
         labels = ["<s>", *(PIECES[1 + place % (len(PIECES) - 1)] for place in range(seen - 1))]
         first = [True] + [False] * (seen - 1)
-        row = made(labels, scores, held=first, template=first)
+        row = made(labels, scores, fixed=first, template=first)
         rows.append(changed(row, target=Target(PIECES[1 + number % 12], 1, 0.5 / (1 + number), 1)))
     return AttributionMatrix("continuation", tuple(rows))
 
@@ -119,7 +119,7 @@ def test_path_with_a_jump():
 def test_a_chat_by_message():
     """The picture of totals is that of any attribution; here their labels and lengths are read."""
     tokens = ("<u>", "Hi there", "<e>", "Bye")
-    chat = made(tokens, [0.0, 1.5, 0.0, -2.0], template=[True, False, True, False], held=[True, False, True, False],
+    chat = made(tokens, [0.0, 1.5, 0.0, -2.0], template=[True, False, True, False], fixed=[True, False, True, False],
                 messages=(Message("user", 3, 11), Message("user", 14, 17)))  # fmt: skip
     axes = chat.totals("message").bars().axes[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == list(tokens)

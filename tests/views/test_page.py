@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from interpret import Attribution, AttributionMatrix, attribute, page
-from interpret.views.colour import NIGHT, colour, luminance
-from interpret.views.html import html
-from interpret.views.invisible import escape_invisible
-from interpret.views.page import document
+from interpret.views.html import document, html
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import NIGHT, colour, luminance
 from nexttoken import Message, Target
 from tests.results.making import UGLY, changed, grid, made
 
@@ -36,7 +35,7 @@ def attacked():
     """A result all of whose texts come from someone who means harm."""
     evil = "".join(ATTACKS)
     return changed(
-        made(ATTACKS, messages=(Message(f"user{evil}", 0, 5),), held=[False, True] * 5, template=[True, False] * 5),
+        made(ATTACKS, messages=(Message(f"user{evil}", 0, 5),), fixed=[False, True] * 5, template=[True, False] * 5),
         target=Target(evil, 1, 0.5, 1, foils=(Target(evil + "!", 2, 0.1, 3),)), model=evil, method=evil,
         method_name=evil, quantity=evil,
         unit=evil, by=evil, standard_error=torch.full((len(ATTACKS),), 0.25), versions={evil: evil},

@@ -9,8 +9,7 @@ from rich.color import ColorSystem
 from rich.console import Console
 
 from interpret import AttributionMatrix
-from interpret.views.colour import HELD, colour, contrast
-from interpret.views.scale import Scale
+from interpret.views.scale import FIXED, Scale, colour, contrast
 from interpret.views.spreadsheet import field, tsv
 from interpret.views.terminal import headline, matrix_table, natural_width, running_text, signs, style, table
 from tests.results.making import UGLY, changed, grid, made
@@ -26,7 +25,7 @@ def shown(*parts, width=60, **settings):
 
 
 def result():
-    return made(["<s>", "The", " keys", "\n", " are"], [0, 0.5, -1, 0.04, 0.25], held=[True] + [False] * 4)
+    return made(["<s>", "The", " keys", "\n", " are"], [0, 0.5, -1, 0.04, 0.25], fixed=[True] + [False] * 4)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,7 @@ def test_without_colours_nothing_is_coloured_and_signs_are_seen(settings):
     lines = [line.split() for line in text.splitlines()]
     assert ["keys", "−1.00", "−" * 10] in lines
     assert ["The", "+0.50", "+++++"] in lines
-    assert ["<s>", "held"] in lines
+    assert ["<s>", "fixed"] in lines
     assert "<s>The keys↵" in text
 
 
@@ -69,7 +68,7 @@ def test_signs_are_as_many_as_the_score_is_strong():
 @pytest.mark.parametrize("template", [False, True])
 def test_text_is_readable_in_every_colour_system(system, template):
     backgrounds = [colour(step / 100, 1, signed) for signed in (True, False) for step in range(-100, 101)]
-    for background in [*backgrounds, HELD]:
+    for background in [*backgrounds, FIXED]:
         chosen = style(background, template, system)
         for each in (chosen.color, chosen.bgcolor):  # as the terminal shows it: nothing is left for rich to change
             assert each == each.downgrade(SYSTEMS[system])
@@ -101,13 +100,13 @@ def test_a_matrix_is_a_list_where_its_columns_do_not_fit():
 
 def test_lines_for_other_programs():
     each = changed(
-        made(["<s>", "a\tb", " c\n", "\\n", "é"], [0, 0.1, -1 / 3, 1e-12, 2], held=[True] + [False] * 4,
+        made(["<s>", "a\tb", " c\n", "\\n", "é"], [0, 0.1, -1 / 3, 1e-12, 2], fixed=[True] + [False] * 4,
              template=[True] + [False] * 4),
         standard_error=torch.tensor([0, 0.1, 0.2, 0.3, 0.4], dtype=torch.float64),
         token_ids=((0,), (1, 11), (2,), (3,), (4,)),
     )  # fmt: skip
     lines = tsv(each).splitlines()
-    assert lines[0].split("\t") == ["piece", "ids", "score", "standard_error", "held", "template"]
+    assert lines[0].split("\t") == ["piece", "ids", "score", "standard_error", "fixed", "template"]
     assert lines[1].split("\t") == ["<s>", "0", "0.0", "0.0", "true", "true"]
     assert lines[2].split("\t") == ["a\\tb", "1 11", "0.1", "0.1", "false", "false"]
     assert [line.split("\t")[0] for line in lines[3:]] == [" c\\n", "\\\\n", "é"]

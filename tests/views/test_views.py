@@ -3,6 +3,7 @@
 import io
 from itertools import pairwise
 
+import numpy
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,10 +20,13 @@ from interpret import (
     compare,
 )
 from interpret.views.cells import NOTES
-from interpret.views.colour import (
+from interpret.views.fonts import TEXT_SIZE, text_width
+from interpret.views.html import html, matrix_html
+from interpret.views.plain import escape_invisible
+from interpret.views.scale import (
     AGAINST,
+    FIXED,
     FOR,
-    HELD,
     STRENGTH,
     colour,
     contrast,
@@ -31,10 +35,6 @@ from interpret.views.colour import (
     pale_ink,
     to_hex,
 )
-from interpret.views.fonts import TEXT_SIZE, text_width
-from interpret.views.html import html
-from interpret.views.html_matrix import matrix_html
-from interpret.views.invisible import escape_invisible
 from interpret.views.terminal import headline, matrix_table, running_text, table
 from nexttoken import Message
 from tests.results.making import UGLY, changed, grid, made
@@ -69,32 +69,32 @@ def test_ink_can_be_read_on_every_colour():
         for step in range(-100, 101):
             background = colour(step / 100, 1, signed)
             assert contrast(background, ink(background)) >= 4.5
-    assert contrast(HELD, ink(HELD)) >= 4.5
+    assert contrast(FIXED, ink(FIXED)) >= 4.5
 
 
 def test_pale_ink_can_be_read_on_every_colour_and_is_paler_where_it_can_be():
     backgrounds = [colour(step / 100, 1, signed) for signed in (True, False) for step in range(-100, 101)]
-    for background in [*backgrounds, HELD]:
+    for background in [*backgrounds, FIXED]:
         shown, behind = (tuple(round(255 * part) / 255 for part in rgb) for rgb in (pale_ink(background), background))
         assert contrast(shown, behind) >= 4.5
         assert contrast(pale_ink(background), background) <= contrast(ink(background), background)
-    for background in (HELD, *(anchors[place] for anchors in (FOR, AGAINST, STRENGTH) for place in (0, 1, -1))):
+    for background in (FIXED, *(anchors[place] for anchors in (FOR, AGAINST, STRENGTH) for place in (0, 1, -1))):
         assert contrast(pale_ink(background), background) < 0.75 * contrast(ink(background), background)
 
 
 def test_the_template_is_pale_and_in_italics_in_every_view():
-    result = made(["<u>", " hi", "<e>"], template=[True, False, True], held=[True, False, False])
+    result = made(["<u>", " hi", "<e>"], template=[True, False, True], fixed=[True, False, False])
     drawn = {text.get_text(): text for text in result.heatmap().axes[0].texts}
     assert [drawn[word].get_fontstyle() for word in ("<u>", "hi", "<e>")] == ["italic", "normal", "italic"]
-    backgrounds = [HELD, colour(0, 1, True), colour(1, 1, True)]
+    backgrounds = [FIXED, colour(0, 1, True), colour(1, 1, True)]
     for word, background in zip(("<u>", "<e>"), (backgrounds[0], backgrounds[2]), strict=True):
         assert drawn[word].get_color() == pale_ink(background)
     assert drawn["hi"].get_color() == ink(backgrounds[1])
     assert f"pale italics: {NOTES['template']}" in words(result.heatmap())
     page = html(result)
     assert page.split("<details>")[0].count("font-style:italic") == 2
-    assert f"color:{to_hex(pale_ink(HELD))};font-style:italic" in page
-    assert f"held: context, no score; {NOTES['template']}" in page
+    assert f"color:{to_hex(pale_ink(FIXED))};font-style:italic" in page
+    assert f"fixed: context, no score; {NOTES['template']}" in page
     pieces = running_text(result).spans
     assert [bool(piece.style.italic) for piece in pieces] == [True, False, True]
     columns = {text.get_text(): text for text in aligned([result]).axes[0].texts}
@@ -105,7 +105,7 @@ def test_the_template_is_pale_and_in_italics_in_every_view():
 
 
 def test_the_legend_goes_below_the_bar_where_there_is_no_room_beside_it():
-    result = made(["<u>", " hi"], template=[True, False], held=[True, False])
+    result = made(["<u>", " hi"], template=[True, False], fixed=[True, False])
     for width in (2.5, 3.3, 6.5):
         figure = result.heatmap(width)
         figure.draw_without_rendering()
@@ -132,17 +132,17 @@ def test_the_table_names_roles():
 
 
 def test_heatmap_colours_every_piece_by_its_score():
-    figure = made(["a", " b", " c"], [0.5, -1.0, 0.0], held=[False, False, True]).heatmap()
+    figure = made(["a", " b", " c"], [0.5, -1.0, 0.0], fixed=[False, False, True]).heatmap()
     assert isinstance(figure, Figure)
     shown = [cell.get_facecolor()[:3] for cell in cells(figure)]
-    for one, other in zip(shown, [colour(0.5, 1, True), colour(-1, 1, True), HELD], strict=True):
+    for one, other in zip(shown, [colour(0.5, 1, True), colour(-1, 1, True), FIXED], strict=True):
         assert one == pytest.approx(other)
 
 
 def test_heatmap_says_what_it_shows(tiny):
     result = attribute(tiny, "The keys", 69, IntegratedGradients(steps=300), contrast=70)
     text = " ".join(words(result.heatmap()))
-    for part in (repr(result.target.text), "rather than", "integrated gradients", "gap 0.0 %", "nats", "held"):
+    for part in (repr(result.target.text), "rather than", "integrated gradients", "gap 0.0 %", "nats", "fixed"):
         assert part in text
     unsigned = attribute(tiny, "The keys", 69, VanillaGradient())
     assert "nats per unit of embedding" in " ".join(words(unsigned.heatmap()))
@@ -216,8 +216,8 @@ def test_html_escapes_what_comes_from_outside():
 
 
 def test_html_shows_scores_unit_and_held():
-    page = html(made(["a", "b"], [0.25, -0.5], held=[True, False]))
-    assert "held: context, no score" in page
+    page = html(made(["a", "b"], [0.25, -0.5], fixed=[True, False]))
+    assert "fixed: context, no score" in page
     assert "−0.500 nats" in page
 
 
@@ -255,12 +255,12 @@ def test_a_notebook_shows_the_figure_and_the_text(tiny):
 
 
 def test_aligned_gives_every_piece_a_column_and_every_attribution_a_row():
-    one, other = made(["a", " b"], [0.5, -1.0]), made(["a", " b"], [2.0, 1.0], signed=False, held=[True, False])
+    one, other = made(["a", " b"], [0.5, -1.0]), made(["a", " b"], [2.0, 1.0], signed=False, fixed=[True, False])
     figure = aligned([one, other], ["first", "second"])
-    assert {"first", "second", "a", "b", "+0.50", "−1.00", "held", "1.00"} <= set(words(figure))
+    assert {"first", "second", "a", "b", "+0.50", "−1.00", "fixed", "1.00"} <= set(words(figure))
     assert {"first: nats, log-probability (positive raises it)", "second: nats, log-probability"} <= set(words(figure))
     shown = [cell.get_facecolor()[:3] for cell in cells(figure)]
-    expected = [colour(0.5, 1, True), HELD, colour(-1, 1, True), colour(1, 2, False)]
+    expected = [colour(0.5, 1, True), FIXED, colour(-1, 1, True), colour(1, 2, False)]
     for found, wanted in zip(shown, expected, strict=True):
         assert found == pytest.approx(wanted)
     figure.savefig(io.BytesIO(), format="png")
@@ -287,7 +287,7 @@ def image_of(figure):
 @pytest.mark.parametrize("signed", [True, False])
 def test_matrix_colours_every_cell_on_one_scale(signed):
     matrix = grid(5, 10, signed)
-    shades, limit = image_of(matrix.heatmap()), float(matrix.scores.nan_to_num().abs().max())
+    shades, limit = image_of(matrix.heatmap()), float(numpy.nanmax(abs(matrix.scores)))
     for row, line in enumerate(matrix.scores.tolist()):
         for column, score in enumerate(line):
             expected = (1, 1, 1) if score != score else colour(score, limit, signed)
@@ -304,7 +304,7 @@ def test_a_small_matrix_has_all_labels_and_numbers():
         for score in matrix.scores.flatten().tolist()
         if score == score
     ]
-    limit = float(matrix.scores.nan_to_num().abs().max())
+    limit = float(numpy.nanmax(abs(matrix.scores)))
     assert 1 < limit < 10
     assert sorted(text for text in shown if text.startswith(("+", "−", "0."))) == sorted(numbers)
 
@@ -354,10 +354,10 @@ def test_ugly_labels_in_a_matrix(tmp_path):
 
 
 def test_a_matrix_of_zeros_and_of_held_pieces():
-    row = made([" a", " b"], [0.0, 0.0], held=[True, False])
+    row = made([" a", " b"], [0.0, 0.0], fixed=[True, False])
     matrix = AttributionMatrix("candidates", (row,))
-    assert tuple(image_of(matrix.heatmap())[0, 0]) == pytest.approx(HELD)
-    assert "held: context" in matrix.html()
+    assert tuple(image_of(matrix.heatmap())[0, 0]) == pytest.approx(FIXED)
+    assert "fixed: context" in matrix.html()
 
 
 def test_a_matrix_labels_the_template_pale():

@@ -79,10 +79,10 @@ def limits_of_groups(root: Path = Path("/")) -> Iterator[int]:
             if group.is_relative_to(top) and (group / limit).exists() and (group / usage).exists():
                 most, used = ((group / name).read_text().strip() for name in (limit, usage))
                 if most != "max":
-                    yield int(most) - int(used) + files_held(group)
+                    yield int(most) - int(used) + bytes_of_files(group)
 
 
-def files_held(group: Path) -> int:
+def bytes_of_files(group: Path) -> int:
     """The bytes of a control group's memory that hold files and can be given up."""
     statistics = (line.split() for line in (group / "memory.stat").read_text().splitlines())
     return next((int(count) for name, count in statistics if name in ("total_inactive_file", "inactive_file")), 0)

@@ -7,25 +7,23 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Shaped
-from torch import Tensor
 
-from interpret.engine.contention import watched
 from interpret.engine.memory.available import available_memory
 from interpret.engine.memory.profile import PROBE_LENGTHS, memory_profile, text_like
+from interpret.engine.threads import watched
 from interpret.results.warned import warn_caller
 from nexttoken import NextTokenLM, Prompt
 
 AVAILABLE_SHARE = 0.5  # of the available memory, for the points that run at once
-TOKENS_A_BATCH = 512  # rows of tokens in a forward pass; more brings nothing on a CPU, see docs/performance.md
-TOKENS_A_BACKWARD = 384  # rows of tokens in backward passes that run at once
-TARGETS_A_PASS = 16  # tokens of a continuation that share a pass, which may stop at its own end
-PROMPTS_A_WINDOW = 256  # prompts of a data set that are looked at together, to find those of like length
+TOKENS_PER_BATCH = 512  # rows of tokens in a forward pass; more brings nothing on a CPU, see docs/performance.md
+TOKENS_PER_BACKWARD = 384  # rows of tokens in backward passes that run at once
+TARGETS_PER_PASS = 16  # tokens of a continuation that share a pass, which may stop at its own end
+PROMPTS_PER_WINDOW = 256  # prompts of a data set that are looked at together, to find those of like length
 PADDING_SHARE = 0.1  # of the tokens that run together, at most
-LENGTHS_A_PASS = 4  # different lengths that run together: the logits of every row are computed at the end of each
+LENGTHS_PER_PASS = 4  # different lengths that run together: the logits of every row are computed at the end of each
 OUT_OF_MEMORY = (  # how devices say so
     "can't allocate memory",
     "not enough memory",
@@ -33,7 +31,7 @@ OUT_OF_MEMORY = (  # how devices say so
     "bad_alloc",
     "could not create a primitive",  # oneDNN, in bfloat16
 )
-LOGITS_AT_ONCE = 2**26  # numbers; more places than fit take another forward pass
+LOGITS_AT_ONCE = 2**26  # numbers; more positions than fit take another forward pass
 GIGA = 1e9
 
 Outcome = TypeVar("Outcome")
@@ -50,29 +48,29 @@ class Memory:
     Attributes:
         budget: bytes above the model's weights; None for half of what is available.
         batch_cap: the number of tokens at once that the run was brought down to; None while the device never ran out.
-        together: whether several processes share the model, and take every step together.
+        is_sharded: whether several processes share the model, and take every step together.
     """
 
     budget: int | None = None
     batch_cap: int | None = None
-    together: bool = False
+    is_sharded: bool = False
 
     def __post_init__(self) -> None:
         if self.budget is not None and self.budget < 1:
             raise ValueError(f"memory_budget is {self.budget}; it is a number of bytes, at least 1")
 
-    def fitting(self, lm: NextTokenLM, prompt: Prompt, following: int = 0, places: int = 1) -> int:
+    def points_that_fit(self, lm: NextTokenLM, prompt: Prompt, following: int = 0, positions: int = 1) -> int:
         """The number of points that fit at once, at least 1.
 
         Args:
             lm: the model whose gradients are taken.
             prompt: the text.
             following: the number of tokens that follow it.
-            places: the number of places at which a next token is predicted.
+            positions: the number of positions at which a next token is predicted.
         """
-        self.together = lm.is_sharded
+        self.is_sharded = lm.is_sharded
         budget = self.budget if self.budget is not None else AVAILABLE_SHARE * available_memory(lm)
-        return max(1, int(budget // memory_profile(lm, prompt).of_point(len(prompt) + following, places)))
+        return max(1, int(budget // memory_profile(lm, prompt).of_point(len(prompt) + following, positions)))
 
     def checkpointed_layers(self, lm: NextTokenLM, prompt: Prompt, following: int = 0) -> int:
         """The number of layers that have to run twice for the gradient of a single point of a text to fit.
@@ -85,19 +83,19 @@ class Memory:
         Raises:
             ValueError: it does not fit with all of them; the message names the length that would.
         """
-        self.together = lm.is_sharded
-        length, places = len(prompt) + following, 1 + following
+        self.is_sharded = lm.is_sharded
+        length, positions = len(prompt) + following, 1 + following
         if self.budget is None and length <= PROBE_LENGTHS[1]:
             return 0
         most = self.budget if self.budget is not None else available_memory(lm)
         budget = self.budget if self.budget is not None else AVAILABLE_SHARE * most
         profile = memory_profile(lm, prompt)
-        whole = least = profile.of_point(length, places)
+        whole = least = profile.of_point(length, positions)
         checkpointed = 0
         if whole > budget and (layers := lm.checkpointable_layers(text_like(lm, prompt, PROBE_LENGTHS[0]))):
             thrifty = memory_profile(lm, prompt, layers)
-            if thrifty.of_point(length, places) < whole:
-                profile, least = thrifty, thrifty.of_point(length, places)
+            if thrifty.of_point(length, positions) < whole:
+                profile, least = thrifty, thrifty.of_point(length, positions)
                 checkpointed = min(layers, math.ceil(layers * (whole - budget) / (whole - least)))
         if least > most:
             name = "memory_budget" if self.budget is not None else "free memory"
@@ -114,31 +112,31 @@ class Memory:
 
         Prompts of different lengths run together only where padding is known to change nothing.
         """
-        fitting = self.fitting(lm, longest, places=LENGTHS_A_PASS)
-        size = self.capped(min(max(1, TOKENS_A_BATCH // lengths[0]), fitting), lengths[0])
+        fitting = self.points_that_fit(lm, longest, positions=LENGTHS_PER_PASS)
+        size = self.capped(min(max(1, TOKENS_PER_BATCH // lengths[0]), fitting), lengths[0])
         return _alike(lengths[:size], padded=lm.supports_right_padding)
 
     def capped(self, count: int, length: int) -> int:
         """The number of points of a length that run at once, within what the run was brought down to."""
         return count if self.batch_cap is None else max(1, min(count, self.batch_cap // length))
 
-    def in_chunks(
-        self, function: Callable[[Tensor], Outcome], points: Shaped[Tensor, "point token *dim"], size: int
+    def in_batches(
+        self, function: Callable[[Any], Outcome], items: Any, length: int, size: int | None = None
     ) -> Iterator[Outcome]:
-        """The function on the points in order, `size` at once; where the device runs out, half as many from there on.
+        """The function on some items of a length at once, in order; where the device runs out, half as many from there.
 
-        Each chunk is a copy, so that nothing of the caller's is touched.
+        Items are a sequence or the rows of a tensor; `size` of them run at once, by default all.
 
         Raises:
-            MemoryError: a point does not fit even alone.
+            MemoryError: one does not fit even alone.
         """
-        done, length = 0, points.shape[1]
-        while done < len(points):
-            chunk = points[done : done + self.capped(size, length)].detach()
-            result = self.attempt(partial(_of_copy, function, chunk), len(chunk), length)
+        done = 0
+        while done < len(items):
+            some = items[done : done + self.capped(size or len(items), length)]
+            result = self.attempt(partial(function, some), len(some), length)
             if not isinstance(result, Shortage):
                 yield result
-                done += len(chunk)
+                done += len(some)
 
     def attempt(self, function: Callable[[], Outcome], count: int, length: int) -> Outcome | Shortage:
         """What the function gives, or that the device ran out with `count` points of a length at once.
@@ -151,10 +149,10 @@ class Memory:
         with watched():
             result = attempt(function)
         if isinstance(result, Shortage):
-            if self.together:  # the other processes wait in the middle of the step
+            if self.is_sharded:  # the other processes wait in the middle of the step
                 raise MemoryError(
                     f"a device ran out of memory with {count} x {length} tokens at once, and processes that share a "
-                    f"model cannot go on with fewer; give a smaller memory_budget or chunk_size ({result.message})"
+                    f"model cannot go on with fewer; give a smaller memory_budget or batch_size ({result.message})"
                 )
             if count == 1:
                 raise MemoryError(
@@ -164,7 +162,7 @@ class Memory:
             if self.batch_cap is None:
                 warn_caller(
                     f"the device ran out of memory with {count} points at once; the run goes on with fewer, with the "
-                    "same result; a smaller chunk_size or a memory_budget avoids it",
+                    "same result; a smaller batch_size or a memory_budget avoids it",
                     MemoryShortageWarning,
                 )
             self.batch_cap = count // 2 * length
@@ -196,12 +194,8 @@ def attempt(function: Callable[[], Outcome]) -> Outcome | Shortage:
     return Shortage(message)
 
 
-def _of_copy(function: Callable[[Tensor], Outcome], chunk: Tensor) -> Outcome:
-    return function(chunk.clone())
-
-
 def _ran_out(error: Exception) -> bool:
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(said in str(error) for said in OUT_OF_MEMORY)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def _alike(lengths: Sequence[int], padded: bool) -> int:
@@ -210,7 +204,7 @@ def _alike(lengths: Sequence[int], padded: bool) -> int:
     while count < len(lengths):
         some, longest = lengths[: count + 1], lengths[0]
         padding = 1 - sum(some) / (longest * len(some))
-        if len(set(some)) > (LENGTHS_A_PASS if padded else 1) or padding > PADDING_SHARE:
+        if len(set(some)) > (LENGTHS_PER_PASS if padded else 1) or padding > PADDING_SHARE:
             break
         count += 1
     return count

@@ -30,16 +30,16 @@ class MemoryProfile:
     Attributes:
         token: for each token.
         pair: for each pair of tokens, where attention matrices are kept.
-        place: for each place that a next token is predicted at.
+        position: for each position that a next token is predicted at.
     """
 
     token: float
     pair: float
-    place: float
+    position: float
 
-    def of_point(self, length: int, places: int = 1) -> int:
-        """The bytes for a text of `length` tokens, with next tokens predicted at a number of places."""
-        return int(self.token * length + self.pair * length**2 + self.place * places)
+    def of_point(self, length: int, positions: int = 1) -> int:
+        """The bytes for a text of `length` tokens, with next tokens predicted at a number of positions."""
+        return int(self.token * length + self.pair * length**2 + self.position * positions)
 
     def longest(self, budget: float, length: int) -> int:
         """The most tokens, fewer than `length`, whose need is within the budget; 0 for none."""
@@ -121,14 +121,14 @@ def memory_profile(lm: NextTokenLM, prompt: Prompt, checkpointed: int = 0) -> Me
         kept, peak, vocabulary = measured_bytes(lm, texts[1], checkpointed, backward=checkpointed == 0)
         pair = max(0.0, (kept / lengths[1] - kept_short / lengths[0]) / max(1, lengths[1] - lengths[0]))
         token = kept / lengths[1] - pair * lengths[1]
-        place = ALLOCATOR_OVERHEAD * VOCABULARY_COPIES * vocabulary
+        position = ALLOCATOR_OVERHEAD * VOCABULARY_COPIES * vocabulary
         if checkpointed:
             whole, share, factor = memory_profile(lm, prompt), LAYERS_AT_ONCE / checkpointed, ALLOCATOR_OVERHEAD
-            each = MemoryProfile(factor * token + share * whole.token, factor * pair + share * whole.pair, place)
+            each = MemoryProfile(factor * token + share * whole.token, factor * pair + share * whole.pair, position)
         else:
             factor = ALLOCATOR_OVERHEAD * peak / kept
-            each = MemoryProfile(factor * token, factor * pair, place)
-        most = [agreed(lm, number, least=False) for number in (each.token, each.pair, each.place)]
+            each = MemoryProfile(factor * token, factor * pair, position)
+        most = [agreed(lm, number, least=False) for number in (each.token, each.pair, each.position)]
         known[dtype, checkpointed] = MemoryProfile(*most)
     return known[dtype, checkpointed]
 

@@ -64,9 +64,10 @@ const restored = () => {
 
 const chat = () => state.mode === "chat";
 const question = () => ({
-  ...(chat() ? { messages: state.messages } : { prompt: state.prompt }),
-  target: state.target?.id ?? null, foils: state.foils.map((foil) => foil.id), by: state.by,
+  prompt: chat() ? state.messages : state.prompt, target: state.target?.id ?? null, contrast: state.foils.map((foil) => foil.id),
 });
+const by = () => (state.by === "piece" ? null : state.by);
+const method = ({ name, settings }) => ({ method: name || null, settings });
 const length = () => (chat() ? state.messages.reduce((sum, each) => sum + each.content.length, 0) : state.prompt.length);
 
 // A place on the page where one question at a time is answered.
@@ -221,7 +222,7 @@ class Card {
   }
 
   run() {
-    const body = { ...question(), method: this.method.name, settings: this.method.settings, check: length() < LONG };
+    const body = { ...question(), ...method(this.method), by: by(), check: length() < LONG };
     this.answer.ask("explain", body, (found) => this.draw(found), (event) => {
       if (event.event === "candidates") {
         candidates = event.candidates;
@@ -305,10 +306,7 @@ const changed = (delay = TYPING) => {
 };
 
 let asked = ""; // the question that the maps answer, however their scores are added up
-const unique = () => {
-  const { by, ...rest } = question();
-  return JSON.stringify(rest);
-};
+const unique = () => JSON.stringify(question());
 const run = () => {
   if (state.tab === "two") return;
   if (state.tab === "why") asked = unique();
@@ -406,13 +404,12 @@ $("other").addEventListener("submit", async (event) => {
   event.preventDefault();
   const text = $("other-token").value;
   if (!text) return;
-  const { target, foils, by, ...prompt } = question();
   const known = candidates.find((each) => each.text === text);
   if (known) {
     $("other-token").value = "";
     return void take(known);
   }
-  other.ask("token", { ...prompt, token: text }, (found) => {
+  other.ask("token", { prompt: question().prompt, target: text }, (found) => {
     other.show([]);
     candidates = [...candidates, ...found.candidates.filter((each) => !candidates.some((one) => one.id === each.id))];
     $("other-token").value = "";
@@ -455,8 +452,9 @@ const answers = Object.fromEntries(["continuation", "flip", "reduce"].map((name)
 $("continue").addEventListener("submit", (event) => {
   event.preventDefault();
   const answer = answers.continuation;
-  const first = state.methods[0];
-  const body = { ...question(), method: first.name, settings: first.settings, continuation: $("continuation").value, count: Number($("count").value) };
+  const text = $("continuation").value;
+  const length = text ? { continuation: text } : { generate: Number($("count").value) };
+  const body = { prompt: question().prompt, ...method(state.methods[0]), ...length };
   answer.ask("continuation", body, (found) => {
     const place = make("div");
     const buttons = found.tokens.map((each, row) => make("button", {
@@ -485,13 +483,15 @@ $("flip").addEventListener("submit", (event) => {
   const aim = $("aim").value;
   if (aim === "foil" && !state.foils.length) return answers.flip.refuse("choose a foil first: a click that contrasts");
   if (aim === "to" && !$("to").value) return answers.flip.refuse("write the token that it is to say, with its leading space");
-  const body = { ...question(), foils: aim === "foil" ? state.foils.map((foil) => foil.id) : [], to: aim === "to" ? $("to").value : null,
-    max_edits: Number($("max-edits").value), ignore: $("ignore").value };
+  const own = question();
+  const body = { ...own, contrast: aim === "foil" ? own.contrast : [], to: aim === "to" ? $("to").value : null,
+    max_edits: Number($("max-edits").value), ignore: $("ignore").value || null };
   answers.flip.ask("flip", body, (found) => answers.flip.show(drawEdits(found, () => useEdited(found))));
 });
 $("reduce").addEventListener("submit", (event) => {
   event.preventDefault();
-  answers.reduce.ask("reduce", { ...question(), share: Number($("share").value) },
+  const share = Number($("share").value);
+  answers.reduce.ask("reduce", { ...question(), keep: share ? share / 100 : "first" },
     (found) => answers.reduce.show(drawEdits(found, () => useEdited(found))));
 });
 
@@ -503,14 +503,12 @@ $("two").addEventListener("submit", async (event) => {
   const articles = ["First", "Second"].map((name) => make("article", { "aria-label": `${name} prompt` }));
   $("two-answer").replaceChildren(...articles);
   compared = articles.map((article, place) => new Answer(article, ["the first prompt", "the second prompt"][place]));
-  const first = state.methods[0];
-  const body = { ...question(), method: first.name, settings: first.settings };
+  const body = { ...question(), ...method(state.methods[0]), by: by() };
   await compared[0].ask("explain", body, (found) => compared[0].show(drawMap(found, strongest)), (heard) => {
     if (heard.event === "candidates" && heard.asked) body.target = heard.asked[0];
     if (heard.event === "map") compared[0].show(drawMap(heard, strongest));
   });
-  const { messages, ...rest } = body;
-  compared[1].ask("explain", { ...rest, prompt: state.second }, (found) => compared[1].show(drawMap(found, strongest)), (heard) => {
+  compared[1].ask("explain", { ...body, prompt: state.second }, (found) => compared[1].show(drawMap(found, strongest)), (heard) => {
     if (heard.event === "map") compared[1].show(drawMap(heard, strongest));
   });
 });

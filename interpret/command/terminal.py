@@ -1,0 +1,135 @@
+"""The terminal: errors in one line, streams of any encoding that never fail, and the list of methods."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+import unicodedata
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXPECTED = (ValueError, OSError, ArithmeticError, ImportError, MemoryError)
+MARKS = (  # of encodings, the longer ones first
+    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
+)  # fmt: skip
+PLAIN = {"−": "-", "×": "x", "…": "...", "–": "-", "↵": "\\n", "⇥": "\\t", "␣": "_", "‘": "'", "’": "'"}
+HANDLER = "nexttoken-plain"
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[Console]:
+    """Errors and warnings in one line each on standard error, and exit status 1 after an error."""
+    from rich.console import Console
+
+    from interpret.engine.progress import bars_aside
+
+    never_fail(sys.stdout, sys.stderr)
+    console = Console(stderr=True, soft_wrap=True)
+
+    def say(kind: str, message: object) -> None:
+        words, style = " ".join(str(message).split()), "red" if kind == "error" else "yellow"
+        with bars_aside():
+            console.print(f"{kind}: {words}", style=style, markup=False, highlight=False)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: say("warning", message)  # type: ignore[assignment]
+        try:
+            yield console
+        except EXPECTED as error:
+            say("error", error)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt as interruption:
+            say("error", str(interruption) or "interrupted; nothing was written")
+            raise typer.Exit(130) from None
+
+
+def never_fail(*streams: Any) -> None:
+    """Let streams that cannot take every character write a plainer one in its place: signs stay signs, letters letters.
+
+    A stream that takes UTF-8, or cannot be changed, stays as it is.
+    """
+    codecs.register_error(HANDLER, _plainer)
+    for stream in streams:
+        encoding = str(getattr(stream, "encoding", None) or "utf-8")
+        if hasattr(stream, "reconfigure") and not _is_unicode(encoding):
+            stream.reconfigure(errors=HANDLER)
+
+
+def as_data(stream: Any) -> None:
+    """Let a stream take UTF-8, for JSON and tables, which other programs read."""
+    if hasattr(stream, "reconfigure") and not _is_unicode(str(stream.encoding or "utf-8")):
+        stream.reconfigure(encoding="utf-8")
+
+
+def read_text(stream: Any) -> str:
+    """All of a stream, in UTF-8 or what its byte-order mark says, or else its own encoding; without the mark.
+
+    Raises ValueError for what is text in none of them.
+    """
+    raw: Any = getattr(stream, "buffer", None)
+    if raw is None:
+        return stream.read().removeprefix("\ufeff")
+    data: bytes = raw.read()
+    mark, encoding = next((each for each in MARKS if data.startswith(each[0])), (b"", "utf-8"))
+    own = getattr(stream, "encoding", None) or "utf-8"
+    for name in dict.fromkeys((encoding, own)):
+        try:
+            text = data[len(mark) :].decode(name)
+        except UnicodeDecodeError as error:
+            fault = error
+            continue
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+    raise ValueError(
+        f"standard input is no text in {encoding}: byte {data[len(mark) + fault.start]:#04x} at {fault.start}; "
+        "save it as UTF-8"
+    )
+
+
+def _is_unicode(encoding: str) -> bool:
+    return codecs.lookup(encoding).name.startswith("utf")
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    return "".join(_plain(character) for character in text), error.end
+
+
+def _plain(character: str) -> str:
+    # The same in ASCII: without its accents, a bar for a box, or else a question mark.
+    if character in PLAIN:
+        return PLAIN[character]
+    letters = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return letters or "?"
+
+
+def methods_listing() -> str:
+    """The methods, each with its line of help and its settings with their defaults; then the values to choose from."""
+    from interpret.methods.listed import BASELINES, METHODS
+    from interpret.methods.settings import convention_names, default_instance, settings
+
+    choices: dict[str, dict[str, None]] = {}
+    lines = []
+    for each in METHODS:
+        own = settings(default_instance(each.load()))
+        lines += [each.slug, f"  {each.help}", f"  settings: {', '.join(f'{one.name}={one.text}' for one in own)}", ""]
+        for one in own:
+            choices.setdefault(one.name, {}).update(dict.fromkeys(label for label, _ in one.choices))
+    starts = [(each.slug, each.help) for each in BASELINES]
+    starts += [("none", "for gradient-times-input and gim: the embedding itself, not its way from a baseline")]
+    wide = max(len(slug) for slug, _ in starts)
+    lines += ["--set baseline=NAME", *(f"  {slug:<{wide}}  {words}" for slug, words in starts)]
+    for name, labels in choices.items():
+        if labels and name != "baseline":
+            lines += ["", f"--set {name}=NAME", f"  {', '.join(labels)}"]
+    lines += ["", "--set method.NAME=VALUE, --set baseline.NAME=VALUE", "  a setting of the method or baseline within"]
+    lines += ["", "What other libraries compute, without settings:", *(f"  {name}" for name in convention_names())]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,155 @@
+"""What a run keeps beside its output, in `OUT.run`: what it is a run of, its input made ready, and what is finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+from interpret.corpus.table import arrow, encodable, read_rows
+from interpret.results.files import write_whole
+
+ROW = "row"  # the column of the input made ready that holds what a row asks, as JSON
+SMALLEST_BLOCK, LARGEST_BLOCK, BLOCKS_PER_SIZE = 16, 1024, 64
+PENDING = ".pending.parquet"  # how Ray Data ends the name of a checkpoint whose data file is being written
+ERROR = "error"  # the file that says what ended a worker's work
+OF_THE_INPUT = ("rows", "digest")  # facts that differ where the input does
+
+
+class RunFolder:
+    """The folder `OUT.run` beside an output folder, and what lies in it."""
+
+    def __init__(self, out: Path):
+        self.out = out
+        self.path = out.with_name(f"{out.name}.run")
+        self.input = self.path / "input"
+        self.checkpoint = self.path / "checkpoint"
+        self.attempts = self.path / "attempts"
+
+    @contextmanager
+    def locked(self, name: str = "lock", timeout: float = 0) -> Iterator[None]:
+        """Hold a lock alone, by default that of the run. Raises BlockingIOError while another process does."""
+        import filelock
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(self.path / name, timeout=timeout):
+                yield
+        except filelock.Timeout:
+            raise BlockingIOError(f"another run is writing {str(self.out)!r} at this moment") from None
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """A file of facts, or None where there is none."""
+        path = self.path / f"{name}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def write(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Keep facts in a file, whole or not at all."""
+        text = json.dumps(facts, indent=1, ensure_ascii=False)
+        write_whole(self.path / f"{name}.json", lambda part: part.write_text(text, encoding="utf-8"))
+
+    def forget(self, name: str) -> None:
+        """Delete a file of facts, if it is there."""
+        (self.path / f"{name}.json").unlink(missing_ok=True)
+
+    def agree(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Keep facts, or compare them with those that another process was the first to keep; see `compare`."""
+        with self.locked(f"{name}.lock", timeout=-1):
+            if self.read(name) is None:
+                self.write(name, facts)
+            else:
+                self.compare(name, facts)
+
+    def compare(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Raise ValueError, in one line, if facts that were kept are others than these."""
+        kept = self.read(name) or {}
+        for key in facts:
+            if key in kept and kept[key] != facts[key]:
+                if key in OF_THE_INPUT:
+                    differs = "the input has changed since; explain it into another folder"
+                else:
+                    differs = f"they were made with {key} {kept[key]!s:.120}, not {facts[key]!s:.120}; "
+                    differs += "choose another folder, or ask as then"
+                raise ValueError(f"{str(self.out)!r} has rows of another run: {differs}")
+
+    def committed(self, known: Mapping[str, int] | None = None) -> dict[str, int]:
+        """What is finished: the beginning of the names of data files, each with its number of rows.
+
+        What was known to be finished before is not looked at again.
+        """
+        parquet, found = arrow().parquet, dict(known or {})
+        for path in self.checkpoint.glob("*.parquet"):
+            if not path.name.endswith(PENDING) and path.stem not in found:
+                try:
+                    found[path.stem] = parquet.read_metadata(path).num_rows
+                except FileNotFoundError:  # renamed just now
+                    continue
+        return found
+
+    def settle(self, rows: int) -> None:
+        """Delete data files that were not finished, and make sure that what is left is every row once.
+
+        A data file counts when its checkpoint was committed, which holds the same ids; ids are unique in the input and
+        those that are committed are not given out again. So the rows of both are compared, file by file, without
+        holding ids in memory. Raises OSError, saying what is missing, otherwise.
+        """
+        parquet, committed, found = arrow().parquet, self.committed(), dict[str, int]()
+        for path in self.out.glob("*.parquet"):
+            name = re.sub(r"-\d+$", "", path.stem)
+            if name not in committed:
+                path.unlink()
+            else:
+                found[name] = found.get(name, 0) + parquet.read_metadata(path).num_rows
+        missing = [name for name, count in committed.items() if found.get(name) != count]
+        if missing or sum(found.values()) != rows:
+            raise OSError(
+                f"{str(self.out)!r} has {sum(found.values())} of {rows} rows"
+                + (f"; files that were written are gone, such as {missing[0]}" if missing else "")
+                + "; delete it and its folder of the run, and start anew"
+            )
+
+
+def stage(source: str | Path, folder: Path) -> dict[str, Any]:
+    """Read a data set and lay its rows into a folder as Parquet files, a block each, with the columns `id` and `row`.
+
+    The first blocks are small, so that a small data set keeps every worker busy and something is soon finished; they
+    grow to 1,024 rows. What is in the folder before is deleted; the memory needed is that of a block, and about
+    100 bytes for each id.
+
+    Returns the number of `rows`, and a `digest` of them all in their order. Raises what `read_rows` raises, and
+    ValueError for a data set without rows.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    hashed, total, rows, types = hashlib.blake2b(digest_size=16), 0, read_rows(source), arrow()
+    for number in count():
+        block = list(islice(rows, min(LARGEST_BLOCK, SMALLEST_BLOCK << number // BLOCKS_PER_SIZE)))
+        if not block:
+            break
+        texts = [json.dumps(row, default=str, sort_keys=True) for row in block]
+        for text in texts:
+            hashed.update(text.encode() + b"\n")
+        table = types.table({"id": encodable([row["id"] for row in block]), ROW: texts})
+        types.parquet.write_table(table, folder / f"{number:08d}.parquet")
+        total += len(block)
+    if not total:
+        raise ValueError(f"there is no row in {str(source)!r}")
+    return {"rows": total, "digest": hashed.hexdigest()}
+
+
+def source_state(source: str | Path) -> list[list[Any]]:
+    """The names, sizes and times of a data set's files: while they stay the same, it need not be read again.
+
+    Raises FileNotFoundError where there is none.
+    """
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {str(path)!r}")
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return [[str(each.absolute()), each.stat().st_size, each.stat().st_mtime_ns] for each in files]

@@ -1,0 +1,1 @@
+"""What every application speaks: a question in, its answer out, worked out beside whoever asks."""

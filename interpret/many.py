@@ -79,7 +79,11 @@ def attribute_many(
 
     Yields:
         An Attribution, or a Failure for a prompt that cannot be explained: a ValueError, ArithmeticError or
-        MemoryError of `attribute`. Other errors, and fewer or more targets than prompts, end it.
+        MemoryError of `attribute`.
+
+    Raises:
+        ValueError: prompts, targets or contrasts that are one text, or differ in number; settings that `attribute`
+            refuses whatever the prompt. What else a prompt raises ends it too.
     """
     method, quantity = with_defaults(lm, method, quantity)
     run = Run.of(precision, batch_size, memory_budget, on_progress)

@@ -1,5 +1,6 @@
 """What the tests of several rooms explain: models, objectives, their finite differences, random encoder-decoders."""
 
+import math
 from functools import cache
 
 import torch
@@ -53,6 +54,22 @@ def marian():
 def shared(build, *args, **options):
     """What a function builds, loaded once a process; a test that changes a model for good loads one of its own."""
     return NextTokenLM.from_pretrained(build(*args, **options))
+
+
+class Device:
+    """A model's device from now on, which runs out where a gradient is taken of more at once than there is room for."""
+
+    def __init__(self, lm, monkeypatch, points=math.inf, tokens=math.inf, error=MemoryError):
+        self.refused, next_tokens = 0, lm.next_tokens
+
+        def limited(embeddings, *args, **options):
+            count, length, _ = embeddings.shape
+            if embeddings.requires_grad and (count > points or count * length > tokens):
+                self.refused += 1
+                raise error
+            return next_tokens(embeddings, *args, **options)
+
+        monkeypatch.setattr(lm, "next_tokens", limited)
 
 
 def objective(lm, text="The keys", target=None, contrast=None, **options):

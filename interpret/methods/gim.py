@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from interpret.engine.graph import Gradients, Graph, Node, replaced, scaled
-from interpret.engine.objective import Objective
-from interpret.engine.run import BackwardRules, Points
-from interpret.methods.baselines import Baseline
-from interpret.methods.method import LocalMethod
+from interpret.engine.run import BackwardRules
+from interpret.methods.gradient_times_input import GradientTimesInput
 from interpret.question.quantity import upcast
 
 ROWS_PER_BLOCK = 256  # of the attention matrix, which is never whole
@@ -62,7 +59,7 @@ SHAPES = (
 
 
 @dataclass(frozen=True)
-class GIM(LocalMethod):
+class GIM(GradientTimesInput):
     """Gradient times input, or times x - x' for a baseline x', with a backward pass that is changed in three places.
 
     s_t = sum_d (dF/dx_t)_d (x - x')_td, x' = 0 unless a baseline is given, where in the backward pass
@@ -85,12 +82,7 @@ class GIM(LocalMethod):
 
     name = "GIM"
 
-    baseline: Baseline | None = None
     temperature: float = 1.0
-
-    @property
-    def description(self) -> str:
-        return "" if self.baseline is None else f"against {self.baseline.description}"
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
@@ -99,12 +91,6 @@ class GIM(LocalMethod):
     @property
     def rules(self) -> BackwardRules:  # type: ignore[override]
         return InteractionRules(self.temperature)
-
-    def fixed_at(self, objective: Objective) -> Bool[Tensor, " token"] | None:
-        return None if self.baseline is None else self.baseline.fixed_at(objective)
-
-    def at(self, objective: Objective, points: Points, gradient: Points) -> Points:
-        return gradient * (points if self.baseline is None else points - self.baseline(objective))
 
 
 @dataclass(frozen=True)

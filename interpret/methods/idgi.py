@@ -24,6 +24,10 @@ class IDGI(Method):
     Yang, Wang & Bilgic 2023 (arXiv:2303.14242). Scores are signed, in nats, and complete at any number of steps, but
     for steps where the gradient vanishes, whose change is left over as the gap. Costs `steps` gradients and 2 forward
     passes.
+
+    Raises:
+        ValueError: `steps` below 1; where it runs, a baseline that does not fit the prompt, or a prompt of which every
+            token is fixed.
     """
 
     name = "IDGI"

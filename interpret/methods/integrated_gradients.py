@@ -42,6 +42,11 @@ class IntegratedGradients(Method):
             attention sink, and what a chat template wrote), "first", positions, a function of a Piece, or None.
         steps: a fixed number of gradients instead, without a certificate; the gap of the whole path is still known.
         rule: the quadrature rule for `steps`.
+
+    Raises:
+        ValueError: a tolerance that is not above 0, `max_gradients` below 17, an unknown rule, or fewer steps than it
+            takes; where it runs, a baseline that does not fit the prompt, or a prompt of which every token is fixed.
+        FloatingPointError: the objective or a gradient is not finite on the path.
     """
 
     name = "integrated gradients"

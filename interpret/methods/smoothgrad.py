@@ -33,6 +33,10 @@ class Noisy(Method):
         samples: how many noisy copies, an even number.
         sigma: the noise's standard deviation in units of the embeddings' root mean square.
         seed: of the noise; the same seed gives the same scores.
+
+    Raises:
+        ValueError: an odd number of samples, fewer than 2 of them, or a `sigma` below 0; where it runs, a wrapped
+            method that has added up the dimensions that this one needs apart.
     """
 
     statistic: ClassVar[str]  # what the name begins with
@@ -116,7 +120,7 @@ class SmoothGrad(Noisy):
     a = mean over e of method(x + e)
 
     Smilkov et al. 2017 (arXiv:1706.03825). Reduction, sign and unit are the wrapped method's, by default gradient
-    times input, in nats.
+    times input, in nats. Raises ValueError for settings that Noisy refuses.
     """
 
     statistic = "SmoothGrad"

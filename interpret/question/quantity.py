@@ -64,12 +64,15 @@ def without_foils(target: Target, name: str) -> int:
 
 
 LOG_PROBABILITY = Quantity("log-probability", "nats", log_probability)
+"""log p(target); with foils, the log-odds of the target against them."""
 LOSS = Quantity("loss", "nats", lambda logits, target: -log_probability(logits, target))
+"""-log p(target), or with foils minus the log-odds; a positive score raises the loss, and lowers the probability."""
 PROBABILITY = Quantity(
     "probability", "probability", lambda logits, target: logits.softmax(-1)[:, without_foils(target, "probability")]
 )
 LOGIT = Quantity("logit", "logits", lambda logits, target: logits[:, without_foils(target, "logit")])
 ENTROPY = Quantity("entropy of the next token", "nats", entropy, of_target=False)
+"""How undecided the model is: 0 when it is sure of a token, log of the vocabulary's size at most. It has no target."""
 
 
 def log_odds(lm: NextTokenLM, words: Sequence[str | int], others: Sequence[str | int]) -> Quantity:

@@ -18,6 +18,7 @@ from interpret import (
     attribute_continuation,
 )
 from nexttoken import NextTokenLM
+from tests.checking import close
 from tests.conftest import gpt2
 
 TEXT = "The keys to the cabinet are"
@@ -31,11 +32,6 @@ METHODS = [
     IDGI(steps=8),
 ]
 pytestmark = pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
-
-
-def close(found, expected, tolerance):
-    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
-    assert float((found - expected).abs().max() / expected.abs().max()) < tolerance
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)

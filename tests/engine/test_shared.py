@@ -30,16 +30,13 @@ from interpret.engine.run import Run
 from interpret.explain import prepared
 from interpret.question.prepared import ask_candidates, ask_continuation
 from interpret.question.quantity import LOG_PROBABILITY
+from tests.builders import Device
+from tests.checking import close
 from tests.conftest import letters_lm
 
 TEXT = "The keys to the cabinet"
 PROMPTS = ["The keys to", "are we?", "The dog", "The cats near the dog are asleep", "are you", "the table"]
 ENTRIES = (attribute, attribute_candidates, attribute_continuation, attribute_many)
-
-
-def close(found, expected, tolerance=1e-9):
-    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
-    assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
 @dataclass(frozen=True)
@@ -190,27 +187,12 @@ def test_who_watches_may_end_it_with_any_error(tiny, method, error, untouched):
 # Memory
 
 
-class Device:
-    """A device that holds a number of tokens at once, with a gradient."""
-
-    def __init__(self, lm, most, monkeypatch):
-        self.refused, next_tokens = 0, lm.next_tokens
-
-        def limited(embeddings, *args, **options):
-            if embeddings.requires_grad and embeddings.shape[0] * embeddings.shape[1] > most:
-                self.refused += 1
-                raise MemoryError
-            return next_tokens(embeddings, *args, **options)
-
-        monkeypatch.setattr(lm, "next_tokens", limited)
-
-
 @pytest.mark.parametrize("method", [IntegratedGradients(steps=8), SmoothGrad(samples=8)], ids=repr)
 @pytest.mark.filterwarnings("ignore::interpret.ConvergenceWarning")
 def test_what_the_first_of_many_learns_serves_the_rest(tiny, method, monkeypatch):
     prompts = [list(range(5, 5 + length)) for length in (10, 10, 9, 5, 10)]
     expected = [attribute(tiny, prompt, 70, method).scores for prompt in prompts]
-    device = Device(tiny, 25, monkeypatch)
+    device = Device(tiny, monkeypatch, tokens=25)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", MemoryShortageWarning)
         found = list(attribute_many(tiny, prompts, [70] * 5, method))
@@ -223,7 +205,7 @@ def test_what_the_first_of_many_learns_serves_the_rest(tiny, method, monkeypatch
 def test_prompts_that_do_not_fit_together_are_halved(tiny, monkeypatch):
     prompts = [[7 + number, 8, 9, 10] for number in range(8)]
     expected = [attribute(tiny, prompt, 70, GradientTimesInput()).scores for prompt in prompts]
-    device = Device(tiny, 9, monkeypatch)
+    device = Device(tiny, monkeypatch, tokens=9)
     with pytest.warns(MemoryShortageWarning, match="with 8 points at once"):
         found = list(attribute_many(tiny, prompts, [70] * 8, GradientTimesInput()))
     assert device.refused == 2  # 8 and 4, and then two at a time
@@ -233,7 +215,7 @@ def test_prompts_that_do_not_fit_together_are_halved(tiny, monkeypatch):
 
 def test_a_prompt_that_does_not_fit_alone_is_a_failure_of_its_own(tiny, monkeypatch):
     prompts = [[5, 6, 7], list(range(5, 35)), [8, 9, 10]]
-    Device(tiny, 20, monkeypatch)
+    Device(tiny, monkeypatch, tokens=20)
     found = list(attribute_many(tiny, prompts, [70] * 3, GradientTimesInput()))
     assert [isinstance(each, Failure) for each in found] == [False, True, False]
     assert isinstance(found[1].error, MemoryError)

@@ -23,14 +23,10 @@ from interpret.engine.alternatives import alternatives
 from interpret.engine.evaluate import values
 from nexttoken import NextTokenLM
 from tests.builders import objective, t5
+from tests.checking import close
 from tests.tiny_models import build
 
 TEXT = "The keys to the cat"
-
-
-def close(found, expected, tolerance=1e-9):
-    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
-    assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("at_once", [1, 2**26])

@@ -15,15 +15,11 @@ from interpret.engine.memory.profile import AllocationTracker
 from interpret.methods import gim
 from nexttoken import NextTokenLM
 from tests import tiny_models
-from tests.builders import objective, t5
+from tests.builders import objective, shared, t5
+from tests.checking import close
 from tests.conftest import gpt2, llama
 
 IDS = [5, 9, 13, 33, 21, 8, 40, 9, 17]
-
-
-def close(found, expected, tolerance=1e-9):
-    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
-    assert torch.allclose(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 
 def scores(function, x, **settings):
@@ -170,8 +166,8 @@ class Patched(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def patched(lm, target):
-    tokens = lm.tokens(lm.prompt(IDS))
+def patched(lm, target, prompt=IDS):
+    tokens = lm.tokens(lm.prompt(prompt))
     with lm.frozen(), torch.enable_grad():
         x = lm.embed(tokens).detach().requires_grad_(True)
         with Patched():
@@ -272,10 +268,10 @@ def test_noise_on_it_runs_at_once(tiny):
 
 
 def test_an_encoder_decoder():
-    lm = NextTokenLM.from_pretrained(t5())
-    found = attribute(lm, ([5, 6, 7, 8], [9, 10]), 20, GIM())
-    assert all(map(math.isfinite, found.scores))
-    assert bool(found.scores.any())
+    lm, pair = shared(t5), ([5, 6, 7, 8], [9, 10])
+    found = attribute(lm, pair, 20, GIM()).scores
+    close(found, patched(lm, 20, pair))
+    assert abs(found - attribute(lm, pair, 20, GradientTimesInput()).scores).max() > 1e-6
 
 
 def test_half_precision(tokenizer):

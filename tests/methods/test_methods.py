@@ -1,6 +1,7 @@
 """Every method against finite differences, captum, and a linear model whose answer is on paper."""
 
 import warnings
+from functools import partial
 
 import captum.attr
 import numpy as np
@@ -24,6 +25,7 @@ from interpret import (
 )
 from interpret.engine.evaluate import gradients, values
 from interpret.methods.path import quadrature
+from tests import checking
 from tests.builders import finite_differences, objective
 
 RULES = ["midpoint", "gauss-legendre", "trapezoid", "left", "right"]
@@ -33,6 +35,7 @@ EVERY = [
     SmoothGrad(IntegratedGradients(steps=200), 2),
 ]  # fmt: skip
 SENTENCE = "The keys to the cat"
+close = partial(checking.close, tolerance=1e-5)
 
 
 def linear(seed=0, tokens=4, dim=3):
@@ -140,12 +143,6 @@ def test_methods_equal_their_formulas_with_finite_differences(tiny, contrast):
 def in_captum(lm, text, target):
     f = objective(lm, text, target)
     return f, f.x[None], lambda points: f.function(points)
-
-
-def close(one, other):
-    one, other = torch.as_tensor(one), torch.as_tensor(other)
-    scale = float(other.abs().max())
-    torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * scale)
 
 
 def test_vanilla_gradient_equals_captum_saliency(tiny32):

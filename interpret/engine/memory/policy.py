@@ -6,7 +6,6 @@ import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -125,73 +124,51 @@ class Memory:
     ) -> Iterator[Outcome]:
         """The function on some items of a length at once, in order; where the device runs out, half as many from there.
 
-        Items are a sequence or the rows of a tensor; `size` of them run at once, by default all.
+        Items are a sequence or the rows of a tensor; `size` of them run at once, by default all. The first shortage of
+        a run is warned of.
 
         Raises:
-            MemoryError: one does not fit even alone.
+            MemoryError: one does not fit even alone, or several processes share the model.
         """
         done = 0
         while done < len(items):
             some = items[done : done + self.capped(size or len(items), length)]
-            result = self.attempt(partial(function, some), len(some), length)
-            if not isinstance(result, Shortage):
+            shortage = ""
+            try:
+                with watched():
+                    result = function(some)
+            except (MemoryError, RuntimeError) as error:
+                if not _ran_out(error):
+                    raise
+                # The error itself would keep what the attempt took.
+                shortage = str(error).partition("\n")[0] or type(error).__name__
+            if shortage:
+                self._halve(len(some), length, shortage)
+            else:
                 yield result
                 done += len(some)
 
-    def attempt(self, function: Callable[[], Outcome], count: int, length: int) -> Outcome | Shortage:
-        """What the function gives, or that the device ran out with `count` points of a length at once.
-
-        After a shortage, half as many run from then on; the first one in a run is warned of.
-
-        Raises:
-            MemoryError: the device ran out with a single point, or several processes share the model.
-        """
-        with watched():
-            result = attempt(function)
-        if isinstance(result, Shortage):
-            if self.is_sharded:  # the other processes wait in the middle of the step
-                raise MemoryError(
-                    f"a device ran out of memory with {count} x {length} tokens at once, and processes that share a "
-                    f"model cannot go on with fewer; give a smaller memory_budget or batch_size ({result.message})"
-                )
-            if count == 1:
-                raise MemoryError(
-                    f"the device ran out of memory with 1 x {length} tokens at once, which cannot "
-                    f"be fewer; shorten the prompt, or take another device ({result.message})"
-                )
-            if self.batch_cap is None:
-                warn_caller(
-                    f"the device ran out of memory with {count} points at once; the run goes on with fewer, with the "
-                    "same result; a smaller batch_size or a memory_budget avoids it",
-                    MemoryShortageWarning,
-                )
-            self.batch_cap = count // 2 * length
-        return result
-
-
-@dataclass(frozen=True)
-class Shortage:
-    """The device ran out of memory.
-
-    Attributes:
-        message: how it said so.
-    """
-
-    message: str
-
-
-def attempt(function: Callable[[], Outcome]) -> Outcome | Shortage:
-    """What the function gives, or that the device ran out of memory; what the attempt took is free again then."""
-    try:
-        return function()
-    except (MemoryError, RuntimeError) as error:
-        if not _ran_out(error):
-            raise
-        message = str(error).partition("\n")[0]  # the error itself would keep what the attempt took
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return Shortage(message)
+    def _halve(self, count: int, length: int, shortage: str) -> None:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if self.is_sharded:  # the other processes wait in the middle of the step
+            raise MemoryError(
+                f"a device ran out of memory with {count} x {length} tokens at once, and processes that share a "
+                f"model cannot go on with fewer; give a smaller memory_budget or batch_size ({shortage})"
+            )
+        if count == 1:
+            raise MemoryError(
+                f"the device ran out of memory with 1 x {length} tokens at once, which cannot "
+                f"be fewer; shorten the prompt, or take another device ({shortage})"
+            )
+        if self.batch_cap is None:
+            warn_caller(
+                f"the device ran out of memory with {count} points at once; the run goes on with fewer, with the "
+                "same result; a smaller batch_size or a memory_budget avoids it",
+                MemoryShortageWarning,
+            )
+        self.batch_cap = count // 2 * length
 
 
 def _ran_out(error: Exception) -> bool:

@@ -18,9 +18,10 @@ def greedy_ids(
     network: ExplainableNetwork, input_ids: Int[Tensor, "1 token"], length: int, end_ids: Set[int]
 ) -> tuple[int, ...]:
     """The most probable token after a text, and so on, up to a length or one of the tokens that end a text."""
-    reader, ids = _GreedyReader(network), list[int]()
+    reader, ids, (given,) = _GreedyReader(network), list[int](), input_ids.tolist()
     while len(ids) < length:
-        chosen = reader.first_choice(torch.cat([input_ids, input_ids.new_tensor([ids])], 1), length - len(ids))
+        text = torch.tensor([[*given, *ids]], device=input_ids.device)
+        chosen = reader.first_choice(text, length - len(ids))
         if chosen in end_ids:
             break
         ids.append(chosen)

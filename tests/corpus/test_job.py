@@ -114,7 +114,7 @@ def cluster(tmp_path_factory):
         "from ray.cluster_utils import Cluster\n"
         "cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 2, 'include_dashboard': False})\n"
         "other = cluster.add_node(num_cpus=2)\n"
-        "cluster.wait_for_nodes()\n"
+        "cluster.wait_for_nodes(timeout=300)\n"
         "print(cluster.address, flush=True)\n"
         "if sys.stdin.readline():\n"
         "    cluster.remove_node(other, allow_graceful=False)\n"
@@ -127,6 +127,7 @@ def cluster(tmp_path_factory):
         env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
     )  # fmt: skip
     process.address = process.stdout.readline().strip()
+    assert process.address, "the cluster could not be started"
     yield process
     process.communicate(timeout=60)
 

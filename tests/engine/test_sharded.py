@@ -102,7 +102,7 @@ def decisions(lm, rank):
     try:
         prompt = lm.prompt(IDS)
         profile = memory_profile(lm, prompt)
-        return [Memory().fitting(lm, prompt), profile.token, profile.pair, profile.place]
+        return [Memory().points_that_fit(lm, prompt), profile.token, profile.pair, profile.position]
     finally:
         available.available_on = before
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Kind = TypeVar("Kind")
 
 SCHEMA = 2  # of the plain values; 1 is that of 0.2.0, which did not say so
+PACKAGES = ("nexttoken-interpret", "torch", "transformers")  # that results depend on
 FIGURES = (".png", ".pdf", ".svg", ".pgf")
 JSON = "interpret.results.files:json_text"
 TABLES = {".csv": "interpret.views.spreadsheet:csv_text", ".tsv": "interpret.views.spreadsheet:tsv"}
@@ -35,6 +37,19 @@ WRITERS: dict[str, dict[str, str]] = {
     "Replacements": EDITS,
     "Report": {**REPORT, **dict.fromkeys(FIGURES[:3], "interpret.views.report:report_figure")},
 }
+
+
+def versions() -> dict[str, str]:
+    """Name and version of the packages that a result depends on."""
+    return {name: found for name in PACKAGES if (found := _version(name))}
+
+
+@cache
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def endings(kind: str) -> tuple[str, ...]:

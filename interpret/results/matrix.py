@@ -73,7 +73,7 @@ class AttributionMatrix(Result):
     @property
     def gradients_spent(self) -> int:
         """Gradients taken for all rows."""
-        return sum(each.gradients_spent for each in self.attributions)
+        return sum(each.gradients_spent for each in self)
 
     def columns(self, row: int) -> list[int]:
         """The column of each piece of a row."""
@@ -96,7 +96,7 @@ class AttributionMatrix(Result):
         """What is asked, as a question."""
         first = self.attributions[0]
         if first.target is None:
-            return f"What raises or lowers the {first.quantity} at {len(self)} places of a continuation?"
+            return f"What raises or lowers the {first.quantity} at {len(self)} positions of a continuation?"
         if self.kind == "continuation":
             what = f"{''.join(self.targets)!r}, token by token"
         else:
@@ -123,7 +123,7 @@ class AttributionMatrix(Result):
     def facts(self) -> str:
         """How it was made, in words: method, settings, largest gap, start token."""
         first = self.attributions[0]
-        return ", ".join(filter(None, [first.method_name, first.settings, self.gap_text, first.behind]))
+        return ", ".join(filter(None, [first.method_name, first.settings, self.gap_text, first.start_text]))
 
     def provenance(self) -> dict[str, Any]:
         """What was explained, how and with which versions, without the scores: plain values, for a file's metadata."""
@@ -139,13 +139,11 @@ class AttributionMatrix(Result):
 
         Returns a matplotlib figure, that of `ax` if it is given.
         """
-        figure: Figure = function_of("interpret.views.matrix:matrix_heatmap")(self, width, ax)
-        return figure
+        return function_of("interpret.views.matrix:matrix_heatmap")(self, width, ax)
 
     def to_frame(self) -> pandas.DataFrame:
         """All rows as one pandas DataFrame (row and piece,), as `Attribution.to_frame` and the target's text."""
-        frame: pandas.DataFrame = function_of("interpret.views.spreadsheet:frame")(self)
-        return frame
+        return function_of("interpret.views.spreadsheet:frame")(self)
 
     def __repr__(self) -> str:
         width = max(map(len, map(repr, self.targets)))

@@ -25,8 +25,7 @@ from interpret import (
 )
 from interpret.engine.run import Run
 from interpret.engine.text import Text
-from interpret.replacement.check import check_text
-from interpret.replacement.replacements import spearman, values_with_alternatives
+from interpret.replacement.check import check_text, spearman, values_with_alternatives
 from interpret.results.faithfulness import Deletion
 from nexttoken import NextTokenLM, SymbolVocabulary, Target
 from tests.builders import t5

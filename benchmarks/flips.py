@@ -45,7 +45,7 @@ def questions(lm: NextTokenLM) -> Iterator[tuple[str, Search]]:
 def ours(search: Search) -> dict[int, int] | None:
     """The words that our flip changes; None where it finds none."""
     found, _ = search.found(3, 4, CANDIDATES)
-    return None if found is None else dict(found.edits)
+    return None if found is None else dict(found)
 
 
 def hotflip(search: Search) -> dict[int, int] | None:
@@ -110,7 +110,7 @@ def one_word(search: Search, order: Iterator[tuple[int, int]]) -> dict[int, int]
         if len(some) == BUDGET:
             break
     found = search.first_success(some)[1]
-    return dict(found[0].edits) if found else None
+    return dict(found[0]) if found else None
 
 
 def raw(editing: Editing, edits: dict[int, int]) -> tuple[list[int], bool]:

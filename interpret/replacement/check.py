@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, chain, pairwise
 from statistics import fmean, stdev
 
 import torch
@@ -90,18 +90,19 @@ def check_text(text: Text, why: Attribution, quantity: Quantity, run: Run, seed:
     """`check` of a result whose text and quantity are known."""
     quantity = LOG_PROBABILITY if quantity in LOGARITHMIC else quantity
     groups = _groups(text.prompt, why)
+    pieces, positions = list(groups), list(chain.from_iterable(groups.values()))
     generator = torch.Generator().manual_seed(seed)
-    plan = _Plan.of(_scores(groups), generator)
+    plan = _Plan.of(torch.from_numpy(why.scores[pieces]), generator)
     target = why.target or UNSEEN
     following = [each.id for each in target.continuation[:-1]]
-    own = Text(text.lm, text.prompt, None, following, _positions(groups), text.checkpointed, text.whole)
+    own = Text(text.lm, text.prompt, None, following, positions, text.checkpointed, text.whole)
     objective = Objective.of_row(own, Row(text.prompt, target, tuple(range(len(own.positions)))), quantity, run)
-    whole, *found = values_with_alternatives(objective, [group.positions for group in groups], plan.masks, generator)
+    whole, *found = values_with_alternatives(objective, list(groups.values()), plan.masks, generator)
     answers = iter(found)
 
     def replaced(chosen: Sequence[int], draws: int) -> Replaced:
-        changes = [whole - next(answers) for _ in range(draws)]
-        labels, score = tuple(groups[each].label for each in chosen), sum(groups[each].score for each in chosen)
+        changes, own = [whole - next(answers) for _ in range(draws)], [why.pieces[pieces[each]] for each in chosen]
+        labels, score = tuple(piece.label for piece in own), sum(piece.score for piece in own)
         return Replaced(labels, score, fmean(changes), stdev(changes) / draws**0.5)
 
     strongest = tuple(replaced([each], DRAWS) for each in plan.strongest)
@@ -143,23 +144,6 @@ def values_with_alternatives(
     drawn = found.draw(len(masks), text.lm.vocab.size(), generator)
     words = torch.where(replaced, drawn, torch.tensor([text.prompt.ids[position] for position in columns]))
     return values_with_words(objective, words).tolist()
-
-
-@dataclass(frozen=True)
-class _Group:
-    """A piece that may be replaced, or several pieces that have one score."""
-
-    label: str
-    score: float
-    positions: Sequence[int]
-
-
-def _scores(groups: Sequence[_Group]) -> Float[Tensor, " group"]:
-    return torch.tensor([group.score for group in groups], dtype=torch.float64)
-
-
-def _positions(groups: Sequence[_Group]) -> tuple[int, ...]:
-    return tuple(position for group in groups for position in group.positions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,9 +204,9 @@ def _fit(plan: _Plan, changes: Float[Tensor, " row"], generator: torch.Generator
     predicted = torch.cat([plan.scores[None], plan.shuffled(generator)]) @ plan.replaced(plan.masks[1:]).T
     centred, moved = predicted - predicted.mean(-1, keepdim=True), changes - changes.mean()
     norms = centred.square().sum(-1).sqrt() * moved.square().sum().sqrt()
-    own, *shuffled = torch.where(norms > TINY, centred @ moved / norms.clamp_min(TINY), 0.0).tolist()
+    fits = torch.where(norms > TINY, centred @ moved / norms.clamp_min(TINY), 0.0)
     reacts = float(changes.abs().max()) >= NO_REACTION and float(plan.scores.max() - plan.scores.min()) > 0
-    return own, fmean((each < own) + 0.5 * (each == own) for each in shuffled) if reacts else None
+    return float(fits[0]), _share_below(fits[0], fits[1:]) if reacts else None
 
 
 def _correlation(plan: _Plan, found: Float[Tensor, "order step"], generator: torch.Generator) -> RankCorrelation:
@@ -236,8 +220,12 @@ def _correlation(plan: _Plan, found: Float[Tensor, "order step"], generator: tor
     again = torch.randint(len(orders), (RESAMPLES, len(orders)), generator=generator)
     resampled = spearman(own[again].mT, found[again].mT).mean(-1)
     low, high = resampled.quantile(torch.tensor(INTERVAL, dtype=resampled.dtype)).tolist()
-    percentile = (by_chance < value).double().mean() + 0.5 * (by_chance == value).double().mean()
-    return RankCorrelation(float(value), (low, high), float(percentile))
+    return RankCorrelation(float(value), (low, high), _share_below(value, by_chance))
+
+
+def _share_below(value: Float[Tensor, ""], others: Float[Tensor, " shuffle"]) -> float:
+    # Equal ones count half.
+    return float(((others < value).double() + 0.5 * (others == value).double()).mean())
 
 
 def spearman(one: Float[Tensor, "*row item"], other: Float[Tensor, "*row item"]) -> Float[Tensor, "*row"]:
@@ -258,36 +246,39 @@ def _randomized(
 ) -> float:
     """The rank correlation of a map's scores with those of the same method on a model with shuffled weights."""
     other, groups = lm.with_shuffled_weights(seed), _groups(prompt, why)
-    positions = _positions(groups)
+    positions = list(chain.from_iterable(groups.values()))
     objective = Objective.of(other, prompt, why.target or UNSEEN, quantity, positions)
-    pieces = [[positions.index(position) for position in group.positions] for group in groups]
+    pieces = [[positions.index(position) for position in group] for group in groups.values()]
     attributions = method(objective).attributions.detach().double().cpu().numpy()
-    return float(spearman(_scores(groups), torch.from_numpy(method.reduction(attributions, pieces))))
+    scores = torch.from_numpy(method.reduction(attributions, pieces))
+    return float(spearman(torch.from_numpy(why.scores[list(groups)]), scores))
 
 
-def _groups(prompt: Prompt, why: Attribution) -> list[_Group]:
-    """What may be replaced: what has a score, and was not written by a template unless that is all there is.
+def _groups(prompt: Prompt, why: Attribution) -> dict[int, range]:
+    """What may be replaced, as numbers of pieces and the positions of their tokens.
+
+    That is what has a score, and was not written by a template unless that is all there is.
 
     Raises ValueError for a result that is not of this prompt, or has nothing that was attributed.
     """
     ends = list(accumulate(map(len, why.token_ids), initial=prompt.own.start))
     if ends[-1] != len(prompt):
         raise ValueError("the result is not of this prompt, which has another number of tokens")
-    every = zip(why.pieces, map(range, ends, ends[1:]), strict=False)
-    groups = [(piece, positions) for piece, positions in every if not piece.fixed and positions]
-    groups = [(piece, positions) for piece, positions in groups if not piece.template] or groups
+    every = enumerate(map(range, ends, ends[1:]))
+    groups = {piece: positions for piece, positions in every if not why.fixed[piece] and positions}
+    groups = {piece: positions for piece, positions in groups.items() if not why.template[piece]} or groups
     if not groups:
         raise ValueError("no piece of the prompt was attributed, so there is nothing to check")
-    return [_Group(piece.label, piece.score, positions) for piece, positions in groups]
+    return groups
 
 
 def _prompt_of(lm: NextTokenLM, why: Attribution) -> Prompt:
     """The prompt that a result is of. Raises ValueError for that of an encoder-decoder, which does not follow."""
     ids = tuple(token_id for each in why.token_ids for token_id in each)
-    ends = list(accumulate(map(len, why.token_ids), initial=0))
+    ends = accumulate(map(len, why.token_ids), initial=0)
     pieces = tuple(
-        Piece(piece.text, piece.label, tuple(range(begin, end)), piece.template)
-        for piece, begin, end in zip(why.pieces, ends, ends[1:], strict=False)
+        Piece(piece.text, piece.label, tuple(range(*ends)), piece.template)
+        for piece, ends in zip(why.pieces, pairwise(ends), strict=True)
     )
     lm.vocab.check(ids)
     return lm.prompt(Prompt(why.prompt, ids, pieces, why.messages), why.start)

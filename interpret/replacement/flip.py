@@ -107,7 +107,7 @@ def flip(
     search = Search(editing, aim, run, seed)
     with quiet(), interruptible():
         found, closest = search.found(max_edits, beam, candidates)
-        forwards, edits = search.counts.forwards, found.edits if found is not None else ()
+        forwards, edits = search.counts.forwards, found or ()
         made = search.made(edits)
         changed = editing.as_prompt(made)
         return Flip(
@@ -118,7 +118,7 @@ def flip(
             before=_preference(lm, aim, logits),
             after=_preference(lm, aim, next_logits(lm, changed, [len(changed) - 1])[0]),
             to=None if wanted is None else Target.rated(wanted, lm.vocab, logits),
-            closest=() if found is not None or closest is None else search.as_data(closest.edits),
+            closest=() if found is not None or closest is None else search.as_data(closest),
             random=search.control(len(edits) or max_edits),
             forwards=forwards,
             messages=editing.messages_of(made),
@@ -153,14 +153,6 @@ def _preference(lm: NextTokenLM, aim: Aim, logits: Float[Tensor, " vocab"]) -> P
     return Preference(replace(target, foils=tuple(foils)), first, float(aim.margin(logits[None])[0]))
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """Some edits and the margin that they reach."""
-
-    edits: Edits
-    margin: float
-
-
 class Search:
     """The search for a flip of what may be edited in a prompt; `seed` is of what is drawn."""
 
@@ -168,7 +160,7 @@ class Search:
         self.lm, self.prompt, self.editing, self.aim, self.run = editing.lm, editing.prompt, editing, aim, run
         self.counts = Counts()
         self.generator = torch.Generator().manual_seed(seed)
-        self.seen: dict[Edits, float] = {}  # the margins of edits that were run
+        self.seen: dict[Edits, float] = {}  # the margins that edits reach, of those that were run
 
     def made(self, edits: Edits) -> Edited:
         """The prompt with edits that are known to make one."""
@@ -184,28 +176,28 @@ class Search:
 
         return read_next_tokens(self.lm, rows, read, self.prompt, self.run, self.counts).flatten().tolist()
 
-    def tried(self, some: Sequence[Edits]) -> list[Attempt]:
-        """Those of some edits that make a prompt, with the margins that they reach; none is run twice."""
+    def tried(self, some: Sequence[Edits]) -> list[Edits]:
+        """Those of some edits that make a prompt, whose margins are then seen; none is run twice."""
         made = {edits: self.editing.edited(dict(edits)) for edits in some if edits not in self.seen}
         rows = {edits: edited.row for edits, edited in made.items() if edited is not None}
         self.seen.update(zip(rows, self.margins(list(rows.values())), strict=True))
-        return [Attempt(edits, self.seen[edits]) for edits in some if edits in self.seen]
+        return [edits for edits in some if edits in self.seen]
 
-    def first_success(self, some: Sequence[Edits]) -> tuple[list[Attempt], list[Attempt]]:
+    def first_success(self, some: Sequence[Edits]) -> tuple[list[Edits], list[Edits]]:
         """Edits tried in rounds until one of a round will do: all that were tried, and those that will do."""
-        every: list[Attempt] = []
+        every: list[Edits] = []
         for begin in range(0, len(some), ROUND):
             found = self.tried(some[begin : begin + ROUND])
             every += found
-            if good := [each for each in found if each.margin < 0]:
+            if good := [each for each in found if self.seen[each] < 0]:
                 return every, good
         return every, []
 
-    def found(self, max_edits: int, beam: int, candidates: int) -> tuple[Attempt | None, Attempt | None]:
-        """The fewest edits that will do, and the attempt that came closest; None where there is none."""
-        words, whole = self.editing.words, self.margins([self.editing.row])[0]
+    def found(self, max_edits: int, beam: int, candidates: int) -> tuple[Edits | None, Edits | None]:
+        """The fewest edits that will do, and those that came closest; None where there are none."""
+        (whole,) = self.margins([self.editing.row])
         if whole < 0:
-            return Attempt((), whole), None
+            return (), None
         order = self._by_score()
         offered = proposals(self.objective(self.prompt), self.editing, order, candidates, self.generator)
         singles = sorted(
@@ -214,38 +206,35 @@ class Search:
             key=lambda each: (each[0] + 1) * (each[1] + 1),
         )  # fmt: skip
         tried, good = self.first_success([((number, token_id),) for _, _, number, token_id in singles])
-        single = {each.edits[0]: each.margin for each in tried}
-        states = sorted(tried, key=lambda each: each.margin)[:beam]
+        singles_tried, states = tried, sorted(tried, key=self.seen.__getitem__)[:beam]
         closest = states[0] if states else None
-        for _ in range(2, min(max_edits, len(words)) + 1):
+        for _ in range(2, min(max_edits, len(self.editing.words)) + 1):
             if good:
                 break
             # An edit is expected to add what it did alone; the model says whether it does.
             expected: dict[Edits, float] = {}
             for state in states:
-                taken = {number for number, _ in state.edits}
-                for (number, token_id), margin in single.items():
-                    if number not in taken:
-                        key = tuple(sorted((*state.edits, (number, token_id))))
-                        sum_of = state.margin + margin - whole
+                for single in singles_tried:
+                    if single[0][0] not in dict(state):
+                        key, sum_of = tuple(sorted(state + single)), self.seen[state] + self.seen[single] - whole
                         expected[key] = min(sum_of, expected.get(key, sum_of))
             likeliest = sorted(expected, key=lambda key: (expected[key], key))[: ROUND * LATER_ROUNDS]
             tried, good = self.first_success(likeliest)
-            states = sorted(tried, key=lambda each: each.margin)[:beam] or states
-            closest = min([closest, *states[:1]], key=lambda each: each.margin) if closest is not None else None
-        for each in self._likeliest_first(good):
-            least = self._minimised(each)
-            if self.margins([self.made(least.edits).row])[0] < 0:  # run alone, as anybody would run it
+            states = sorted(tried, key=self.seen.__getitem__)[:beam] or states
+            closest = min([closest, *states[:1]], key=self.seen.__getitem__) if closest is not None else None
+        for edits in self._likeliest_first(good):
+            least = self._minimised(edits)
+            if self.margins([self.made(least).row])[0] < 0:  # run alone, as anybody would run it
                 return least, closest
         return None, closest
 
-    def _minimised(self, attempt: Attempt) -> Attempt:
-        """The attempt without the edits that can be taken back."""
-        for count in range(1, len(attempt.edits)):
-            good = [each for each in self.tried(list(combinations(attempt.edits, count))) if each.margin < 0]
+    def _minimised(self, edits: Edits) -> Edits:
+        """Without those that can be taken back."""
+        for count in range(1, len(edits)):
+            good = [each for each in self.tried(list(combinations(edits, count))) if self.seen[each] < 0]
             if good:
                 return self._likeliest_first(good)[0]
-        return attempt
+        return edits
 
     def control(self, edits: int) -> RandomEdits:
         """As many words changed at random."""
@@ -268,14 +257,15 @@ class Search:
         found = Objective.of(self.lm, prompt, Target("", self.aim.target, 0.0, 1), margin, run=self.run)
         return replace(found, counts=self.counts)
 
-    def _likeliest_first(self, attempts: Sequence[Attempt]) -> list[Attempt]:
-        """The attempts in the order in which the model finds the new prompts as a whole likely; a pass for each."""
-        if len(attempts) < 2 or not self.lm.causal or self.prompt.source is not None:
-            return list(attempts)
-        rows = [self.made(each.edits).row for each in attempts]
-        likely = log_likelihoods(self.lm, rows, self.prompt, self.run, self.counts).tolist()
-        order = sorted(range(len(attempts)), key=lambda number: (-likely[number], attempts[number].edits))
-        return [attempts[number] for number in order]
+    def _likeliest_first(self, some: Sequence[Edits]) -> list[Edits]:
+        """Edits in the order in which the model finds the new prompts as a whole likely; a pass for each."""
+        if len(some) < 2 or not self.lm.causal or self.prompt.source is not None:
+            return list(some)
+        rows = [self.made(edits).row for edits in some]
+        likely = dict(
+            zip(some, log_likelihoods(self.lm, rows, self.prompt, self.run, self.counts).tolist(), strict=True)
+        )
+        return sorted(some, key=lambda edits: (-likely[edits], edits))
 
     def as_data(self, edits: Edits) -> tuple[Edit, ...]:
         """The edits, each with how likely the model finds it where it stands in the changed prompt."""

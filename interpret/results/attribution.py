@@ -155,18 +155,15 @@ class Attribution(Result):
 
     @property
     def heading(self) -> str:
-        """What stands above every view: what is asked, and of which model."""
         return f"{self.title}{' ' if self.title.endswith('?') else ', '}{self.model}"
 
     @property
     def facts(self) -> str:
-        """How the scores were made, in words: method, settings, gap, start token, and what they were totalled by."""
         totals = "" if self.by == "piece" else f"totals by {self.by}"
         return ", ".join(filter(None, [self.method_name, self.settings, self.gap_text, self.start_text, totals]))
 
     @property
     def checked(self) -> str:
-        """What the check of the scores against the model found, in a sentence; empty where there was none."""
         return "" if self.faithfulness is None else self.faithfulness.sentence
 
     @property
@@ -262,7 +259,6 @@ class Attribution(Result):
         return reduction.join(self.scores, numpy.array([len(ids) for ids in self.token_ids]), groups)
 
     def provenance(self) -> dict[str, Any]:
-        """What was explained, how and with which versions, without the scores: plain values, for a file's metadata."""
         target = self.target
         return {
             "prompt": self.prompt,

@@ -11,6 +11,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -22,7 +23,7 @@ Kind = TypeVar("Kind")
 SCHEMA = 2  # of the plain values; 1 is that of 0.2.0, which did not say so
 PACKAGES = ("nexttoken-interpret", "torch", "transformers")  # that results depend on
 FIGURES = (".png", ".pdf", ".svg", ".pgf")
-JSON = "interpret.results.files:json_text"
+JSON = "interpret.results.files:Result.to_json"
 TABLES = {".csv": "interpret.views.spreadsheet:csv_text", ".tsv": "interpret.views.spreadsheet:tsv"}
 PAGE = {".json": JSON, ".html": "interpret.views.html:page_of"}
 EDITS = {".json": JSON, ".html": "interpret.views.edits:document"}
@@ -60,7 +61,7 @@ def endings(kind: str) -> tuple[str, ...]:
 def function_of(name: str) -> Callable[..., Any]:
     """A function by "module:function", whose module is loaded on use: views import results, never the reverse."""
     module, _, function = name.partition(":")
-    return getattr(import_module(module), function)  # type: ignore[no-any-return]
+    return attrgetter(function)(import_module(module))
 
 
 class Result(ABC):
@@ -75,7 +76,7 @@ class Result(ABC):
 
     @property
     def heading(self) -> str:
-        """What stands above a view of it: the title, by default."""
+        """What stands above every view: the title, and for maps the model."""
         return self.title
 
     @property
@@ -125,12 +126,12 @@ class Result(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python values under the names of its fields, and the number of this `schema`."""
-        return {"schema": SCHEMA, **plain_of(self)}
+        return {"schema": SCHEMA, **_converter().unstructure(self)}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`, of this version or an older one. Raises ValueError if it is something else."""
-        return from_plain(plain, cls)
+        return _from_plain(plain, cls)
 
     def to_json(self) -> str:
         """`to_dict` as JSON; numbers keep all their digits."""
@@ -139,11 +140,7 @@ class Result(ABC):
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The inverse of `to_json`. Raises ValueError for any other text."""
-        try:
-            plain = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"this is not a saved {cls.__name__}: {_said(error)}") from error
-        return from_plain(plain, cls)
+        return _from_plain(text, cls)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -159,27 +156,17 @@ class Result(ABC):
             raise ValueError(f"cannot load {str(path)!r}: {error}") from error
 
 
-def json_text(result: Result) -> str:
-    """A result as the text of a .json file."""
-    return result.to_json()
-
-
-def plain_of(value: Any) -> dict[str, Any]:
-    """A data class as plain values under the names of its fields; beside them, what its DERIVED names follow to."""
-    plain: dict[str, Any] = _converter().unstructure(value)
-    return plain
-
-
-def from_plain(plain: Any, kind: type[Kind]) -> Kind:
-    """The inverse of `plain_of`, also of what older versions saved. Raises ValueError if it is something else."""
+def _from_plain(given: Any, kind: type[Kind]) -> Kind:
     try:
+        plain = json.loads(given) if isinstance(given, str) else given
         schema = plain.get("schema", 1)
         if schema not in (1, SCHEMA):
             raise ValueError(f"its schema is {schema!r}, and this version reads up to {SCHEMA}; update this package")
-        given = {name: value for name, value in plain.items() if name != "schema"}
-        return _converter().structure(upgraded(given) if schema == 1 else given, kind)
+        plain = {name: value for name, value in plain.items() if name != "schema"}
+        return _converter().structure(upgraded(plain) if schema == 1 else plain, kind)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise ValueError(f"this is not a saved {kind.__name__}: {_said(error)}") from error
+        why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"this is not a saved {kind.__name__}: {why}") from error
 
 
 def upgraded(plain: Any) -> Any:
@@ -202,7 +189,7 @@ def upgraded(plain: Any) -> Any:
 
 @cache
 def _converter() -> Converter:
-    """Strict about names: what is unknown or missing is an error. Arrays are lists of numbers."""
+    """Strict about names: what is unknown or missing is an error. Arrays are lists of numbers, DERIVED names values."""
     import numpy  # with cattrs, on use: the command reads the table of writers before it loads anything
     from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
     from cattrs.preconf.json import make_converter
@@ -235,10 +222,6 @@ def _converter() -> Converter:
         return of_plain
 
     return converter
-
-
-def _said(error: BaseException) -> str:
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:

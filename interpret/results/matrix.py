@@ -107,7 +107,6 @@ class AttributionMatrix(Result):
 
     @property
     def heading(self) -> str:
-        """What stands above every view: what is asked, and of which model."""
         return f"{self.title} {self.attributions[0].model}"
 
     @property
@@ -121,12 +120,10 @@ class AttributionMatrix(Result):
 
     @property
     def facts(self) -> str:
-        """How it was made, in words: method, settings, largest gap, start token."""
         first = self.attributions[0]
         return ", ".join(filter(None, [first.method_name, first.settings, self.gap_text, first.start_text]))
 
     def provenance(self) -> dict[str, Any]:
-        """What was explained, how and with which versions, without the scores: plain values, for a file's metadata."""
         own = {"kind": self.kind, "prompt": self.attributions[-1].prompt, "target": list(self.targets)}
         return {
             **self.attributions[0].provenance(), **own, "gap": self.gap_text,

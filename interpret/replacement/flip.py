@@ -67,7 +67,7 @@ def flip(
 
     Args:
         lm: the model; it comes back as it was, after errors too.
-        prompt: as for `attribute`.
+        prompt: as for `attribute`, and so are `start` and `memory_budget`.
         target: the next token that the model says now; None for its first choice.
         to: what its first choice is to become; None for any other than the target.
         contrast: a foil, or several, one of which the model is to prefer to the target, whatever its first choice is.
@@ -76,8 +76,6 @@ def flip(
         candidates: how many words are tried at each position.
         seed: of what is drawn: the random candidates, and the control.
         ignore: a part of the prompt that stays as it is, as a `region` of `attribute`.
-        start: as for `attribute`.
-        memory_budget: as for `attribute`.
         on_progress: called with the number of passes just done; an exception that it raises cancels the search.
 
     Returns:

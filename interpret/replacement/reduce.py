@@ -43,13 +43,11 @@ def reduce_input(
 
     Args:
         lm: the model; it comes back as it was, after errors too.
-        prompt: as for `attribute`.
+        prompt: as for `attribute`, and so are `start` and `memory_budget`.
         target: the next token that is to be said still; None for the model's first choice.
         keep: "first" if it has to stay the first choice, or the least share of its probability, from 0 to 1.
         beam: how many parts are gone on with.
-        start: as for `attribute`.
-        memory_budget: as for `attribute`.
-        on_progress: as for `flip`.
+        on_progress: called with the number of passes just done; an exception that it raises cancels the search.
 
     Returns:
         A Reduction, in which every word that is left is needed. Costs a forward pass for each part that is tried: for

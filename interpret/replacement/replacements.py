@@ -43,16 +43,14 @@ def replacements(
 
     Args:
         lm: the model; it comes back as it was.
-        prompt: as for `attribute`.
+        prompt: as for `attribute`, and so are `start` and `memory_budget`.
         position: of a token in the prompt, whose word is replaced; or the word, as a regular expression that matches in
             one word only.
         k: how many words: those that the model itself finds most probable there, without the one that stands there.
             Each is one token, and makes a prompt that the tokenizer writes so.
         target: the next token that F is about; None for the model's first choice.
         contrast: a foil, or several: then F is log p(target) - log p(foils).
-        start: as for `attribute`.
-        memory_budget: as for `attribute`.
-        on_progress: as for `flip`.
+        on_progress: called with the number of passes just done; an exception that it raises cancels the search.
 
     Returns:
         Replacements: a sequence of words with their probability, F with them and the model's first choice then. Costs

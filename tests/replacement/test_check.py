@@ -76,9 +76,9 @@ def test_a_true_map_passes_and_shuffled_ones_fail(weighted, text):
     found = check(weighted, true, quantity=quantity)
     assert found.verdict == "passes"
     assert found.sentence.startswith("Checked: replacing the three strongest pieces lowers the log-odds of")
-    verdicts = [check(weighted, shuffled(true, seed), quantity=quantity).verdict for seed in range(20)]
-    assert verdicts.count("passes") <= 6  # 15 % of 240 did
-    assert verdicts.count("fails") >= 11  # 68 % of 240 did
+    others = [check(weighted, shuffled(true, seed), quantity=quantity) for seed in range(10)]
+    assert max(each.percentile for each in others) <= found.percentile
+    assert sum(each.verdict == "passes" for each in others) < sum(each.verdict == "fails" for each in others)
     upside_down = replace(true, scores=-true.scores)
     opposite = check(weighted, upside_down, quantity=quantity)
     assert opposite.verdict == "fails"
@@ -225,7 +225,8 @@ def test_random_weights_give_another_map(tiny):
     why = attribute(tiny, "The keys to the cat and the dog", 70, GIM())
     before = [parameter.clone() for parameter in tiny.parameters()]
     found = check(tiny, why, method=GIM(), weights="random")
-    assert abs(found.randomized) < 1
+    random = attribute(other, why.prompt, 70, GIM())
+    assert found.randomized == pytest.approx(spearmanr(why.scores, random.scores).statistic)
     assert "shuffled weights" in found.details
     assert check(tiny, why).randomized is None
     assert all(map(torch.equal, before, tiny.parameters()))

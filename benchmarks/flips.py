@@ -20,7 +20,7 @@ from interpret.engine.evaluate import gradients, log_likelihoods
 from interpret.engine.run import Run
 from interpret.methods.baselines import every_embedding
 from interpret.replacement.editing import Edited, Editing, quiet
-from interpret.replacement.flip import Aim, Edits, Search
+from interpret.replacement.flip import Edits, Search
 from nexttoken import NextTokenLM
 
 A_KIND = 4
@@ -39,7 +39,7 @@ def questions(lm: NextTokenLM) -> Iterator[tuple[str, Search]]:
             example = every[number]
             prompt = lm.prompt(example.prompt)
             target, foil = (lm.vocab.one_id(word) for word in (example.target, example.foil))
-            yield kind, Search(Editing(lm, prompt), Aim(target, None, (foil,)), Run(), 0)
+            yield kind, Search(Editing(lm, prompt), Run(), target, None, [foil])
 
 
 def ours(search: Search) -> dict[int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate, chain, pairwise
 from statistics import fmean, stdev
 
@@ -92,7 +92,7 @@ def check_text(text: Text, why: Attribution, quantity: Quantity, run: Run, seed:
     groups = _groups(text.prompt, why)
     pieces, positions = list(groups), list(chain.from_iterable(groups.values()))
     generator = torch.Generator().manual_seed(seed)
-    plan = _Plan.of(torch.from_numpy(why.scores[pieces]), generator)
+    plan = _Plan(torch.from_numpy(why.scores[pieces]), generator)
     target = why.target or UNSEEN
     following = [each.id for each in target.continuation[:-1]]
     own = Text(text.lm, text.prompt, None, following, positions, text.checkpointed, text.whole)
@@ -110,7 +110,7 @@ def check_text(text: Text, why: Attribution, quantity: Quantity, run: Run, seed:
     together, deletion, correlation = replaced(plan.strongest, DRAWS_TOGETHER), None, None
     if plan.orders:
         most, least, *random = (tuple(next(answers) for _ in plan.counts) for _ in plan.orders)
-        deletion = Deletion(plan.counts, most, least, tuple(random))
+        deletion = Deletion(tuple(plan.counts), most, least, tuple(random))
         correlation = _correlation(plan, torch.tensor(random, dtype=torch.float64), generator)
     fit, percentile = _fit(plan, torch.tensor([whole - each for each in found], dtype=torch.float64), generator)
     return Faithfulness(
@@ -146,48 +146,28 @@ def values_with_alternatives(
     return values_with_words(objective, words).tolist()
 
 
-@dataclass(frozen=True, eq=False)
 class _Plan:
-    """Which groups are replaced: the strongest and some others, alone and together, and orders to take them away in.
+    """Which groups are replaced: the strongest and some others, alone and together, and orders to take them away in."""
 
-    Attributes:
-        scores: (group,) the map's.
-        strongest: those with the highest scores.
-        others: as many, drawn from the rest.
-        counts: how many are replaced at each step of an order.
-        orders: the most relevant first, the least relevant first, and some at random; none of fewer than FEWEST.
-    """
-
-    scores: Float[Tensor, " group"]
-    strongest: tuple[int, ...]
-    others: tuple[int, ...]
-    counts: tuple[int, ...]
-    orders: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def of(cls, scores: Float[Tensor, " group"], generator: torch.Generator) -> _Plan:
-        number = len(scores)
+    def __init__(self, scores: Float[Tensor, " group"], generator: torch.Generator):
+        number, self.scores = len(scores), scores
         ranked = scores.argsort(descending=True, stable=True).tolist()
         few = max(1, min(STRONGEST, number // 2))
         rest = torch.randperm(number - few, generator=generator)[:few].tolist()
-        counts = sorted({few, *(max(1, round(fraction * number)) for fraction in FRACTIONS)})
-        random = [torch.randperm(number, generator=generator).tolist() for _ in range(MASKS // len(counts))]
-        orders = (ranked, ranked[::-1], *random) if number >= FEWEST else ()
-        others = tuple(ranked[few + each] for each in rest)
-        return cls(scores, tuple(ranked[:few]), others, tuple(counts), tuple(map(tuple, orders)))
-
-    @property
-    def masks(self) -> list[tuple[int, ...]]:
-        """The groups that are replaced in each row; in the first, none."""
-        alone = [(each,) for each in (*self.strongest, *self.others) for _ in range(DRAWS)]
-        together = [self.strongest] * DRAWS_TOGETHER
-        return [(), *alone, *together, *(order[:count] for order in self.orders for count in self.counts)]
+        self.strongest, self.others = ranked[:few], [ranked[few + each] for each in rest]
+        # How many are replaced at each step of an order: the most relevant first, the least relevant first, or any.
+        self.counts = sorted({few, *(max(1, round(fraction * number)) for fraction in FRACTIONS)})
+        random = [torch.randperm(number, generator=generator).tolist() for _ in range(MASKS // len(self.counts))]
+        self.orders: list[list[int]] = [ranked, ranked[::-1], *random] if number >= FEWEST else []
+        alone = [[each] for each in (*self.strongest, *self.others) for _ in range(DRAWS)]
+        steps = [order[:count] for order in self.orders for count in self.counts]
+        self.masks: list[list[int]] = [[], *alone, *[self.strongest] * DRAWS_TOGETHER, *steps]  # by row
 
     def replaced(self, masks: Sequence[Sequence[int]]) -> Float[Tensor, "row group"]:
         """1 where a mask replaces a group, 0 elsewhere."""
         found = torch.zeros(len(masks), len(self.scores), dtype=self.scores.dtype)
         for row, mask in enumerate(masks):
-            found[row, list(mask)] = 1
+            found[row, mask] = 1
         return found
 
     def shuffled(self, generator: torch.Generator) -> Float[Tensor, "shuffle group"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import torch
@@ -100,9 +100,8 @@ def flip(
     wanted = None if to is None else one_token(to, encoded, lm.vocab, logits.softmax(-1))
     if wanted == asked.id:
         raise ValueError(f"the target and what it is to become are the same token, {asked.text!r}")
-    aim = Aim(asked.id, wanted, tuple(foil.id for foil in asked.foils))
     editing = Editing(lm, encoded, ignore)
-    search = Search(editing, aim, run, seed)
+    search = Search(editing, run, asked.id, wanted, [foil.id for foil in asked.foils], seed)
     with quiet(), interruptible():
         found, closest = search.found(max_edits, beam, candidates)
         forwards, edits = search.counts.forwards, found or ()
@@ -113,8 +112,8 @@ def flip(
             edits=search.as_data(edits),
             original=encoded.text,
             prompt=made.text,
-            before=_preference(lm, aim, logits),
-            after=_preference(lm, aim, next_logits(lm, changed, [len(changed) - 1])[0]),
+            before=search.preference(logits),
+            after=search.preference(next_logits(lm, changed, [len(changed) - 1])[0]),
             to=None if wanted is None else Target.rated(wanted, lm.vocab, logits),
             closest=() if found is not None or closest is None else search.as_data(closest),
             random=search.control(len(edits) or max_edits),
@@ -124,41 +123,37 @@ def flip(
         )
 
 
-@dataclass(frozen=True)
-class Aim:
-    """What a flip is to bring about.
+class Search:
+    """The search for a flip of what may be edited in a prompt.
 
-    Attributes:
+    Args:
+        editing: what may be changed.
+        run: memory and progress.
         target: the next token that is asked about.
         to: what the first choice is to become; None for any other than the target.
         foils: one of which the model is to prefer to the target; none where its first choice is asked about.
+        seed: of what is drawn.
     """
 
-    target: int
-    to: int | None = None
-    foils: tuple[int, ...] = ()
-
-    def margin(self, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, " row"]:
-        """How far, in nats, each row is from the aim; below 0 it is there. Differentiable."""
-        if self.foils:
-            return logits[:, self.target] - logits[:, list(self.foils)].amax(-1)
-        return lead(logits, self.target) if self.to is None else -lead(logits, self.to)
-
-
-def _preference(lm: NextTokenLM, aim: Aim, logits: Float[Tensor, " vocab"]) -> Preference:
-    ids = (aim.target, int(logits.argmax()), *aim.foils)
-    target, first, *foils = (Target.rated(token_id, lm.vocab, logits) for token_id in ids)
-    return Preference(replace(target, foils=tuple(foils)), first, float(aim.margin(logits[None])[0]))
-
-
-class Search:
-    """The search for a flip of what may be edited in a prompt; `seed` is of what is drawn."""
-
-    def __init__(self, editing: Editing, aim: Aim, run: Run, seed: int):
-        self.lm, self.prompt, self.editing, self.aim, self.run = editing.lm, editing.prompt, editing, aim, run
-        self.counts = Counts()
+    def __init__(
+        self, editing: Editing, run: Run, target: int, to: int | None = None, foils: Sequence[int] = (), seed: int = 0
+    ):
+        self.editing, self.run, self.target, self.to, self.foils = editing, run, target, to, list(foils)
+        self.lm, self.prompt, self.counts = editing.lm, editing.prompt, Counts()
         self.generator = torch.Generator().manual_seed(seed)
         self.seen: dict[Edits, float] = {}  # the margins that edits reach, of those that were run
+
+    def margin(self, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, " row"]:
+        """How far, in nats, each row is from what is asked; below 0 it is there. Differentiable."""
+        if self.foils:
+            return logits[:, self.target] - logits[:, self.foils].amax(-1)
+        return lead(logits, self.target) if self.to is None else -lead(logits, self.to)
+
+    def preference(self, logits: Float[Tensor, " vocab"]) -> Preference:
+        """What the model says, as data."""
+        ids = (self.target, int(logits.argmax()), *self.foils)
+        target, first, *foils = (Target.rated(token_id, self.lm.vocab, logits) for token_id in ids)
+        return Preference(replace(target, foils=tuple(foils)), first, float(self.margin(logits[None])[0]))
 
     def made(self, edits: Edits) -> Edited:
         """The prompt with edits that are known to make one."""
@@ -170,7 +165,7 @@ class Search:
         """The margin after each row. A forward pass each."""
 
         def read(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row 1"]:
-            return self.aim.margin(logits)[:, None]
+            return self.margin(logits)[:, None]
 
         return read_next_tokens(self.lm, rows, read, self.prompt, self.run, self.counts).flatten().tolist()
 
@@ -251,8 +246,8 @@ class Search:
 
     def objective(self, prompt: Prompt) -> Objective:
         """The margin as a function of a prompt's embeddings."""
-        margin = Quantity("margin", "nats", lambda logits, target: self.aim.margin(logits))
-        found = Objective.of(self.lm, prompt, Target("", self.aim.target, 0.0, 1), margin, run=self.run)
+        margin = Quantity("margin", "nats", lambda logits, target: self.margin(logits))
+        found = Objective.of(self.lm, prompt, Target("", self.target, 0.0, 1), margin, run=self.run)
         return replace(found, counts=self.counts)
 
     def _likeliest_first(self, some: Sequence[Edits]) -> list[Edits]:

@@ -121,10 +121,7 @@ def check_text(text: Text, why: Attribution, quantity: Quantity, run: Run, seed:
 
 
 def values_with_alternatives(
-    objective: Objective,
-    groups: Sequence[Sequence[int]],
-    masks: Sequence[Sequence[int]],
-    generator: torch.Generator,
+    objective: Objective, groups: Sequence[Sequence[int]], masks: Sequence[Sequence[int]], generator: torch.Generator
 ) -> list[float]:
     """F with some tokens replaced by words drawn from what else might stand there, in the model's own view.
 

@@ -16,15 +16,7 @@ from interpret.results.certificate import Completeness, StraightPath
 from interpret.results.faithfulness import Faithfulness
 from interpret.results.files import Result, function_of
 from interpret.results.numbers import NumberFormat, format_number
-from interpret.results.reduction import (
-    REDUCTIONS,
-    SUM,
-    Division,
-    check_messages,
-    groups_of,
-    message_numbers,
-    moved,
-)
+from interpret.results.reduction import REDUCTIONS, SUM, Division, check_messages, groups_of, message_numbers, moved
 from nexttoken import Message, Target
 
 if TYPE_CHECKING:
@@ -137,7 +129,6 @@ class Attribution(Result):
 
     @property
     def title(self) -> str:
-        """What is asked, as a question, and the probabilities of the target and its foils."""
         target = self.target
         if target is None:
             return f"What raises or lowers the {self.quantity}?"
@@ -145,13 +136,12 @@ class Attribution(Result):
             probability = math.prod(each.probability for each in target.continuation)
             text = "".join(each.text for each in target.continuation)
             return f"Why {text!r}? p = {format_number(probability)} for its {len(target.continuation)} tokens"
-        rank = f" (rank {target.rank})" if target.rank > 1 else ""
+        own = f"p = {format_number(target.probability)}" + (f" (rank {target.rank})" if target.rank > 1 else "")
         if not target.foils:
-            return f"Why {target.text!r}? p = {format_number(target.probability)}{rank}"
+            return f"Why {target.text!r}? {own}"
         foils = " or ".join(repr(foil.text) for foil in target.foils)
         against = " and ".join(format_number(foil.probability) for foil in target.foils)
-        own = f"{format_number(target.probability)}{rank}"
-        return f"Why {target.text!r} rather than {foils}? p = {own} against {against}"
+        return f"Why {target.text!r} rather than {foils}? {own} against {against}"
 
     @property
     def heading(self) -> str:
@@ -192,7 +182,8 @@ class Attribution(Result):
         in. Groups never mix a message with another one or with the template. Signed scores are added, exactly;
         unsigned ones are joined as their reduction says, so that a total is the score of the group's tokens together:
         norms are the root of the sum of squares (L2) or the sum (L1), shares are added. A group is fixed if all of its
-        pieces are. Totals of scores that are correlated have no standard error; numerical errors add up.
+        pieces are. Totals of scores that are correlated have no standard error; numerical errors add up. What was
+        checked of the pieces is not true of their totals, so these are unchecked.
 
         Args:
             by: "word" (Unicode's word boundaries; a space belongs to the word after it, and a run of punctuation or of
@@ -203,8 +194,6 @@ class Attribution(Result):
             template: False to leave out the groups of the template; the texts, joined, are then no longer the prompt.
             language: of sentences, as a code such as "de", for its abbreviations and ordinals; in languages that
                 sentencex does not know, its general rules hold.
-
-        What was checked of the pieces is not true of their totals, so these are unchecked.
 
         Raises:
             ValueError: an unknown division, messages where there are none, spans that overlap, lie outside the prompt
@@ -231,8 +220,10 @@ class Attribution(Result):
     def role_totals(self, template: bool = True) -> dict[str, float]:
         """The total score of each role of a chat, and of the "template" unless that is left out; see `totals`.
 
-        A role whose messages are all empty has none. Raises ValueError for a prompt that is not a chat, and for
-        unsigned scores that do not tell their total.
+        A role whose messages are all empty has none.
+
+        Raises:
+            ValueError: a prompt that is not a chat, or unsigned scores that do not tell their total.
         """
         self._check_pieces()
         check_messages(self.messages)
@@ -247,11 +238,7 @@ class Attribution(Result):
         return dict(zip(found, self.group_scores(list(found.values())).tolist(), strict=True)) if found else {}
 
     def group_scores(self, groups: Sequence[Sequence[int]]) -> Float[ndarray, " group"]:
-        """(group,) the scores of groups of pieces, given by their numbers.
-
-        Shares of one whole are added; others are joined as their reduction says. Raises ValueError for unsigned scores
-        that do not tell their total.
-        """
+        """(group,) the scores of groups of pieces, given by their numbers. Raises ValueError as `totals` does."""
         reduction = SUM if self.unit == "share" else REDUCTIONS.get(self.reduction)
         if reduction is None:
             known = ", ".join(each.name for each in REDUCTIONS.values() if each.inverse is not None)
@@ -277,33 +264,25 @@ class Attribution(Result):
             raise ValueError(f"these are totals by {self.by} already; take the totals of what they were made from")
 
     def heatmap(self, width: float | str | None = None, ax: Axes | None = None) -> Figure:
-        """The prompt as running text, each piece on its colour: a matplotlib figure.
+        """The prompt as running text, each piece on its colour, as a matplotlib figure; see `interpret.heatmap`.
 
-        It is `width` inches wide, or as wide as a name says, such as "column" (3.03) and "text" (5.5), which fit ACL,
-        ICML and NeurIPS; by default as wide as it needs, up to 6.5. With `ax`, it is drawn there, and that figure is
-        returned.
+        A `width` in inches has names: "column" (3.03) and "text" (5.5), which fit ACL, ICML and NeurIPS.
         """
         return function_of("interpret.views.heatmap:heatmap")(self, width, ax)
 
     def bars(self, top: int = 30, width: float | str | None = None, ax: Axes | None = None) -> Figure:
-        """The scores as bars with their errors, in the order of the text; of more than `top` pieces, the strongest.
-
-        Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given.
-        """
+        """The scores of the `top` pieces as bars with their errors, as a matplotlib figure; see `interpret.bars`."""
         return function_of("interpret.views.bars:bars")(self, top, width, ax)
 
     def path_plot(self, width: float | str | None = None, ax: Axes | None = None) -> Figure:
-        """The objective along the path from the baseline to the prompt, with the points that were spent on it.
-
-        Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given. Raises ValueError if the
-        method followed no straight path.
-        """
+        """The objective along a path method's path, as a matplotlib figure; see `interpret.path_plot`."""
         return function_of("interpret.views.path:path_plot")(self, width, ax)
 
     def to_frame(self) -> pandas.DataFrame:
-        """The pieces as a pandas DataFrame (piece,): piece, ids, score, standard_error, fixed and template.
+        """The pieces as a pandas DataFrame (piece,), with a score of NaN where a piece was fixed.
 
-        A fixed piece has no score, and NaN for it. Raises ImportError without the package pandas.
+        Raises:
+            ImportError: pandas is missing.
         """
         return function_of("interpret.views.spreadsheet:frame")(self)
 

@@ -13,12 +13,10 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from cattrs import Converter
-
-Kind = TypeVar("Kind")
 
 SCHEMA = 2  # of the plain values; 1 is that of 0.2.0, which did not say so
 PACKAGES = ("nexttoken-interpret", "torch", "transformers")  # that results depend on
@@ -131,7 +129,7 @@ class Result(ABC):
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`, of this version or an older one. Raises ValueError if it is something else."""
-        return _from_plain(plain, cls)
+        return cls._from(plain)
 
     def to_json(self) -> str:
         """`to_dict` as JSON; numbers keep all their digits."""
@@ -140,7 +138,20 @@ class Result(ABC):
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The inverse of `to_json`. Raises ValueError for any other text."""
-        return _from_plain(text, cls)
+        return cls._from(text)
+
+    @classmethod
+    def _from(cls, given: Any) -> Self:
+        try:
+            plain = json.loads(given) if isinstance(given, str) else given
+            schema = plain.get("schema", 1)
+            if schema not in (1, SCHEMA):
+                raise ValueError(f"its schema is {schema!r}, and this version reads up to {SCHEMA}; update the package")
+            plain = {name: value for name, value in plain.items() if name != "schema"}
+            return _converter().structure(upgraded(plain) if schema == 1 else plain, cls)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            raise ValueError(f"this is not a saved {cls.__name__}: {why}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -156,33 +167,19 @@ class Result(ABC):
             raise ValueError(f"cannot load {str(path)!r}: {error}") from error
 
 
-def _from_plain(given: Any, kind: type[Kind]) -> Kind:
-    try:
-        plain = json.loads(given) if isinstance(given, str) else given
-        schema = plain.get("schema", 1)
-        if schema not in (1, SCHEMA):
-            raise ValueError(f"its schema is {schema!r}, and this version reads up to {SCHEMA}; update this package")
-        plain = {name: value for name, value in plain.items() if name != "schema"}
-        return _converter().structure(upgraded(plain) if schema == 1 else plain, kind)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise ValueError(f"this is not a saved {kind.__name__}: {why}") from error
-
-
 def upgraded(plain: Any) -> Any:
     """What 0.2.0 saved, under the names of today."""
     if isinstance(plain, list | tuple):
         return [upgraded(each) for each in plain]
     if not isinstance(plain, Mapping):
         return plain
-    names = plain.keys()
     renamed: dict[str, str] = {}
-    if "tokens" in names:  # an attribution, which before 0.2.0 did not name its method
+    if "tokens" in plain:  # an attribution, which before 0.2.0 did not name its method
         renamed = {"held": "fixed"}
         plain = {"method_name": str(plain.get("method")).partition("(")[0], **plain}
-    elif {"from", "to"} <= names:  # an edit
+    elif {"from", "to"} <= plain.keys():  # an edit
         renamed = {"place": "position", "from": "old", "to": "new"}
-    elif "rows" in names:  # replacements, or a report
+    elif "rows" in plain:  # replacements, or a report
         renamed = {"place": "position", "doubts": "failed_checks"}
     return {renamed.get(name, name): upgraded(value) for name, value in plain.items()}
 

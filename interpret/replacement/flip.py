@@ -72,7 +72,7 @@ def flip(
         to: what its first choice is to become; None for any other than the target.
         contrast: a foil, or several, one of which the model is to prefer to the target, whatever its first choice is.
         max_edits: the largest number of words to change.
-        beam: how many prompts with some edits are gone on with.
+        beam: how many of the best prompts get a further edit.
         candidates: how many words are tried at each position.
         seed: of what is drawn: the random candidates, and the control.
         ignore: a part of the prompt that stays as it is, as a `region` of `attribute`.
@@ -156,7 +156,7 @@ class Search:
         return Preference(replace(target, foils=tuple(foils)), first, float(self.margin(logits[None])[0]))
 
     def made(self, edits: Edits) -> Edited:
-        """The prompt with edits that are known to make one."""
+        """The prompt with edits that make one."""
         made = self.editing.edited(dict(edits))
         assert made is not None
         return made
@@ -191,30 +191,28 @@ class Search:
         (whole,) = self.margins([self.editing.row])
         if whole < 0:
             return (), None
-        order = self._by_score()
-        offered = proposals(self.objective(self.prompt), self.editing, order, candidates, self.generator)
-        singles = sorted(
-            ((rank, at, number, token_id)
-             for at, number in enumerate(order) for rank, token_id in enumerate(offered[number])),
-            key=lambda each: (each[0] + 1) * (each[1] + 1),
-        )  # fmt: skip
-        tried, good = self.first_success([((number, token_id),) for _, _, number, token_id in singles])
-        singles_tried, states = tried, sorted(tried, key=self.seen.__getitem__)[:beam]
-        closest = states[0] if states else None
+        offered = proposals(self.objective(self.prompt), self.editing, self._by_score(), candidates, self.generator)
+        ordered = sorted(
+            ((rank + 1) * (at + 1), at, rank, ((number, token_id),))
+            for at, (number, ids) in enumerate(offered.items())
+            for rank, token_id in enumerate(ids)
+        )
+        singles, good = self.first_success([single for *_, single in ordered])
+        states = sorted(singles, key=self.seen.__getitem__)[:beam]
         for _ in range(2, min(max_edits, len(self.editing.words)) + 1):
             if good:
                 break
             # An edit is expected to add what it did alone; the model says whether it does.
             expected: dict[Edits, float] = {}
             for state in states:
-                for single in singles_tried:
+                for single in singles:
                     if single[0][0] not in dict(state):
                         key, sum_of = tuple(sorted(state + single)), self.seen[state] + self.seen[single] - whole
                         expected[key] = min(sum_of, expected.get(key, sum_of))
             likeliest = sorted(expected, key=lambda key: (expected[key], key))[: ROUND * LATER_ROUNDS]
             tried, good = self.first_success(likeliest)
             states = sorted(tried, key=self.seen.__getitem__)[:beam] or states
-            closest = min([closest, *states[:1]], key=self.seen.__getitem__) if closest is not None else None
+        closest = min(self.seen, key=self.seen.__getitem__, default=None)
         for edits in self._likeliest_first(good):
             least = self._minimised(edits)
             if self.margins([self.made(least).row])[0] < 0:  # run alone, as anybody would run it
@@ -255,10 +253,8 @@ class Search:
         if len(some) < 2 or not self.lm.causal or self.prompt.source is not None:
             return list(some)
         rows = [self.made(edits).row for edits in some]
-        likely = dict(
-            zip(some, log_likelihoods(self.lm, rows, self.prompt, self.run, self.counts).tolist(), strict=True)
-        )
-        return sorted(some, key=lambda edits: (-likely[edits], edits))
+        likely = log_likelihoods(self.lm, rows, self.prompt, self.run, self.counts).tolist()
+        return [edits for _, edits in sorted((-each, edits) for each, edits in zip(likely, some, strict=True))]
 
     def as_data(self, edits: Edits) -> tuple[Edit, ...]:
         """The edits, each with how likely the model finds it where it stands in the changed prompt."""

@@ -38,15 +38,16 @@ def reduce_input(
     """Find the shortest part of a prompt for which the model still says the same.
 
     Words are deleted and the text tokenized anew; a chat's template stays. Every step is verified by a forward pass.
-    Of each number of words, the `beam` parts that keep it best are gone on with (Feng et al. 2018, arXiv:1804.07781,
-    delete the word that the gradient scores lowest); of a prompt of more than 24 words, blocks are tried before words.
+    Of each number of words, the search continues from the `beam` parts that keep it best (Feng et al. 2018,
+    arXiv:1804.07781, delete the word that the gradient scores lowest); of a prompt of more than 24 words, blocks are
+    tried before words.
 
     Args:
         lm: the model; it comes back as it was, after errors too.
         prompt: as for `attribute`, and so are `start` and `memory_budget`.
-        target: the next token that is to be said still; None for the model's first choice.
+        target: the next token that the model has to predict still; None for the model's first choice.
         keep: "first" if it has to stay the first choice, or the least share of its probability, from 0 to 1.
-        beam: how many parts are gone on with.
+        beam: how many parts the search continues from.
         on_progress: called with the number of passes just done; an exception that it raises cancels the search.
 
     Returns:

@@ -57,8 +57,8 @@ def replacements(
         k forward passes and two more.
 
     Raises:
-        ValueError: as for `attribute`; a position that is no word of the prompt that may be changed, or of which the
-            model says nothing.
+        ValueError: as for `attribute`; a position that is no word of the prompt that may be changed, or at which
+            the model predicts nothing.
     """
     check_count("k", k)
     run = Run.of(memory_budget=memory_budget, on_progress=on_progress)
@@ -76,7 +76,7 @@ def replacements(
         shares = next_words(objective, [first]).get(first)
         if shares is None:
             raise ValueError(
-                f"the model says nothing of what might stand in place of {word.text!r}: nothing stands before it; give "
+                f"the model predicts nothing in place of {word.text!r}, since nothing stands before it; give "
                 "start=True to put a start token in front"
             )
         likeliest = shares.topk(min(TRIED * k, len(shares))).indices.tolist()
@@ -120,7 +120,7 @@ def _word_at(editing: Editing, position: int | str) -> int:
 
 
 def next_words(objective: Objective, positions: Collection[int]) -> dict[int, Float[Tensor, " vocab"]]:
-    """How likely the model finds each word at some positions, after what stands before; none where it says nothing."""
+    """How likely the model finds each word at some positions, after what stands before; none where it predicts none."""
     return {
         position: row.softmax(-1)
         for several, rows in predictions(text_of(objective), objective.counts)

@@ -69,7 +69,7 @@ class Attribution(Result):
         by: what has one score each: a piece of the prompt, or what the pieces' scores were totalled by.
         path: the objective along the path that was integrated, for methods that follow a straight one; otherwise None.
         start: the start token that was put in front of the prompt as context; None where it is read as it is.
-        faithfulness: whether the model bears the scores out, where that was checked; otherwise None.
+        faithfulness: whether the model confirms the scores, where that was checked; otherwise None.
     """
 
     tokens: tuple[str, ...]

@@ -21,7 +21,7 @@ class Edit:
         old: what stood there, with its leading space.
         new: what stands there now; one token.
         probability: how likely the model itself finds the new word there, after what stands before it in the changed
-            prompt; None where it says nothing of a position (an encoder's source; a text's first word without a start
+            prompt; None where it predicts nothing (an encoder's source; a text's first word without a start
             token).
     """
 

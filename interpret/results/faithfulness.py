@@ -1,4 +1,4 @@
-"""Whether the model bears a map out: what replacing pieces did to it, beside what the map says and beside chance."""
+"""Whether the model confirms a map: what replacing pieces did to it, beside what the map says and beside chance."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Faithfulness:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the model bears the map out: passes, fails, or undecided.
+        """Whether the model confirms the map: passes, fails, or undecided.
 
         Undecided is also a prompt of too few pieces, a map that says the same of all, and a model that hardly reacts.
         """

@@ -36,7 +36,7 @@ class Reduction:
 
     Attributes:
         name: as it stands in results.
-        signed: whether positive scores support the target and negative ones speak against it.
+        signed: whether positive scores support the target and negative ones oppose it.
         inner: applied to every number.
         outer: applied to the sum and to the count of numbers summed.
         inverse: of `outer`: the sum, from a score and its count; None where the score does not tell it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -82,7 +82,7 @@ def reduce_input(
             before=asked,
             after=Target.rated(asked.id, lm.vocab, next_logits(lm, left, [len(left) - 1])[0]),
             keep=keep,
-            steps=search.steps_to(found),
+            steps=found.steps,
             forwards=search.counts.forwards,
             messages=search.editing.messages_of(found.made),
             facts_of={"model": lm.name, "beam": beam, "versions": versions()},
@@ -91,19 +91,12 @@ def reduce_input(
 
 @dataclass(frozen=True)
 class _Part:
-    """What is left of a prompt without some words, by number, and what the model says after it.
-
-    Attributes:
-        before: what was left one step earlier; None at the whole prompt.
-        score: how well the target is kept; at least 0 where it is.
-    """
+    """What is left of a prompt without some words, by number; the score is at least 0 where the target is kept."""
 
     gone: frozenset[int]
-    before: _Part | None
     made: Edited
     score: float
-    probability: float
-    rank: int
+    steps: tuple[Step, ...]
 
 
 class _Search:
@@ -112,19 +105,21 @@ class _Search:
     def __init__(self, editing: Editing, target: int, least: float | None, run: Run):
         self.editing, self.target, self.least, self.run, self.counts = editing, target, least, run, Counts()
 
-    def tried(self, some: Iterable[tuple[frozenset[int], _Part | None]]) -> list[_Part]:
-        """What is left without some words, and what the model says there; a forward pass for each."""
-        editing, made = self.editing, []
-        for gone, before in some:
-            without = editing.without([editing.words[number] for number in sorted(gone)])
-            if without is not None:
-                made.append((gone, before, without))
-        rows = [without.row for _, _, without in made]
+    def tried(self, some: Mapping[frozenset[int], _Part | None]) -> list[_Part]:
+        """What is left without some words, and one step earlier; a forward pass for each."""
+        editing, words = self.editing, self.editing.words
+        every = {gone: editing.without([words[number] for number in sorted(gone)]) for gone in some}
+        made = {gone: without for gone, without in every.items() if without is not None}
+        rows = [without.row for without in made.values()]
         numbers = read_next_tokens(editing.lm, rows, self._read, editing.prompt, self.run, self.counts).tolist()
-        return [
-            _Part(*each, score, math.exp(logarithm), int(more) + 1)
-            for each, (score, logarithm, more) in zip(made, numbers, strict=True)
-        ]
+        parts = []
+        for gone, (score, logarithm, more) in zip(made, numbers, strict=True):
+            before, steps = some[gone], list[Step]()
+            if before is not None:
+                removed = "".join(words[number].text for number in sorted(gone - before.gone))
+                steps = [*before.steps, Step(removed, made[gone].text, math.exp(logarithm), int(more) + 1)]
+            parts.append(_Part(gone, made[gone], score, tuple(steps)))
+        return parts
 
     def _read(self, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row 3"]:
         own = logits[:, self.target]
@@ -136,16 +131,16 @@ class _Search:
         """Beam search, best score first: blocks of words go while any may, then smaller ones, at last single words."""
         count = len(self.editing.words)
         size = 1 if count <= FEW else count // BLOCKS
-        levels = [self.tried([(frozenset(), None)])]
+        levels = [self.tried({frozenset(): None})]
         while True:
-            children: dict[frozenset[int], _Part] = {}
+            children: dict[frozenset[int], _Part | None] = {}
             for part in levels[-1]:
                 left = [number for number in range(count) if number not in part.gone]
                 for begin in range(0, len(left), size):
                     gone = part.gone | set(left[begin : begin + size])
                     if len(gone) < count:
                         children.setdefault(gone, part)
-            tried = self.tried(children.items())
+            tried = self.tried(children)
             by_text = {each.made.text: each for each in reversed(tried) if each.score >= 0}
             good = sorted(by_text.values(), key=lambda each: (-each.score, sorted(each.gone)))
             if good:
@@ -156,18 +151,9 @@ class _Search:
                 break
         for level in reversed(levels):
             for part in sorted(level, key=lambda each: (-len(each.gone), len(each.made.text), -each.score)):
-                if self.tried([(part.gone, part.before)])[0].score >= 0:  # run alone, as anybody would run it
+                if self.tried({part.gone: None})[0].score >= 0:  # run alone, as anybody would run it
                     return part
         return levels[0][0]
-
-    def steps_to(self, part: _Part) -> tuple[Step, ...]:
-        """How a part came about, step by step."""
-        steps: list[Step] = []
-        while part.before is not None:
-            removed = "".join(self.editing.words[number].text for number in sorted(part.gone - part.before.gone))
-            steps.insert(0, Step(removed, part.made.text, part.probability, part.rank))
-            part = part.before
-        return tuple(steps)
 
 
 def _spans(text: str, words: Sequence[Word]) -> tuple[Span, ...]:

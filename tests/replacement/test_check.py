@@ -162,7 +162,7 @@ def test_only_what_is_masked_is_replaced(tiny):
     assert changed == [[], list(groups[0]), [*groups[1], *groups[3]]]
 
 
-def test_it_is_the_same_by_seed_chunk_and_way(tiny, untouched):
+def test_it_is_the_same_by_seed_batch_size_and_entry_point(tiny, untouched):
     text = "The keys to the cat and the dog"
     with untouched(tiny):
         why = attribute(tiny, text, 70, GIM(), check=True)
@@ -232,7 +232,7 @@ def test_random_weights_give_another_map(tiny):
     assert all(map(torch.equal, before, tiny.parameters()))
 
 
-def test_mistakes_are_told(tiny, weighted):
+def test_mistakes_are_refused(tiny, weighted):
     why = attribute(tiny, "The keys to the cat", 70, GIM())
     with pytest.raises(ValueError, match="give the method"):
         check(tiny, why, weights="random")

@@ -19,14 +19,14 @@ from benchmarks.evidence.examples import examples
 from interpret.engine.evaluate import gradients, log_likelihoods
 from interpret.engine.run import Run
 from interpret.methods.baselines import every_embedding
-from interpret.replacement.editing import Editing, quiet
-from interpret.replacement.flip import Aim, Edits, Search
+from interpret.replacement.editing import Edited, Editing, quiet
+from interpret.replacement.flip import Edits, Search
 from nexttoken import NextTokenLM
 
 A_KIND = 4
 CANDIDATES = 32
 BUDGET = 256  # forward passes of a rival that verifies
-LOOKED_AT = 20_000  # pairs of a place and a word at most, most of which make no prompt
+LOOKED_AT = 20_000  # pairs of a position and a word at most, most of which make no prompt
 COUNTS = Path(__file__).parent / "results" / "evidence_counts.json"
 RESULTS = Path(__file__).parent / "results" / "flips.jsonl"
 
@@ -39,33 +39,32 @@ def questions(lm: NextTokenLM) -> Iterator[tuple[str, Search]]:
             example = every[number]
             prompt = lm.prompt(example.prompt)
             target, foil = (lm.vocab.one_id(word) for word in (example.target, example.foil))
-            yield kind, Search(lm, prompt, Aim(target, None, (foil,)), Editing(lm, prompt), Run(), 0)
+            yield kind, Search(Editing(lm, prompt), Run(), target, None, [foil])
 
 
-def ours(search: Search) -> Edits | None:
+def ours(search: Search) -> dict[int, int] | None:
     """The words that our flip changes; None where it finds none."""
     found, _ = search.found(3, 4, CANDIDATES)
-    return None if found is None else dict(found.edits)
+    return None if found is None else dict(found)
 
 
-def hotflip(search: Search) -> Edits | None:
+def hotflip(search: Search) -> dict[int, int] | None:
     """HotFlip as it is usually written: where the gradient is longest, the word of the largest first-order gain.
 
     One word a step, up to three, each run; ids are changed as they are, and only then is the text looked at.
     """
     editing, edits = search.editing, {}
-    embeddings = every_embedding(search.objective(), hotflip)
+    embeddings = every_embedding(search.objective(search.prompt), hotflip)
     for _ in range(min(3, len(editing.words))):
         row, _ = raw(editing, edits)
-        changed = editing.as_prompt(row, search.prompt.text)
-        objective = Search(search.lm, changed, search.aim, editing, search.run, 0).objective()
+        objective = search.objective(editing.as_prompt(Edited(row, [search.prompt.text], {})))
         gradient = gradients(objective, objective.x[None])[1][0]
-        column = {place: number for number, place in enumerate(objective.positions)}
-        free = [number for number, word in enumerate(editing.words) if number not in edits and len(word.places) == 1]
+        column = {position: number for number, position in enumerate(objective.positions)}
+        free = [number for number, word in enumerate(editing.words) if number not in edits and len(word.positions) == 1]
         if not free:
             return None
-        number = max(free, key=lambda each: float(gradient[column[editing.words[each].places[0]]].norm()))
-        gains = embeddings @ gradient[column[editing.words[number].places[0]]]
+        number = max(free, key=lambda each: float(gradient[column[editing.words[each].positions[0]]].norm()))
+        gains = embeddings @ gradient[column[editing.words[number].positions[0]]]
         edits[number] = int(gains.argmin())
         row, legal = raw(editing, edits)
         if search.margins([row])[0] < 0:
@@ -73,23 +72,23 @@ def hotflip(search: Search) -> Edits | None:
     return None
 
 
-def first_order(search: Search) -> Edits | None:
+def first_order(search: Search) -> dict[int, int] | None:
     """Single words in the order of their first-order gain, wherever they stand, each run, until one will do."""
-    editing, objective = search.editing, search.objective()
+    editing, objective = search.editing, search.objective(search.prompt)
     gradient = gradients(objective, objective.x[None])[1][0]
     embeddings = every_embedding(objective, first_order)
-    column = {place: number for number, place in enumerate(objective.positions)}
+    column = {position: number for number, position in enumerate(objective.positions)}
     gains = torch.stack(
         [
-            embeddings @ gradient[column[word.places[0]]] - embeddings[editing.row[word.places[0]]]
-            @ gradient[column[word.places[0]]] for word in editing.words
+            embeddings @ gradient[column[word.positions[0]]] - embeddings[editing.row[word.positions[0]]]
+            @ gradient[column[word.positions[0]]] for word in editing.words
         ]
     )  # fmt: skip
     order = gains.flatten().argsort().tolist()
-    return one_word(search, ((place // gains.shape[1], place % gains.shape[1]) for place in order))
+    return one_word(search, (divmod(pair, gains.shape[1]) for pair in order))
 
 
-def random_words(search: Search) -> Edits | None:
+def random_words(search: Search) -> dict[int, int] | None:
     """Single words drawn at random, wherever they stand, each run, until one will do."""
     chance, editing = torch.Generator().manual_seed(0), search.editing
     size = search.lm.vocab.size()
@@ -102,16 +101,16 @@ def random_words(search: Search) -> Edits | None:
     return one_word(search, drawn())
 
 
-def one_word(search: Search, order: Iterator[tuple[int, int]]) -> Edits | None:
+def one_word(search: Search, order: Iterator[tuple[int, int]]) -> dict[int, int] | None:
     """The first pairs of a word and a token that make a prompt, as many as we may run, in rounds."""
-    some: list[dict[int, int]] = []
+    some: list[Edits] = []
     for number, token_id in islice(order, LOOKED_AT):
         if search.editing.edited({number: token_id}) is not None:
-            some.append({number: token_id})
+            some.append(((number, token_id),))
         if len(some) == BUDGET:
             break
     found = search.first_success(some)[1]
-    return dict(found[0].edits) if found else None
+    return dict(found[0]) if found else None
 
 
 def raw(editing: Editing, edits: dict[int, int]) -> tuple[list[int], bool]:
@@ -119,15 +118,14 @@ def raw(editing: Editing, edits: dict[int, int]) -> tuple[list[int], bool]:
     row = list(editing.row)
     texts = [piece.text for piece in editing.prompt.pieces]
     for number, token_id in edits.items():
-        if len(editing.words[number].places) > 1:
+        if len(editing.words[number].positions) > 1:
             made = editing.edited(edits)
             assert made is not None
             return made.row, True
-        (place,) = editing.words[number].places
-        row[place] = token_id
-        texts[next(at for at, piece in enumerate(editing.prompt.pieces) if place in piece.positions)] = editing.text_of(
-            token_id
-        )
+        (position,) = editing.words[number].positions
+        row[position] = token_id
+        changed = next(at for at, piece in enumerate(editing.prompt.pieces) if position in piece.positions)
+        texts[changed] = editing.text_of(token_id)
     return row, editing.rewritten(texts) == row and set(edits.values()) <= editing.usable
 
 

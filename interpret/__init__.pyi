@@ -1,6 +1,3 @@
-from .counterfactuals import flip as flip
-from .counterfactuals import reduce_input as reduce_input
-from .counterfactuals import replacements as replacements
 from .engine.evaluate import gradients as gradients
 from .engine.evaluate import values as values
 from .engine.memory.policy import MemoryShortageWarning as MemoryShortageWarning
@@ -51,6 +48,9 @@ from .question.quantity import PROBABILITY as PROBABILITY
 from .question.quantity import Quantity as Quantity
 from .question.quantity import log_odds as log_odds
 from .replacement.check import check as check
+from .replacement.flip import flip as flip
+from .replacement.reduce import reduce_input as reduce_input
+from .replacement.replacements import replacements as replacements
 from .results.attribution import Attribution as Attribution
 from .results.certificate import Completeness as Completeness
 from .results.certificate import StraightPath as StraightPath

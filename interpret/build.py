@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy
 import torch
@@ -17,6 +15,7 @@ from interpret.engine.objective import Objective
 from interpret.methods.method import Evidence, Method
 from interpret.question.quantity import Quantity
 from interpret.results.attribution import Attribution
+from interpret.results.files import versions
 from interpret.results.reduction import SUM
 from nexttoken import Target
 
@@ -104,20 +103,3 @@ def _standard_error(
         [method.normalized(method.reduction(_as_array((total - each) / (count - 1)), pieces)) for each in samples]
     )
     return numpy.sqrt((count - 1) * without.var(0))
-
-
-def versions() -> dict[str, str]:
-    """Name and version of the packages that a result depends on."""
-    return dict(_versions())
-
-
-@cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    """Name and version of the packages that a result depends on."""
-    found = []
-    for name in ("nexttoken-interpret", "torch", "transformers"):
-        try:
-            found.append((name, version(name)))
-        except PackageNotFoundError:
-            continue
-    return tuple(found)

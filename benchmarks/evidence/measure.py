@@ -12,7 +12,7 @@ import torch
 from benchmarks.evidence.examples import KINDS, Example, examples
 from benchmarks.prompts import PROMPTS
 from interpret import LOG_PROBABILITY, Attribution, Failure, Method, Objective, attribute, attribute_many
-from interpret.replacement.replacements import spearman, values_with_alternatives
+from interpret.replacement.check import spearman, values_with_alternatives
 from nexttoken import NextTokenLM, Prompt, Target
 from nexttoken.text.prompt import PromptLike, Start
 

@@ -18,9 +18,9 @@ import numpy as np
 from interpret.corpus.table import attribution_of, output_files, parquet_rows
 from interpret.engine.progress import progress as progress_bar
 from interpret.results.attribution import Attribution
+from interpret.results.reduction import groups_of
 from interpret.results.report import Example, FailedCheck, TargetWords, WordEffect
 from interpret.results.report import Report as Report  # a public name of interpret.corpus
-from interpret.results.totals import groups_of
 
 By = Literal["word", "piece"]
 MAX_WORDS = 200_000  # of all targets and roles that are counted at once; the rarest go when there are more

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from interpret.build import versions
 from interpret.corpus.run_folder import ERROR, ROW, RunFolder
 from interpret.corpus.table import FAULT, INPUT, OUTPUT, VERSION, Row, as_table, error_row, output_schema, result_row
 from interpret.engine.memory.available import available_memory
@@ -27,6 +26,7 @@ from interpret.engine.run import Precision
 from interpret.many import Failure, attribute_many
 from interpret.methods.default import default_method
 from interpret.methods.method import Method
+from interpret.results.files import versions
 from nexttoken import NextTokenLM, from_pretrained
 from nexttoken.text.target import continuation_ids
 

@@ -1,11 +1,14 @@
-"""How far a computation is: one bar, on standard error or in a notebook, gone when the work is done."""
+"""What a computation tells: how far it is, by a bar that is gone when it is done, and warnings of the caller's line."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[[int], object]
+OURS = ("interpret", "nexttoken")
 
 
 @contextmanager
@@ -43,3 +46,11 @@ def bars_aside() -> Iterator[None]:
 
     with tqdm.external_write_mode():
         yield
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn as if the first function outside of these packages that is being run had warned."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in OURS:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level + 1)

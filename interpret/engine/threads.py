@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 
-from interpret.results.warned import warn_caller
+from interpret.engine.progress import warn_caller
 
 LONG_STEP = 2.0  # seconds, below which a step is not looked at
 OFTEN = 100  # interruptions a second; alone on a machine there are a few, beside a busy process 250 and more

@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpret.engine.objective import Objective
+from interpret.engine.progress import warn_caller
 from interpret.engine.run import Points, Values
 from interpret.methods.baselines import Baseline
 from interpret.results.certificate import Completeness
-from interpret.results.warned import warn_caller
 from nexttoken import Piece
 
 Fixed = Literal["template", "first"] | Sequence[int] | Callable[[Piece], bool] | None

@@ -9,7 +9,7 @@ from typing import Any
 
 import regex
 
-from interpret.results.totals import is_span
+from interpret.results.reduction import is_span
 from nexttoken import Prompt
 
 TIMEOUT = 5.0  # seconds for an expression: some take longer than anybody waits

@@ -3,78 +3,123 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interpret.engine.evaluate import read_next_tokens
-from interpret.engine.run import Counts, Run
+from interpret.engine.run import Counts, Run, interruptible
 from interpret.question.quantity import lead, next_logits
-from interpret.replacement.editing import Editing, Word
+from interpret.replacement.editing import Edited, Editing, Word, check_count, quiet
 from interpret.results.counterfactual import Reduction, Span, Step
-from nexttoken import NextTokenLM, Prompt, Target
+from interpret.results.files import versions
+from nexttoken import NextTokenLM, Target
+from nexttoken.text.prompt import PromptLike, Start
+from nexttoken.text.target import TokenLike
 
 BLOCKS = 8  # that a long prompt is cut into at first; they become smaller where none can go
 FEW = 24  # words that are taken away one by one from the beginning
 
 
-@dataclass(frozen=True)
-class Left:
-    """What is left of a prompt, and what the model says after it.
+def reduce_input(
+    lm: NextTokenLM,
+    prompt: PromptLike,
+    target: TokenLike | None = None,
+    *,
+    keep: str | float = "first",
+    beam: int = 3,
+    start: Start = None,
+    memory_budget: int | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> Reduction:
+    """Find the shortest part of a prompt for which the model still says the same.
 
-    Attributes:
-        gone: the numbers of the words that were taken away.
-        before: what was left one step earlier; None at the whole prompt.
-        row: its ids.
-        text: of it.
-        score: how well the condition holds; at least 0 where it does.
-        probability: of the target.
-        rank: of the target.
-    """
-
-    gone: frozenset[int]
-    before: Left | None
-    row: tuple[int, ...]
-    text: str
-    score: float
-    probability: float
-    rank: int
-
-
-class Reducing:
-    """A search for the shortest part of a prompt that will do.
+    Words are deleted and the text tokenized anew; a chat's template stays. Every step is verified by a forward pass.
+    Of each number of words, the search continues from the `beam` parts that keep it best (Feng et al. 2018,
+    arXiv:1804.07781, delete the word that the gradient scores lowest); of a prompt of more than 24 words, blocks are
+    tried before words.
 
     Args:
-        lm: the model; it comes back as it was.
-        prompt: what is shortened.
-        target: the next token that is to be said still.
-        least: the least log-probability; None where the target has to stay the first choice.
-        editing: what may be taken away.
-        run: memory, progress and counts.
+        lm: the model; it comes back as it was, after errors too.
+        prompt: as for `attribute`, and so are `start` and `memory_budget`.
+        target: the next token that the model has to predict still; None for the model's first choice.
+        keep: "first" if it has to stay the first choice, or the least share of its probability, from 0 to 1.
+        beam: how many parts the search continues from.
+        on_progress: called with the number of passes just done; an exception that it raises cancels the search.
+
+    Returns:
+        A Reduction, in which every word that is left is needed. Costs a forward pass for each part that is tried: for
+        n words up to `beam` x n² / 2 of them, on texts that become shorter.
+
+    Raises:
+        ValueError: as for `attribute`; a target that is not the first choice, with `keep="first"`; another `keep`.
     """
-
-    def __init__(self, lm: NextTokenLM, prompt: Prompt, target: int, least: float | None, editing: Editing, run: Run):
-        self.lm, self.prompt, self.target, self.least = lm, prompt, target, least
-        self.editing, self.run, self.counts = editing, run, Counts()
-
-    def said(self, some: Sequence[tuple[frozenset[int], Left | None]]) -> list[Left]:
-        """What is left without some words, and how the model goes on there; a forward pass for each."""
-        words, made = self.editing.whole, []
-        for gone, before in some:
-            without = self.editing.without([words[number] for number in sorted(gone)])
-            if without is not None:
-                made.append((gone, before, tuple(without[0]), without[1]))
-        numbers = read_next_tokens(
-            self.lm, [row for _, _, row, _ in made], self._read, self.prompt, self.run, self.counts
+    check_count("beam", beam)
+    if keep != "first" and (isinstance(keep, str | bool) or not 0 < keep <= 1):
+        raise ValueError(f"keep is {keep!r}; it must be 'first', or a share of the probability, above 0 and at most 1")
+    run = Run.of(memory_budget=memory_budget, on_progress=on_progress)
+    encoded = lm.prompt(prompt, start)
+    logits = next_logits(lm, encoded, [len(encoded) - 1])[0]
+    asked = Target.of(target, encoded, lm.vocab, logits)
+    least = None if isinstance(keep, str) else float(logits.log_softmax(-1)[asked.id]) + math.log(keep)
+    if keep == "first" and asked.rank > 1:
+        raise ValueError(
+            f"{asked.text!r} is not the model's first choice, which is {lm.vocab.token_text(int(logits.argmax()))!r}; "
+            "leave out the target, or give keep=0.5 to keep half of its probability"
         )
-        return [
-            Left(*each, float(score), math.exp(float(logarithm)), int(more) + 1)
-            for each, (score, logarithm, more) in zip(made, numbers.tolist() if made else [], strict=True)
-        ]
+    search = _Search(Editing(lm, encoded, whole=True), asked.id, least, run)
+    with quiet(), interruptible():
+        found = search.shortest(beam)
+        words, left = search.editing.words, search.editing.as_prompt(found.made)
+        return Reduction(
+            kept=_spans(encoded.text, [word for number, word in enumerate(words) if number not in found.gone]),
+            removed=_spans(encoded.text, [words[number] for number in sorted(found.gone)]),
+            original=encoded.text,
+            prompt=found.made.text,
+            before=asked,
+            after=Target.rated(asked.id, lm.vocab, next_logits(lm, left, [len(left) - 1])[0]),
+            keep=keep,
+            steps=found.steps,
+            forwards=search.counts.forwards,
+            messages=search.editing.messages_of(found.made),
+            facts_of={"model": lm.name, "beam": beam, "versions": versions()},
+        )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is left of a prompt without some words, by number; the score is at least 0 where the target is kept."""
+
+    gone: frozenset[int]
+    made: Edited
+    score: float
+    steps: tuple[Step, ...]
+
+
+class _Search:
+    """The search for the shortest part; `least` is a log-probability, None where the target stays the first choice."""
+
+    def __init__(self, editing: Editing, target: int, least: float | None, run: Run):
+        self.editing, self.target, self.least, self.run, self.counts = editing, target, least, run, Counts()
+
+    def tried(self, some: Mapping[frozenset[int], _Part | None]) -> list[_Part]:
+        """What is left without some words, and one step earlier; a forward pass for each."""
+        editing, words = self.editing, self.editing.words
+        every = {gone: editing.without([words[number] for number in sorted(gone)]) for gone in some}
+        made = {gone: without for gone, without in every.items() if without is not None}
+        rows = [without.row for without in made.values()]
+        numbers = read_next_tokens(editing.lm, rows, self._read, editing.prompt, self.run, self.counts).tolist()
+        parts = []
+        for gone, (score, logarithm, more) in zip(made, numbers, strict=True):
+            before, steps = some[gone], list[Step]()
+            if before is not None:
+                removed = "".join(words[number].text for number in sorted(gone - before.gone))
+                steps = [*before.steps, Step(removed, made[gone].text, math.exp(logarithm), int(more) + 1)]
+            parts.append(_Part(gone, made[gone], score, tuple(steps)))
+        return parts
 
     def _read(self, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row 3"]:
         own = logits[:, self.target]
@@ -82,22 +127,21 @@ class Reducing:
         score = lead(logits, self.target) if self.least is None else logarithm - self.least
         return torch.stack([score, logarithm, (logits > own[:, None]).sum(-1).to(score)], -1)
 
-    def shortest(self, beam: int) -> Left:
+    def shortest(self, beam: int) -> _Part:
         """Beam search, best score first: blocks of words go while any may, then smaller ones, at last single words."""
-        count = len(self.editing.whole)
-        whole = self.said([(frozenset(), None)])
+        count = len(self.editing.words)
         size = 1 if count <= FEW else count // BLOCKS
-        levels = [whole]
+        levels = [self.tried({frozenset(): None})]
         while True:
-            children: dict[frozenset[int], Left] = {}
-            for state in levels[-1]:
-                left = [number for number in range(count) if number not in state.gone]
+            children: dict[frozenset[int], _Part | None] = {}
+            for part in levels[-1]:
+                left = [number for number in range(count) if number not in part.gone]
                 for begin in range(0, len(left), size):
-                    gone = state.gone | set(left[begin : begin + size])
+                    gone = part.gone | set(left[begin : begin + size])
                     if len(gone) < count:
-                        children.setdefault(gone, state)
-            tried = self.said(list(children.items()))
-            by_text = {each.text: each for each in reversed(tried) if each.score >= 0}
+                        children.setdefault(gone, part)
+            tried = self.tried(children)
+            by_text = {each.made.text: each for each in reversed(tried) if each.score >= 0}
             good = sorted(by_text.values(), key=lambda each: (-each.score, sorted(each.gone)))
             if good:
                 levels.append(good[:beam])
@@ -106,61 +150,18 @@ class Reducing:
             else:
                 break
         for level in reversed(levels):
-            for state in sorted(level, key=lambda each: (-len(each.gone), len(each.text), -each.score)):
-                if self._confirmed(state):
-                    return state
-        return whole[0]
-
-    def _confirmed(self, state: Left) -> bool:
-        # Run alone, as anybody would run it.
-        (again,) = self.said([(state.gone, state.before)])
-        return again.score >= 0
+            for part in sorted(level, key=lambda each: (-len(each.gone), len(each.made.text), -each.score)):
+                if self.tried({part.gone: None})[0].score >= 0:  # run alone, as anybody would run it
+                    return part
+        return levels[0][0]
 
 
-def reduction_facts(search: Reducing, found: Left, keep: str | float) -> Reduction:
-    """What a search found, as data."""
-    lm, prompt, editing = search.lm, search.prompt, search.editing
-    spent, steps = search.counts.forwards, []
-    state: Left | None = found
-    while state is not None and state.before is not None:
-        removed = [editing.whole[number].text for number in sorted(state.gone - state.before.gone)]
-        steps.append(Step("".join(removed), state.text, state.probability, state.rank))
-        state = state.before
-    after = editing.as_prompt(found.row, found.text) if found.gone else prompt
-    before, then = (
-        Target.rated(search.target, lm.vocab, next_logits(lm, each, [len(each) - 1])[0]) for each in (prompt, after)
-    )
-    words = list(enumerate(editing.whole))
-    return Reduction(
-        kept=_spans(prompt, [word for number, word in words if number not in found.gone], editing.whole),
-        removed=_spans(prompt, [word for number, word in words if number in found.gone], editing.whole),
-        original=prompt.text,
-        prompt=found.text if found.gone else prompt.text,
-        before=before,
-        after=then,
-        keep=keep,
-        steps=tuple(reversed(steps)),
-        forwards=spent,
-        messages=editing.messages_of(found.text, found.row),
-    )
-
-
-def _spans(prompt: Prompt, some: Sequence[Word], words: Sequence[Word]) -> tuple[Span, ...]:
+def _spans(text: str, words: Sequence[Word]) -> tuple[Span, ...]:
     """Words as stretches of the text: those that follow each other are one."""
-    number = {word.start: place for place, word in enumerate(words)}
-    spans = []
-    for _, group in groupby(enumerate(some), key=lambda each: (number[each[1].start] - each[0], each[1].message)):
-        run = [word for _, word in group]
-        cut = [run[0]]
-        for word in run[1:]:
-            if word.start != cut[-1].end:
-                spans.append(_span(prompt, cut))
-                cut = []
-            cut.append(word)
-        spans.append(_span(prompt, cut))
-    return tuple(spans)
-
-
-def _span(prompt: Prompt, words: Sequence[Word]) -> Span:
-    start, end = words[0].start, words[-1].end
-    return Span(start, end, prompt.text[start:end])
+    runs: list[list[Word]] = []
+    for word in words:
+        if runs and (runs[-1][-1].end, runs[-1][-1].message) == (word.start, word.message):
+            runs[-1].append(word)
+        else:
+            runs.append([word])
+    return tuple(Span(run[0].start, run[-1].end, text[run[0].start : run[-1].end]) for run in runs)

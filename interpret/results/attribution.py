@@ -16,8 +16,7 @@ from interpret.results.certificate import Completeness, StraightPath
 from interpret.results.faithfulness import Faithfulness
 from interpret.results.files import Result, function_of
 from interpret.results.numbers import NumberFormat, format_number
-from interpret.results.reduction import SUM, named
-from interpret.results.totals import Division, check_messages, groups_of, message_numbers, moved
+from interpret.results.reduction import REDUCTIONS, SUM, Division, check_messages, groups_of, message_numbers, moved
 from nexttoken import Message, Target
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATE = "template"
+EXPLAINED = ("quantity", "unit", "model", "method", "reduction", "by", "start")  # of the provenance
 COLUMNS = ("tokens", "scores", "labels", "token_ids", "standard_error", "error", "fixed", "template")  # of the pieces
 
 
@@ -53,17 +53,14 @@ class Attribution(Result):
         tokens: the exact texts; joined, they are the prompt. Empty for a token that the tokenizer added.
         scores: (piece,) in float64; 0 where a piece was fixed. Signed scores support the target where positive.
         labels: what to show for each piece: its text, or the name of an added token.
-        token_ids: of each piece.
-        fixed: True for pieces that were not moved and have no score.
+        fixed: True for pieces that were not attributed and have no score.
         template: True for pieces written by the tokenizer or the chat template.
-        target: the token that is explained, its foils, and those that follow it in a span; None for a quantity of the
-            whole distribution.
+        target: with its foils, and the tokens that follow it in a span; None for a quantity of the whole distribution.
         quantity: what about the target is explained, such as its log-probability.
-        method: the method and its settings, as an expression; figures have its `method_name` and, in words, what
-            matters of its `settings`.
+        method: with all settings, as an expression; figures have its `method_name` and, in words, what matters of its
+            `settings`.
         reduction: how the embedding's dimensions became one score.
-        signed: whether scores have a direction; positive ones raise the quantity.
-        gradients_spent: gradients taken, one forward and one backward pass each.
+        gradients_spent: one forward and one backward pass each.
         forwards_spent: forward passes without a gradient.
         standard_error: (piece,) of the scores, for methods that sample; otherwise None.
         error: (piece,) how far off each score may be numerically, for methods that can tell; otherwise None.
@@ -72,7 +69,7 @@ class Attribution(Result):
         by: what has one score each: a piece of the prompt, or what the pieces' scores were totalled by.
         path: the objective along the path that was integrated, for methods that follow a straight one; otherwise None.
         start: the start token that was put in front of the prompt as context; None where it is read as it is.
-        faithfulness: whether the model bears the scores out, where that was checked; otherwise None.
+        faithfulness: whether the model confirms the scores, where that was checked; otherwise None.
     """
 
     tokens: tuple[str, ...]
@@ -115,8 +112,7 @@ class Attribution(Result):
     @cached_property
     def pieces(self) -> tuple[ScoredPiece, ...]:
         """The columns as rows, one for each piece."""
-        nothing = [None] * len(self)
-        errors = [nothing if each is None else each.tolist() for each in (self.standard_error, self.error)]
+        errors = [[None] * len(self) if each is None else each.tolist() for each in (self.standard_error, self.error)]
         columns = (self.tokens, self.labels, self.token_ids, self.scores.tolist(), *errors, self.fixed, self.template)
         return tuple(map(ScoredPiece, *columns))
 
@@ -133,7 +129,6 @@ class Attribution(Result):
 
     @property
     def title(self) -> str:
-        """What is asked, as a question, and the probabilities of the target and its foils."""
         target = self.target
         if target is None:
             return f"What raises or lowers the {self.quantity}?"
@@ -141,34 +136,30 @@ class Attribution(Result):
             probability = math.prod(each.probability for each in target.continuation)
             text = "".join(each.text for each in target.continuation)
             return f"Why {text!r}? p = {format_number(probability)} for its {len(target.continuation)} tokens"
-        rank = f" (rank {target.rank})" if target.rank > 1 else ""
+        own = f"p = {format_number(target.probability)}" + (f" (rank {target.rank})" if target.rank > 1 else "")
         if not target.foils:
-            return f"Why {target.text!r}? p = {format_number(target.probability)}{rank}"
+            return f"Why {target.text!r}? {own}"
         foils = " or ".join(repr(foil.text) for foil in target.foils)
         against = " and ".join(format_number(foil.probability) for foil in target.foils)
-        own = f"{format_number(target.probability)}{rank}"
-        return f"Why {target.text!r} rather than {foils}? p = {own} against {against}"
+        return f"Why {target.text!r} rather than {foils}? {own} against {against}"
 
     @property
     def heading(self) -> str:
-        """What stands above every view: what is asked, and of which model."""
         return f"{self.title}{' ' if self.title.endswith('?') else ', '}{self.model}"
 
     @property
     def facts(self) -> str:
-        """How the scores were made, in words: method, settings, gap, start token, and what they were totalled by."""
         totals = "" if self.by == "piece" else f"totals by {self.by}"
-        return ", ".join(filter(None, [self.method_name, self.settings, self.gap_text, self.behind, totals]))
+        return ", ".join(filter(None, [self.method_name, self.settings, self.gap_text, self.start_text, totals]))
 
     @property
     def checked(self) -> str:
-        """What the check of the scores against the model found, in a sentence; empty where there was none."""
         return "" if self.faithfulness is None else self.faithfulness.sentence
 
     @property
-    def behind(self) -> str:
+    def start_text(self) -> str:
         """The start token that was put in front, in words; empty where there is none."""
-        return "" if self.start is None else f"behind {self.start}"
+        return "" if self.start is None else f"with start token {self.start}"
 
     @property
     def gap_text(self) -> str:
@@ -191,7 +182,8 @@ class Attribution(Result):
         in. Groups never mix a message with another one or with the template. Signed scores are added, exactly;
         unsigned ones are joined as their reduction says, so that a total is the score of the group's tokens together:
         norms are the root of the sum of squares (L2) or the sum (L1), shares are added. A group is fixed if all of its
-        pieces are. Totals of scores that are correlated have no standard error; numerical errors add up.
+        pieces are. Totals of scores that are correlated have no standard error; numerical errors add up. What was
+        checked of the pieces is not true of their totals, so these are unchecked.
 
         Args:
             by: "word" (Unicode's word boundaries; a space belongs to the word after it, and a run of punctuation or of
@@ -202,8 +194,6 @@ class Attribution(Result):
             template: False to leave out the groups of the template; the texts, joined, are then no longer the prompt.
             language: of sentences, as a code such as "de", for its abbreviations and ordinals; in languages that
                 sentencex does not know, its general rules hold.
-
-        What was checked of the pieces is not true of their totals, so these are unchecked.
 
         Raises:
             ValueError: an unknown division, messages where there are none, spans that overlap, lie outside the prompt
@@ -230,48 +220,38 @@ class Attribution(Result):
     def role_totals(self, template: bool = True) -> dict[str, float]:
         """The total score of each role of a chat, and of the "template" unless that is left out; see `totals`.
 
-        A role whose messages are all empty has none. Raises ValueError for a prompt that is not a chat, and for
-        unsigned scores that do not tell their total.
+        A role whose messages are all empty has none.
+
+        Raises:
+            ValueError: a prompt that is not a chat, or unsigned scores that do not tell their total.
         """
         self._check_pieces()
         check_messages(self.messages)
-        pieces: dict[str, list[int]] = {message.role: [] for message in self.messages}
-        if TEMPLATE in pieces:
+        names = list(dict.fromkeys(message.role for message in self.messages))
+        if TEMPLATE in names:
             raise ValueError(
                 f"a role is named {TEMPLATE!r}, which stands for the chat template here; take totals by message"
             )
-        pieces[TEMPLATE] = []
-        for piece, role in enumerate(self.roles):
-            if role is not None or template:
-                pieces[role or TEMPLATE].append(piece)
-        found = {role: group for role, group in pieces.items() if group}
-        if not found:
-            return {}
-        return dict(zip(found, self.group_scores(list(found.values())).tolist(), strict=True))
+        owners = [role or (TEMPLATE if template else None) for role in self.roles]
+        found = {name: [at for at, owner in enumerate(owners) if owner == name] for name in (*names, TEMPLATE)}
+        found = {name: pieces for name, pieces in found.items() if pieces}
+        return dict(zip(found, self.group_scores(list(found.values())).tolist(), strict=True)) if found else {}
 
     def group_scores(self, groups: Sequence[Sequence[int]]) -> Float[ndarray, " group"]:
-        """(group,) the scores of groups of pieces, given by their numbers.
-
-        Shares of one whole are added; others are joined as their reduction says. Raises ValueError for unsigned scores
-        that do not tell their total.
-        """
-        pieces = [piece for group in groups for piece in group]
-        owner = numpy.array([number for number, group in enumerate(groups) for _ in group])
-        tokens = numpy.array([len(self.token_ids[piece]) for piece in pieces])
-        reduction = SUM if self.unit == "share" else named(self.reduction)
-        return reduction.join(self.scores[pieces], tokens, owner)
+        """(group,) the scores of groups of pieces, given by their numbers. Raises ValueError as `totals` does."""
+        reduction = SUM if self.unit == "share" else REDUCTIONS.get(self.reduction)
+        if reduction is None:
+            known = ", ".join(each.name for each in REDUCTIONS.values() if each.inverse is not None)
+            raise ValueError(f"no rule for totals is known for the reduction {self.reduction!r}, only for {known}")
+        return reduction.join(self.scores, numpy.array([len(ids) for ids in self.token_ids]), groups)
 
     def provenance(self) -> dict[str, Any]:
-        """What was explained, how and with which versions, without the scores: plain values, for a file's metadata."""
         target = self.target
         return {
             "prompt": self.prompt,
             "target": target and "".join(each.text for each in target.continuation),
             "foils": [foil.text for foil in target.foils] if target else [],
-            **{
-                name: getattr(self, name)
-                for name in ("quantity", "unit", "model", "method", "reduction", "by", "start")
-            },
+            **{name: getattr(self, name) for name in EXPLAINED},
             "gap": self.gap_text,
             "check": self.checked,
             "completeness": self.completeness and asdict(self.completeness),
@@ -284,39 +264,27 @@ class Attribution(Result):
             raise ValueError(f"these are totals by {self.by} already; take the totals of what they were made from")
 
     def heatmap(self, width: float | str | None = None, ax: Axes | None = None) -> Figure:
-        """The prompt as running text, each piece on its colour: a matplotlib figure.
+        """The prompt as running text, each piece on its colour, as a matplotlib figure; see `interpret.heatmap`.
 
-        It is `width` inches wide, or as wide as a name says, such as "column" (3.03) and "text" (5.5), which fit ACL,
-        ICML and NeurIPS; by default as wide as it needs, up to 6.5. With `ax`, it is drawn there, and that figure is
-        returned.
+        A `width` in inches has names: "column" (3.03) and "text" (5.5), which fit ACL, ICML and NeurIPS.
         """
-        figure: Figure = function_of("interpret.views.heatmap:heatmap")(self, width, ax)
-        return figure
+        return function_of("interpret.views.heatmap:heatmap")(self, width, ax)
 
     def bars(self, top: int = 30, width: float | str | None = None, ax: Axes | None = None) -> Figure:
-        """The scores as bars with their errors, in the order of the text; of more than `top` pieces, the strongest.
-
-        Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given.
-        """
-        figure: Figure = function_of("interpret.views.bars:bars")(self, top, width, ax)
-        return figure
+        """The scores of the `top` pieces as bars with their errors, as a matplotlib figure; see `interpret.bars`."""
+        return function_of("interpret.views.bars:bars")(self, top, width, ax)
 
     def path_plot(self, width: float | str | None = None, ax: Axes | None = None) -> Figure:
-        """The objective along the path from the baseline to the prompt, with the points that were spent on it.
-
-        Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given. Raises ValueError if the
-        method followed no straight path.
-        """
-        figure: Figure = function_of("interpret.views.path:path_plot")(self, width, ax)
-        return figure
+        """The objective along a path method's path, as a matplotlib figure; see `interpret.path_plot`."""
+        return function_of("interpret.views.path:path_plot")(self, width, ax)
 
     def to_frame(self) -> pandas.DataFrame:
-        """The pieces as a pandas DataFrame (piece,): piece, ids, score, standard_error, fixed and template.
+        """The pieces as a pandas DataFrame (piece,), with a score of NaN where a piece was fixed.
 
-        A fixed piece has no score, and NaN for it. Raises ImportError without the package pandas.
+        Raises:
+            ImportError: pandas is missing.
         """
-        frame: pandas.DataFrame = function_of("interpret.views.spreadsheet:frame")(self)
-        return frame
+        return function_of("interpret.views.spreadsheet:frame")(self)
 
     def __repr__(self) -> str:
         width = max(map(len, map(repr, self.labels)))

@@ -13,8 +13,8 @@ class Completeness:
     """How much of the change of the objective from the baseline to the prompt the scores account for.
 
     Attributes:
-        value: F(x), the objective at the prompt.
-        baseline_value: F(x'), the objective at the baseline.
+        value: F(x), at the prompt.
+        baseline_value: F(x'), at the baseline.
         gap: |sum of scores - (F(x) - F(x'))|, before a convention reduces or normalizes the scores.
         relative_gap: the gap over |F(x) - F(x')|.
         certified_gap: the sum of the absolute gaps of the path's segments, in which nothing cancels; None where the
@@ -32,9 +32,8 @@ class Completeness:
     @classmethod
     def of(cls, value: float, baseline_value: float, total: float, certified_gap: float | None = None) -> Completeness:
         """The completeness of scores with a given sum."""
-        change = value - baseline_value
-        gap = abs(total - change)
-        return cls(value, baseline_value, gap, gap / max(abs(change), CLOSE_TO_ZERO), certified_gap)
+        gap = abs(total - (value - baseline_value))
+        return cls(value, baseline_value, gap, gap / max(abs(value - baseline_value), CLOSE_TO_ZERO), certified_gap)
 
     @property
     def largest_gap(self) -> float:

@@ -21,7 +21,7 @@ class Edit:
         old: what stood there, with its leading space.
         new: what stands there now; one token.
         probability: how likely the model itself finds the new word there, after what stands before it in the changed
-            prompt; None where it says nothing of a position (an encoder's source; a text's first word without a start
+            prompt; None where it predicts nothing (an encoder's source; a text's first word without a start
             token).
     """
 
@@ -43,11 +43,9 @@ class Preference:
 
 @dataclass(frozen=True)
 class RandomEdits:
-    """As many words changed at random, the control of a flip.
+    """The control of a flip: `edits` words changed at random, in each of some trials, of a forward pass each.
 
     Attributes:
-        edits: how many words were changed each time.
-        trials: how often; each cost a forward pass.
         flipped: how many trials changed the model's choice in the same way.
         lowest: the lowest margin among them, in nats; None where nothing could be drawn.
     """
@@ -62,10 +60,8 @@ class RandomEdits:
         """What they did, in words."""
         if self.lowest is None:
             return "no random change could be made"
-        count = f"{self.flipped} of {self.trials}"
-        return f"{count} random changes of {_words(self.edits)} do the same; the best of them reaches a margin of " + (
-            format_number(self.lowest, signed=True) + " nats"
-        )
+        done = f"{self.flipped} of {self.trials} random changes of {_words(self.edits)} do the same"
+        return f"{done}; the best of them reaches a margin of {format_number(self.lowest, signed=True)} nats"
 
 
 @final
@@ -104,7 +100,6 @@ class Flip(Result):
 
     @property
     def title(self) -> str:
-        """What was asked, in words."""
         target = self.before.target
         if self.to is not None:
             return f"what makes the model say {self.to.text!r} rather than {self.before.first.text!r}"
@@ -125,28 +120,22 @@ class Flip(Result):
             )
         if not self.edits:
             return f"Nothing to change: the model's first choice is {before.first.text!r} already"
-        said = f"{_chosen(before)} becomes {_chosen(after)}"
         if before.target.foils:
             best = max(after.target.foils, key=lambda foil: foil.probability)
-            said = f"the model prefers {best.text!r} (p = {format_number(best.probability)}) to {before.target.text!r} "
-            said += f"(p = {format_number(after.target.probability)})"
-        return f"{_words(len(self.edits))} changed, {_listed(self.edits)}: {said}"
+            change = f"the model prefers {_rated(best)} to {_rated(after.target)}"
+        else:
+            change = f"{_rated(before.first)} becomes {_rated(after.first)}"
+        return f"{_words(len(self.edits))} changed, {_listed(self.edits)}: {change}"
 
     @property
     def facts(self) -> str:
-        """What it took, beside chance."""
-        model = self.facts_of.get("model", "")
-        return "; ".join(filter(None, [f"{self.forwards} forward passes", self.random.sentence, model]))
+        passes = f"{self.forwards} forward passes"
+        return "; ".join(filter(None, [passes, self.random.sentence, self.facts_of.get("model")]))
 
     def provenance(self) -> dict[str, Any]:
-        """What was asked, of which model, with which settings and versions."""
-        return {
-            "prompt": self.original,
-            "target": self.before.target.text,
-            "foils": [foil.text for foil in self.before.target.foils],
-            "to": self.to and self.to.text,
-            **self.facts_of,
-        }
+        foils = [foil.text for foil in self.before.target.foils]
+        asked = {"target": self.before.target.text, "foils": foils, "to": self.to and self.to.text}
+        return {"prompt": self.original, **asked, **self.facts_of}
 
     def __repr__(self) -> str:
         return f"Flip: {self.sentence}\n  {self.prompt!r}\n  {self.facts}"
@@ -183,7 +172,7 @@ class Reduction(Result):
         removed: those that were taken away.
         original: the prompt that was asked about, as the model reads it.
         prompt: what is left of it, tokenized anew.
-        keep: what had to hold: "first", or the least share of the probability.
+        keep: "first" for the first choice, or the least share of the probability that had to be left.
         forwards: forward passes of one prompt that it took.
         messages: of a chat, what is left as messages with `role` and `content`, as for a flip.
         facts_of: the model, the settings and the versions.
@@ -206,35 +195,28 @@ class Reduction(Result):
 
     @property
     def title(self) -> str:
-        """What was asked, in words."""
         return f"how little of the prompt makes the model say {self.before.text!r}"
 
     @property
     def sentence(self) -> str:
         """What was found, in words."""
-        left = sum(len(each.text.split()) for each in self.kept)
-        whole = left + sum(len(each.text.split()) for each in self.removed)
+        says = f"{self.before.text!r} first"
+        if self.keep != "first":
+            says = f"{self.before.text!r} with at least {percent(float(self.keep))} of its probability"
         if not self.removed:
-            return f"Nothing can be taken away: without any one of its words the model no longer says {self._said}"
+            return f"Nothing can be taken away: without any one of its words the model no longer says {says}"
+        left, gone = (sum(len(each.text.split()) for each in spans) for spans in (self.kept, self.removed))
+        before, after = format_number(self.before.probability), format_number(self.after.probability)
         return (
-            f"{left} of {_words(whole)} left: the model still says {self._said}, p = "
-            f"{format_number(self.before.probability)} before and {format_number(self.after.probability)} after"
+            f"{left} of {_words(left + gone)} left: the model still says {says}, p = {before} before and {after} after"
         )
 
     @property
-    def _said(self) -> str:
-        if self.keep == "first":
-            return f"{self.before.text!r} first"
-        return f"{self.before.text!r} with at least {percent(float(self.keep))} of its probability"
-
-    @property
     def facts(self) -> str:
-        """What it took."""
-        spent = f"every word that is left is needed; {self.forwards} forward passes"
-        return "; ".join(filter(None, [spent, self.facts_of.get("model", "")]))
+        passes = f"every word that is left is needed; {self.forwards} forward passes"
+        return "; ".join(filter(None, [passes, self.facts_of.get("model")]))
 
     def provenance(self) -> dict[str, Any]:
-        """What was asked, of which model, with which settings and versions."""
         return {"prompt": self.original, "target": self.before.text, "keep": self.keep, **self.facts_of}
 
     def __repr__(self) -> str:
@@ -243,14 +225,14 @@ class Reduction(Result):
 
 @dataclass(frozen=True)
 class Replacement:
-    """A word that might stand at a place, and what the model says with it there.
+    """A word that might stand at a position, and what the model says with it there.
 
     Attributes:
         text: the word; one token.
         id: its token id.
         probability: how likely the model finds it there, given what stands before.
-        value: F with it in place.
-        drop: F(prompt) - F with it in place; positive where the word that stands there supports the target.
+        value: F with it there.
+        drop: F(prompt) - F with it there; positive where the word that stands there supports the target.
         first: the model's first choice then.
     """
 
@@ -265,14 +247,13 @@ class Replacement:
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Replacements(Result):
-    """What else might stand at a place, and what it would change.
+    """What else might stand at a position, and what it would change.
 
     Attributes:
         old: what stands there.
         position: of its first token in the prompt.
         start: of its first character.
-        probability: how likely the model finds the first token of what stands there; None where it says nothing of the
-            place.
+        probability: how likely the model finds the first token of what stands there.
         rows: the most probable words first.
         target: the next token that F is about, with its foils.
         value: F at the prompt, in nats: log p(target), or its difference to that of the foils.
@@ -284,7 +265,7 @@ class Replacements(Result):
     old: str
     position: int
     start: int
-    probability: float | None
+    probability: float
     rows: tuple[Replacement, ...]
     target: Target
     value: float
@@ -305,16 +286,13 @@ class Replacements(Result):
 
     @property
     def title(self) -> str:
-        """What was asked, in words."""
         return f"what else might stand in place of {self.old!r}, and what {self.target.text!r} would lose"
 
     @property
     def facts(self) -> str:
-        """What it took."""
-        return "; ".join(filter(None, [f"{self.forwards} forward passes", self.facts_of.get("model", "")]))
+        return "; ".join(filter(None, [f"{self.forwards} forward passes", self.facts_of.get("model")]))
 
     def provenance(self) -> dict[str, Any]:
-        """What was asked, of which model, with which versions."""
         return {"prompt": self.original, "target": self.target.text, "position": self.position, **self.facts_of}
 
     def __repr__(self) -> str:
@@ -330,5 +308,5 @@ def _listed(edits: tuple[Edit, ...]) -> str:
     return ", ".join(f"{each.old!r} to {each.new!r}" for each in edits)
 
 
-def _chosen(said: Preference) -> str:
-    return f"{said.first.text!r} (p = {format_number(said.first.probability)})"
+def _rated(target: Target) -> str:
+    return f"{target.text!r} (p = {format_number(target.probability)})"

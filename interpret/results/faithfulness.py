@@ -1,32 +1,27 @@
-"""Whether the model bears a map out: what replacing pieces did to it, beside what the map says and beside chance."""
+"""Whether the model confirms a map: what replacing pieces did to it, beside what the map says and beside chance."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations, product
 from statistics import fmean
-from typing import Any, Literal, Self, final
+from typing import Literal, final
 
-from interpret.results.files import from_plain
 from interpret.results.numbers import format_number, percent
 
 Verdict = Literal["passes", "fails", "undecided"]
 PASSES, FAILS = 0.9, 0.85  # of shuffles that fit worse; between the two, more evidence is needed
-NUMBERS = {1: "one", 2: "two", 3: "three"}
+NUMBERS = {2: "two", 3: "three"}
 VERDICTS: dict[Verdict, str] = {"passes": "Checked", "fails": "Fails its check", "undecided": "Undecided"}
 
 
 @dataclass(frozen=True)
 class Replaced:
-    """Pieces of the prompt that gave way to plausible alternatives.
+    """Pieces of the prompt that gave way to plausible alternatives, with the sum of their scores.
 
     Attributes:
-        labels: of the pieces.
-        score: the map's, added up.
-        change: F(prompt) - F(with alternatives), the mean over draws of them; positive where the pieces support the
-            target.
-        standard_error: of that mean.
+        change: F(prompt) - F(with alternatives), the mean over draws of them, with its standard error; positive where
+            the pieces support the target.
     """
 
     labels: tuple[str, ...]
@@ -37,12 +32,11 @@ class Replaced:
 
 @dataclass(frozen=True)
 class Deletion:
-    """F while more and more pieces give way to alternatives.
+    """F while more and more pieces give way to alternatives, `counts` of them at each step.
 
     Attributes:
-        counts: the number of pieces replaced at each step.
-        most_first: F at each step, the pieces that the map ranks highest going first.
-        least_first: the same, those that it ranks lowest going first.
+        most_first: (step,) F where the pieces that the map ranks highest go first.
+        least_first: (step,) F where those that it ranks lowest go first.
         random_orders: (order, step) F for orders drawn at random.
     """
 
@@ -89,8 +83,7 @@ class Faithfulness:
     ones; it fails if more than three shuffles in twenty do as well.
 
     Attributes:
-        quantity: F, in words.
-        unit: of F.
+        quantity: what F is, in words.
         value: F at the prompt.
         strongest: the pieces with the highest scores, each replaced alone.
         others: pieces drawn at random from the rest, each replaced alone.
@@ -143,16 +136,13 @@ class Faithfulness:
 
         A sign is clear where the change is more than twice its standard error; None where none is.
         """
-        clear = [
-            (each.score > 0) == (each.change > 0)
-            for each in (*self.strongest, *self.others)
-            if abs(each.change) > 2 * each.standard_error and each.score != 0
-        ]
-        return fmean(clear) if clear else None
+        alone = (*self.strongest, *self.others)
+        clear = [each for each in alone if abs(each.change) > 2 * each.standard_error and each.score != 0]
+        return fmean((each.score > 0) == (each.change > 0) for each in clear) if clear else None
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the model bears the map out: passes, fails, or undecided.
+        """Whether the model confirms the map: passes, fails, or undecided.
 
         Undecided is also a prompt of too few pieces, a map that says the same of all, and a model that hardly reacts.
         """
@@ -164,16 +154,17 @@ class Faithfulness:
     @property
     def sentence(self) -> str:
         """The verdict, and what replacing the strongest pieces did beside random ones."""
-        many, random = len(self.strongest) > 1, self.random_change
-        which = f"the {NUMBERS[len(self.strongest)]} strongest pieces" if many else "the strongest piece"
-        other = f"{NUMBERS[len(self.strongest)]} random ones" if many else "a random one"
-        ways = [("lower", "raise")[change < 0] for change in (self.together.change, random)]
-        text = f"{VERDICTS[self.verdict]}: replacing {which} {ways[0]}s the {self.quantity} "
-        text += f"by {format_number(abs(self.together.change))} {self.unit}"
+        count, change, random = len(self.strongest), self.together.change, self.random_change
+        which, other = "the strongest piece", "a random one"
+        if count > 1:
+            which, other = f"the {NUMBERS[count]} strongest pieces", f"{NUMBERS[count]} random ones"
+        raises = [each < 0 for each in (change, random)]
+        text = f"{VERDICTS[self.verdict]}: replacing {which} {'raises' if raises[0] else 'lowers'} the {self.quantity} "
+        text += f"by {format_number(abs(change))} {self.unit}"
         if not self.others:
             return text
-        verb = "" if ways[0] == ways[1] else f"{ways[1]}{'' if many else 's'} it "
-        return f"{text}, {other} {verb}by {format_number(abs(random))}"
+        verb = ("raise" if raises[1] else "lower") + ("s it " if count == 1 else " it ")
+        return f"{text}, {other} {verb if raises[0] != raises[1] else ''}by {format_number(abs(random))}"
 
     @property
     def details(self) -> str:
@@ -181,19 +172,15 @@ class Faithfulness:
         if self.deletion is None or self.correlation is None:
             return "too few pieces to compare orders"
         low, high = (format_number(end) for end in self.correlation.interval)
-        better = "" if self.percentile is None else f"fits the {self.forwards - 1} replacements better than "
-        better += "" if self.percentile is None else f"{percent(self.percentile)} of its shuffles do; "
-        words = (
-            f"{better}rank correlation under random masks {format_number(self.correlation.value)} ({low} to {high}; "
-            f"shuffled 0); strongest pieces taken away first rather than last cost {format_number(self.deletion.area)} "
-            f"{self.unit} "
-            f"more, further apart than {percent(self.deletion.percentile)} of random orders"
+        text = ""
+        if self.percentile is not None:
+            share = percent(self.percentile)
+            text = f"fits the {self.forwards - 1} replacements better than {share} of its shuffles do; "
+        text += (
+            f"rank correlation under random masks {format_number(self.correlation.value)} ({low} to {high}; shuffled "
+            f"0); strongest pieces taken away first rather than last cost {format_number(self.deletion.area)} "
+            f"{self.unit} more, further apart than {percent(self.deletion.percentile)} of random orders"
         )
         if self.randomized is not None:
-            words += f"; with shuffled weights the map correlates with itself by {format_number(self.randomized)}"
-        return words
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """From the plain values of its fields, as `dataclasses.asdict` gives them. Raises ValueError for others."""
-        return from_plain(plain, cls)
+            text += f"; with shuffled weights the map correlates with itself by {format_number(self.randomized)}"
+        return text

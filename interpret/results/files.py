@@ -10,17 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
-Kind = TypeVar("Kind")
-
 SCHEMA = 2  # of the plain values; 1 is that of 0.2.0, which did not say so
+PACKAGES = ("nexttoken-interpret", "torch", "transformers")  # that results depend on
 FIGURES = (".png", ".pdf", ".svg", ".pgf")
-JSON = "interpret.results.files:json_text"
+JSON = "interpret.results.files:Result.to_json"
 TABLES = {".csv": "interpret.views.spreadsheet:csv_text", ".tsv": "interpret.views.spreadsheet:tsv"}
 PAGE = {".json": JSON, ".html": "interpret.views.html:page_of"}
 EDITS = {".json": JSON, ".html": "interpret.views.edits:document"}
@@ -37,6 +38,19 @@ WRITERS: dict[str, dict[str, str]] = {
 }
 
 
+def versions() -> dict[str, str]:
+    """Name and version of the packages that a result depends on."""
+    return {name: found for name in PACKAGES if (found := _version(name))}
+
+
+@cache
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
 def endings(kind: str) -> tuple[str, ...]:
     """The endings of the files that results of a class, such as "Attribution", are saved as."""
     return tuple(WRITERS[kind])
@@ -45,7 +59,7 @@ def endings(kind: str) -> tuple[str, ...]:
 def function_of(name: str) -> Callable[..., Any]:
     """A function by "module:function", whose module is loaded on use: views import results, never the reverse."""
     module, _, function = name.partition(":")
-    return getattr(import_module(module), function)  # type: ignore[no-any-return]
+    return attrgetter(function)(import_module(module))
 
 
 class Result(ABC):
@@ -60,7 +74,7 @@ class Result(ABC):
 
     @property
     def heading(self) -> str:
-        """What stands above a view of it: the title, by default."""
+        """What stands above every view: the title, and for maps the model."""
         return self.title
 
     @property
@@ -110,12 +124,12 @@ class Result(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python values under the names of its fields, and the number of this `schema`."""
-        return {"schema": SCHEMA, **plain_of(self)}
+        return {"schema": SCHEMA, **_converter().unstructure(self)}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`, of this version or an older one. Raises ValueError if it is something else."""
-        return from_plain(plain, cls)
+        return cls._from(plain)
 
     def to_json(self) -> str:
         """`to_dict` as JSON; numbers keep all their digits."""
@@ -124,11 +138,20 @@ class Result(ABC):
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The inverse of `to_json`. Raises ValueError for any other text."""
+        return cls._from(text)
+
+    @classmethod
+    def _from(cls, given: Any) -> Self:
         try:
-            plain = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"this is not a saved {cls.__name__}: {_said(error)}") from error
-        return from_plain(plain, cls)
+            plain = json.loads(given) if isinstance(given, str) else given
+            schema = plain.get("schema", 1)
+            if schema not in (1, SCHEMA):
+                raise ValueError(f"its schema is {schema!r}, and this version reads up to {SCHEMA}; update the package")
+            plain = {name: value for name, value in plain.items() if name != "schema"}
+            return _converter().structure(upgraded(plain) if schema == 1 else plain, cls)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            raise ValueError(f"this is not a saved {cls.__name__}: {why}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -144,50 +167,26 @@ class Result(ABC):
             raise ValueError(f"cannot load {str(path)!r}: {error}") from error
 
 
-def json_text(result: Result) -> str:
-    """A result as the text of a .json file."""
-    return result.to_json()
-
-
-def plain_of(value: Any) -> dict[str, Any]:
-    """A data class as plain values under the names of its fields; beside them, what its DERIVED names follow to."""
-    plain: dict[str, Any] = _converter().unstructure(value)
-    return plain
-
-
-def from_plain(plain: Any, kind: type[Kind]) -> Kind:
-    """The inverse of `plain_of`, also of what older versions saved. Raises ValueError if it is something else."""
-    try:
-        schema = plain.get("schema", 1)
-        if schema not in (1, SCHEMA):
-            raise ValueError(f"its schema is {schema!r}, and this version reads up to {SCHEMA}; update this package")
-        given = {name: value for name, value in plain.items() if name != "schema"}
-        return _converter().structure(upgraded(given) if schema == 1 else given, kind)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise ValueError(f"this is not a saved {kind.__name__}: {_said(error)}") from error
-
-
 def upgraded(plain: Any) -> Any:
     """What 0.2.0 saved, under the names of today."""
     if isinstance(plain, list | tuple):
         return [upgraded(each) for each in plain]
     if not isinstance(plain, Mapping):
         return plain
-    names = plain.keys()
     renamed: dict[str, str] = {}
-    if "tokens" in names:  # an attribution, which before 0.2.0 did not name its method
+    if "tokens" in plain:  # an attribution, which before 0.2.0 did not name its method
         renamed = {"held": "fixed"}
         plain = {"method_name": str(plain.get("method")).partition("(")[0], **plain}
-    elif {"from", "to"} <= names:  # an edit
+    elif {"from", "to"} <= plain.keys():  # an edit
         renamed = {"place": "position", "from": "old", "to": "new"}
-    elif "rows" in names:  # replacements, or a report
+    elif "rows" in plain:  # replacements, or a report
         renamed = {"place": "position", "doubts": "failed_checks"}
     return {renamed.get(name, name): upgraded(value) for name, value in plain.items()}
 
 
 @cache
 def _converter() -> Converter:
-    """Strict about names: what is unknown or missing is an error. Arrays are lists of numbers."""
+    """Strict about names: what is unknown or missing is an error. Arrays are lists of numbers, DERIVED names values."""
     import numpy  # with cattrs, on use: the command reads the table of writers before it loads anything
     from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
     from cattrs.preconf.json import make_converter
@@ -220,10 +219,6 @@ def _converter() -> Converter:
         return of_plain
 
     return converter
-
-
-def _said(error: BaseException) -> str:
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:

@@ -25,24 +25,24 @@ class NumberFormat:
     signed: bool = True
 
     @classmethod
-    def of(cls, largest: float, signed: bool) -> NumberFormat:
-        """The format in which the largest magnitude of a scale has three significant digits.
+    def of(cls, largest: float, signed: bool, digits: int = DIGITS) -> NumberFormat:
+        """The format in which the largest magnitude of a scale has some significant digits.
 
         Scales that end below 0.001 or above 99,999 have a power of ten.
         """
-        place = _place(largest, DIGITS)
-        if place in PLAIN:
-            return cls(DIGITS - 1 - place, 0, signed)
-        return cls(DIGITS - 1, place, signed)
+        power = int(f"{largest:.{digits - 1}e}".partition("e")[2])  # of the number as it is rounded; 0 of zero
+        return cls(digits - 1 - power, 0, signed) if power in PLAIN else cls(digits - 1, power, signed)
 
     def __call__(self, number: float) -> str:
         """The number without its power of ten, which `factor` writes. What is rounded to zero has no sign."""
-        return _signed(Decimal(number).scaleb(-self.exponent), self.decimals, self.signed)
+        rounded = round(Decimal(number).scaleb(-self.exponent), self.decimals)
+        sign = "−" if rounded < 0 else "+" if self.signed and rounded > 0 else ""
+        return f"{sign}{abs(rounded):.{max(0, self.decimals)}f}"
 
     @property
     def factor(self) -> str:
         """The power of ten that numbers are multiples of, such as 10⁻⁶; empty where there is none."""
-        return _power(self.exponent) if self.exponent else ""
+        return "10" + str(self.exponent).translate(SUPERSCRIPTS) if self.exponent else ""
 
     def unit(self, unit: str) -> str:
         """What columns and axes of such numbers are in: 10⁻⁶ nats."""
@@ -59,28 +59,12 @@ class NumberFormat:
 
 def format_number(number: float, digits: int = 2, signed: bool = False) -> str:
     """A number that belongs to no scale, with some significant digits and no zeros at its end: 0.5, 1.2 × 10⁻⁷."""
-    place = _place(number, digits)
-    exponent = 0 if place in PLAIN else place
-    text = _signed(Decimal(number).scaleb(-exponent), digits - 1 - place + exponent, signed)
+    form = NumberFormat.of(number, signed, digits)
+    text = form(number)
     text = text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{text} × {_power(exponent)}" if exponent else text
+    return f"{text} × {form.factor}" if form.factor else text
 
 
 def percent(share: float, digits: int = 2) -> str:
     """A share as a percentage."""
     return f"{format_number(100 * share, digits)} %"
-
-
-def _place(number: float, digits: int) -> int:
-    """The power of ten of a number that has been rounded to `digits` digits; 0 of zero."""
-    return int(f"{number:.{digits - 1}e}".partition("e")[2])
-
-
-def _signed(number: Decimal, decimals: int, signed: bool) -> str:
-    rounded = round(number, decimals)
-    sign = "−" if rounded < 0 else "+" if signed and rounded > 0 else ""
-    return f"{sign}{abs(rounded):.{max(0, decimals)}f}"
-
-
-def _power(exponent: int) -> str:
-    return "10" + str(exponent).translate(SUPERSCRIPTS)

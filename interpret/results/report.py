@@ -16,15 +16,7 @@ SURE = 0.05  # the share of false finds that is expected among the words that ar
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt in which a word's score is among the strongest.
-
-    Attributes:
-        id: of the row.
-        score: of the word in it, added up where it comes several times.
-        before: what stands before it, shortened.
-        text: as it is written there.
-        after: what follows.
-    """
+    """A row in which a word's score, added up over its occurrences, is among the strongest, and where it stands."""
 
     id: str
     score: float
@@ -65,17 +57,9 @@ class WordEffect:
 
 @dataclass(frozen=True)
 class TargetWords:
-    """The words that support or oppose one target, the strongest first.
+    """The words that support or oppose one target: over all of each prompt, and for each role of a chat.
 
-    They are in the order of the effect that they have at least: the distance of the mean from 0, less two standard
-    errors.
-
-    Attributes:
-        target: the text that was explained.
-        foils: rather than which.
-        rows: how many prompts it was explained in.
-        words: over all of each prompt.
-        by_role: the same for each role of a chat.
+    The first is the one of the largest effect at least: the distance of the mean from 0, less two standard errors.
     """
 
     target: str
@@ -93,12 +77,7 @@ class TargetWords:
 
 @dataclass(frozen=True)
 class FailedCheck:
-    """A row whose map failed its check.
-
-    Attributes:
-        id: of the row.
-        sentence: what the check found.
-    """
+    """The id of a row whose map failed its check, and what the check found."""
 
     id: str
     sentence: str
@@ -111,12 +90,11 @@ class Report(Result):
 
     Attributes:
         source: the folder.
-        rows: how many there are.
         errors: why rows could not be explained, with how many of them; the commonest first.
         targets: those that most prompts were explained for.
-        others: prompts of further targets, which are not shown.
-        looked_at: words of all targets and roles whose mean was tested, for which the q are corrected.
-        left_out: words that came too rarely to say anything of them.
+        others: how many prompts have further targets, which are not shown.
+        looked_at: how many words of all targets and roles were tested, for which the q are corrected.
+        left_out: how many words came too rarely to say anything of them.
         verdicts: how many maps passed their check, failed it, or were left undecided; none where none was checked.
         failed_checks: some of those that failed.
         gaps: of path methods, the number of rows whose certified gap is at most each share, and those above the last.
@@ -140,12 +118,10 @@ class Report(Result):
 
     @property
     def title(self) -> str:
-        """What it is about, in words."""
         return f"what {self.rows - sum(self.errors.values()):,} prompts say together"
 
     @property
     def facts(self) -> str:
-        """How it was computed, in words."""
         of = self.facts_of
         spent = f"{of['gradients']:,} gradients, {of['forwards']:,} forward passes"
         return ", ".join(filter(None, [of["method"], of["model"], f"scores in {of['unit']}", spent]))
@@ -162,7 +138,6 @@ class Report(Result):
 
     @property
     def checked(self) -> str:
-        """What the checks found, in words; empty where nothing was checked."""
         total = sum(self.verdicts.values())
         if not total:
             return ""
@@ -170,21 +145,17 @@ class Report(Result):
         return f"{failed:,} of {total:,} maps that were checked fail their check ({percent(failed / total)})"
 
     def provenance(self) -> dict[str, Any]:
-        """Of which rows it is, and how they were explained."""
         return {"source": self.source, "rows": self.rows, **self.facts_of}
 
     def figure(self, target: int = 0, top: int = 20, width: float | str | None = None) -> Figure:
-        """The strongest words for and against one target as bars, with standard errors: a matplotlib figure.
+        """The strongest words for and against one of `targets`, by its number, as bars with standard errors.
 
-        Args:
-            target: the number of it, among `targets`.
-            top: how many words at most.
-            width: in inches (6.5 by default).
+        Returns a matplotlib figure of at most `top` words, `width` inches wide (6.5 by default).
 
-        Raises ValueError where there is no such target, or no word to show.
+        Raises:
+            ValueError: there is no such target, or no word to show.
         """
-        figure: Figure = function_of("interpret.views.report:report_figure")(self, target, top, width)
-        return figure
+        return function_of("interpret.views.report:report_figure")(self, target, top, width)
 
     def __repr__(self) -> str:
         return f"Report: {self.title}\n  {self.sentence}\n  {self.facts}"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from interpret.results.attribution import Attribution
 from interpret.results.numbers import NumberFormat
-from interpret.results.totals import first_characters, offsets
+from interpret.results.reduction import first_characters, offsets
 from interpret.views.canvas import POINTS_PER_INCH, Canvas, Sheet
 from interpret.views.caption import SLIT, ColourBar, Heading, Verdict, legend, looks
 from interpret.views.cells import FIXED, meaning, rows_of

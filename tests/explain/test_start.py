@@ -70,7 +70,7 @@ def test_scores_are_those_behind_it(tiny, method):
     behind = tiny.predict((0, *ids(tiny)), 400)
     assert found.target.probability == pytest.approx(next(t.probability for t in behind if t.id == TARGET))
     assert found.start == "<s>"
-    assert "behind <s>" in found.facts
+    assert "with start token <s>" in found.facts
     assert found.provenance()["start"] == "<s>"
     assert Attribution.from_json(found.to_json()).start == "<s>"
 
@@ -97,7 +97,7 @@ def test_every_way_to_ask_agrees(tiny, method):
     assert after.start == "<s>"
     span = attribute(tiny, TEXT, [TARGET, 71], method, start=True)
     assert len(span) == len(one)
-    assert "behind <s>" in rows.facts
+    assert "with start token <s>" in rows.facts
     assert one.totals("word").start == "<s>"
     part = attribute(tiny, TEXT, TARGET, method, region="keys", start=True)
     assert "".join(text for text, fixed in zip(part.tokens, part.fixed, strict=True) if not fixed).strip() == "keys"

@@ -344,7 +344,7 @@ def test_rows_may_explain_any_quantity(tiny, quantity):
         at = len(tiny.prompt(TEXT)) + place
         close(row.scores, attribute(tiny, ids[:at], ids[at], GradientTimesInput(), quantity=quantity).scores)
     assert matrix.targets[0] == (" are" if quantity.of_target else quantity.name)
-    title = "What raises or lowers the entropy of the next token at 2 places of a continuation?"
+    title = "What raises or lowers the entropy of the next token at 2 positions of a continuation?"
     assert quantity.of_target or matrix.title == title
 
 

@@ -1,6 +1,6 @@
 """A map is checked against the model: a true one passes, a shuffled one fails, and its numbers are what they say."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -13,7 +13,6 @@ from interpret import (
     LOG_PROBABILITY,
     PROBABILITY,
     Attribution,
-    Faithfulness,
     GradientTimesInput,
     Marginalization,
     Objective,
@@ -25,8 +24,7 @@ from interpret import (
 )
 from interpret.engine.run import Run
 from interpret.engine.text import Text
-from interpret.replacement.check import check_text
-from interpret.replacement.replacements import spearman, values_with_alternatives
+from interpret.replacement.check import check_text, spearman, values_with_alternatives
 from interpret.results.faithfulness import Deletion
 from nexttoken import NextTokenLM, SymbolVocabulary, Target
 from tests.builders import t5
@@ -78,9 +76,9 @@ def test_a_true_map_passes_and_shuffled_ones_fail(weighted, text):
     found = check(weighted, true, quantity=quantity)
     assert found.verdict == "passes"
     assert found.sentence.startswith("Checked: replacing the three strongest pieces lowers the log-odds of")
-    verdicts = [check(weighted, shuffled(true, seed), quantity=quantity).verdict for seed in range(20)]
-    assert verdicts.count("passes") <= 6  # 15 % of 240 did
-    assert verdicts.count("fails") >= 11  # 68 % of 240 did
+    others = [check(weighted, shuffled(true, seed), quantity=quantity) for seed in range(10)]
+    assert max(each.percentile for each in others) <= found.percentile
+    assert sum(each.verdict == "passes" for each in others) < sum(each.verdict == "fails" for each in others)
     upside_down = replace(true, scores=-true.scores)
     opposite = check(weighted, upside_down, quantity=quantity)
     assert opposite.verdict == "fails"
@@ -164,7 +162,7 @@ def test_only_what_is_masked_is_replaced(tiny):
     assert changed == [[], list(groups[0]), [*groups[1], *groups[3]]]
 
 
-def test_it_is_the_same_by_seed_chunk_and_way(tiny, untouched):
+def test_it_is_the_same_by_seed_batch_size_and_entry_point(tiny, untouched):
     text = "The keys to the cat and the dog"
     with untouched(tiny):
         why = attribute(tiny, text, 70, GIM(), check=True)
@@ -177,7 +175,6 @@ def test_it_is_the_same_by_seed_chunk_and_way(tiny, untouched):
     assert many.faithfulness.verdict == why.faithfulness.verdict
     again = Attribution.from_json(why.to_json())
     assert again.faithfulness == why.faithfulness
-    assert Faithfulness.from_dict(asdict(why.faithfulness)) == why.faithfulness
     assert why.to_dict()["faithfulness"]["verdict"] == why.faithfulness.verdict
     assert why.provenance()["check"] == why.faithfulness.sentence
     assert why.totals("word").faithfulness is None
@@ -228,13 +225,14 @@ def test_random_weights_give_another_map(tiny):
     why = attribute(tiny, "The keys to the cat and the dog", 70, GIM())
     before = [parameter.clone() for parameter in tiny.parameters()]
     found = check(tiny, why, method=GIM(), weights="random")
-    assert abs(found.randomized) < 1
+    random = attribute(other, why.prompt, 70, GIM())
+    assert found.randomized == pytest.approx(spearmanr(why.scores, random.scores).statistic)
     assert "shuffled weights" in found.details
     assert check(tiny, why).randomized is None
     assert all(map(torch.equal, before, tiny.parameters()))
 
 
-def test_mistakes_are_told(tiny, weighted):
+def test_mistakes_are_refused(tiny, weighted):
     why = attribute(tiny, "The keys to the cat", 70, GIM())
     with pytest.raises(ValueError, match="give the method"):
         check(tiny, why, weights="random")

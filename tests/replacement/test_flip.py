@@ -235,12 +235,13 @@ def test_every_word_of_a_prompt_and_nothing_else_may_be_changed(small):
     editing = Editing(small, small.prompt("The cats, 12 of them"))
     assert [word.text for word in editing.words][:3] == ["The", " cats", ","]
     assert [word.text.strip() for word in editing.words if word.text.strip().isdigit()] == ["1", "2"]
-    assert "".join(word.text for word in editing.whole) == "The cats, 12 of them"
+    whole = Editing(small, small.prompt("The cats, 12 of them"), whole=True)
+    assert [word.text for word in whole.words] == ["The", " cats", ",", " 12", " of", " them"]
 
 
-@pytest.mark.parametrize("place", [2, " ?keys", -4])
-def test_replacements_are_exact(small, place):
-    found = replacements(small, "The keys to the cabinet", place, 5, contrast=" dog")
+@pytest.mark.parametrize("position", [2, " ?keys", -4])
+def test_replacements_are_exact(small, position):
+    found = replacements(small, "The keys to the cabinet", position, 5, contrast=" dog")
     assert isinstance(found, Replacements)
     text, (foil,) = found.original, found.target.foils
     for each in found:
@@ -273,13 +274,13 @@ def test_replacements_are_what_the_model_itself_would_say_there(small):
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("position", "said"),
     [
         (40, "the prompt has 4 tokens"),
         ("The|keys", "must be one word"),
         ("dog", "matches nothing"),
     ],
 )
-def test_a_place_must_be_a_word(small, place, said):
+def test_a_position_must_be_a_word(small, position, said):
     with pytest.raises(ValueError, match=said):
-        replacements(small, "The keys to the", place)
+        replacements(small, "The keys to the", position)

@@ -65,7 +65,7 @@ def test_signed_scores_of_a_split_character_are_added(tiny):
     assert float(result.scores[-1]) == pytest.approx(float(per_token[-4:].sum()))
 
 
-def test_top_is_by_magnitude_and_leaves_out_what_was_held(tiny):
+def test_top_is_by_magnitude_and_leaves_out_what_is_fixed(tiny):
     result = attribute(tiny, SENTENCE, 69, IntegratedGradients(steps=300))
     top = result.top(2)
     assert len(top) == 2

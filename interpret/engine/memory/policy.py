@@ -12,8 +12,8 @@ import torch
 
 from interpret.engine.memory.available import available_memory
 from interpret.engine.memory.profile import PROBE_LENGTHS, memory_profile, text_like
+from interpret.engine.progress import warn_caller
 from interpret.engine.threads import watched
-from interpret.results.warned import warn_caller
 from nexttoken import NextTokenLM, Prompt
 
 AVAILABLE_SHARE = 0.5  # of the available memory, for the points that run at once

@@ -223,15 +223,14 @@ class Prompt:
                 that refuses the messages. One that leaves out, repeats or rewrites a message warns.
         """
         tokenizer: Any = getattr(vocab, "tokenizer", None)
-        chat = render_chat(messages, tokenizer, vocab.decode, options)
-        if chat.ids is None:
-            encoding = vocab.encode(unicode(chat.text), add_special_tokens=False)
+        text, ids, found, written = render_chat(messages, tokenizer, vocab.decode, options)
+        if ids is None:
+            encoding = vocab.encode(unicode(text), add_special_tokens=False)
         else:
-            spans = vocab.locate(chat.text, chat.ids)  # type: ignore[attr-defined]  # there is a tokenizer
-            encoding = Encoding(chat.ids, spans, (False,) * len(chat.ids))
+            encoding = Encoding(ids, decoded(ids, vocab.decode)[1], (False,) * len(ids))
         vocab.check(encoding.ids)
-        prompt = cls(chat.text, encoding.ids, cut(chat.text, encoding, vocab.decode, chat.written), chat.messages)
-        if chat.begun:
+        prompt = cls(text, encoding.ids, cut(text, encoding, vocab.decode, written), found)
+        if found[-1].end == len(text):
             prompt._warn_of_last_space(vocab, add_special_tokens=False)
         return prompt
 

@@ -138,7 +138,7 @@ def test_a_template_without_tools_says_what_it_leaves_out(vocabs):
     prompt, remarks = prompt_and_remarks({"messages": ANSWERED, "tools": [WEATHER]}, vocabs["ChatML"])
     assert remarks == [
         "this tokenizer's chat template does not read 'tools'",
-        "this tokenizer's chat template leaves out a tool call of message 1 (assistant)",
+        "this tokenizer's chat template leaves out or changes a tool call of message 1 (assistant)",
     ]
     assert kept(prompt) == ["Is it warm?", "", ANSWERED[2]["content"]]
 
@@ -173,7 +173,7 @@ def test_dropped_and_kept_reasoning(vocabs):
     assert kept(prompt)[1] == "hm, hm\n</think>\n\nParis"
     assert written(prompt).endswith("hm, hmParis")
     _, remarks = prompt_and_remarks([*field, {"role": "user", "content": "Why?"}], vocabs["Qwen 3"])
-    assert remarks == ["this tokenizer's chat template leaves out the reasoning of message 1 (assistant)"]
+    assert remarks == ["this tokenizer's chat template leaves out or changes the reasoning of message 1 (assistant)"]
 
 
 def test_parts_as_the_template_joins_them(vocabs):
@@ -195,13 +195,17 @@ def test_parts_as_the_template_joins_them(vocabs):
     ("template", "found", "remark"),
     [
         ("{{ messages[0].content | upper }}", "HELLO", "rewrites message 0 (user) as 'HELLO'"),
-        ("{{ messages[0].content[:2] }}!", "He", "rewrites message 0 (user) as 'He'"),
+        ("{{ messages[0].content[:2] }}!", "", "leaves out or changes message 0 (user)"),
         ("[{{ messages[0].content }}][{{ messages[0].content }}]", "Hello", "writes message 0 (user) more than once"),
-        ("[{{ messages | length }}]", "", "leaves out message 0 (user)"),
+        ("[{{ messages | length }}]", "", "leaves out or changes message 0 (user)"),
         ("{{ messages[0].content | replace('l', '') }}", "Heo", "rewrites message 0 (user) as 'Heo'"),
-        ("{{ messages[0].content | list | join('-') }}", "H-e-l-l-o", "rewrites message 0 (user) as 'H-e-l-l-o'"),
+        ("{{ messages[0].content | list | join('-') }}", "", "leaves out or changes message 0 (user)"),
         ("{{ messages[0] | tojson }}", "Hello", ""),
-        ("{% if messages[0].content == 'Hello' %}So: {{ messages[0].content }}{% else %}No.{% endif %}", "Hello", ""),
+        (
+            "{% if messages[0].content == 'Hello' %}So: {{ messages[0].content }}{% else %}No.{% endif %}",
+            "",
+            "leaves out or",
+        ),
     ],
 )
 def test_what_a_template_keeps_of_a_message(template, found, remark):

@@ -19,6 +19,8 @@ from nexttoken.text.vocabulary import Vocabulary
 Tokens = Mapping[str, Tensor]
 """What a tokenizer returns: `input_ids` (batch, token) and, where rows are padded, `attention_mask`."""
 
+ROUNDING = 1e-4  # of the largest logit, where the same is computed in another way
+
 Module = TypeVar("Module", bound="ExplainableNetwork")
 
 _LOCK = threading.Lock()  # while a module is frozen or given back
@@ -90,6 +92,17 @@ class ExplainableNetwork(nn.Module, ABC):
     ) -> PrefixCache | None:
         """What the network computes of a prefix, for `next_tokens` of what follows it; None where it makes no cache."""
         return None
+
+    def proved_prefix_cache(
+        self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"], length: int
+    ) -> PrefixCache | None:
+        """The cache of a text's first tokens, if with it the logits after this very text are the network's own."""
+        cache = self.prefix_cache(embeddings[:, :length], input_ids[:, :length])
+        if cache is None:
+            return None
+        _, expected = self.next_tokens(embeddings, input_ids)
+        _, found = self.next_tokens(embeddings[:, length:], input_ids[:, length:], prefix_cache=cache)
+        return cache if bool((found - expected).abs().max() <= ROUNDING * expected.abs().max()) else None
 
     def checkpointable_layers(self, input_ids: Int[Tensor, "1 token"]) -> int:
         """The number of layers that may be checkpointed: run again in the backward pass, so that they keep less memory.

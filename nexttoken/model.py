@@ -10,14 +10,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from nexttoken.explainable import ROUNDING as ROUNDING
 from nexttoken.explainable import ExplainableNetwork
 from nexttoken.explainable import PrefixCache as PrefixCache
 from nexttoken.explainable import Tokens as Tokens
-from nexttoken.generation import ROUNDING as ROUNDING
-from nexttoken.generation import greedy_ids
 from nexttoken.text.prompt import Prompt, PromptLike, Start
 from nexttoken.text.target import Target
 from nexttoken.text.vocabulary import Vocabulary
+
+NEW_TOKENS = 16  # of a text that is generated, after which its prefix is cached
 
 
 class NextTokenLM(ExplainableNetwork):
@@ -229,17 +230,36 @@ class NextTokenLM(ExplainableNetwork):
     def generate(self, prompt: PromptLike, max_new_tokens: int) -> tuple[int, ...]:
         """The greedy continuation of a prompt: the most probable token each time, without the one that ends the text.
 
-        Costs one forward pass a token; where the model has a prefix cache that gives its own logits after this text,
-        only of the tokens since it was made. Stops at any of `end_ids`, and at the longest text the model takes. Raises
-        ValueError for no tokens, and what `prompt` raises.
+        Costs one forward pass per token; where the model makes a prefix cache, of the tokens since. Stops at any of
+        `end_ids`, and at the longest text the model takes. Raises ValueError for no tokens, and what `prompt` raises.
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
         prompt = self.prompt(prompt)
         limit = self.max_new_tokens(prompt)
         length = max_new_tokens if limit is None else min(max_new_tokens, limit)
+        ids: list[int] = []
+        begin, cache, may_cache = 0, None, True
         with torch.no_grad(), self.frozen():
-            return greedy_ids(self, self.tokens(prompt)["input_ids"], length, self.end_ids)
+            while len(ids) < length:
+                input_ids = self.tokens(prompt, ids)["input_ids"]
+                embeddings, last = self.embed({"input_ids": input_ids}), input_ids.shape[1] - 1
+                if may_cache and len(ids) + 1 < length and last - begin >= NEW_TOKENS:
+                    if cache is None:
+                        cache = self.proved_prefix_cache(embeddings, input_ids, last)
+                    else:
+                        cache = self.prefix_cache(embeddings[:, :last], input_ids[:, :last])
+                    begin, may_cache = (last, True) if cache is not None else (0, False)
+                rest = embeddings[:, begin:], input_ids[:, begin:]
+                logits = self.next_tokens(*rest, prefix_cache=cache)[1][0, 0]
+                first, second = logits.topk(min(2, len(logits))).values[[0, -1]]
+                if cache is not None and bool(first - second <= ROUNDING * logits.abs().max()):  # as good as equal
+                    logits = self.next_tokens(embeddings, input_ids)[1][0, 0]
+                chosen = int(logits.argmax())
+                if chosen in self.end_ids:
+                    break
+                ids.append(chosen)
+        return tuple(ids)
 
     # The contract of a model: forward, decode, metrics
 

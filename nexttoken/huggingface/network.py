@@ -72,11 +72,7 @@ class NetworkLM(NextTokenLM, ABC):
 
     @property
     def end_ids(self) -> frozenset[int]:
-        # Whatever ends a turn too, as the network's own generation has it.
-        network: Any = self.language_model_head
-        configs = (getattr(network, "generation_config", None), network.config, network.config.get_text_config(True))
-        named = [getattr(config, "eos_token_id", None) for config in configs]
-        return super().end_ids.union(*(_ids(each) for each in named))
+        return super().end_ids.union(named_ids(self.language_model_head, "eos_token_id"))  # those of a turn too
 
     def checkpointable_layers(self, input_ids: Int[Tensor, "1 token"]) -> int:
         if self._checkpointing_is_exact is None:
@@ -100,17 +96,12 @@ def embedding_rows(network: Any) -> int:
     return weight.shape[0]
 
 
-def _ids(named: Any) -> list[int]:
-    # Those that a configuration lists for one purpose: none, one, several.
-    if named is None:
-        return []
-    several = torch.as_tensor(named).flatten().tolist()
-    return [int(each) for each in several]
-
-
-def first_id(ids: int | list[int] | None) -> int | None:
-    """The first of the ids that a configuration may list for one purpose."""
-    return (ids[0] if ids else None) if isinstance(ids, list) else ids
+def named_ids(network: Any, name: str) -> list[int]:
+    """The ids that the configurations of a network list for a purpose, such as "eos_token_id"."""
+    config = network.config
+    configs = (config, getattr(network, "generation_config", None), config.get_text_config(decoder=True))
+    found = [value for each in configs if (value := getattr(each, name, None)) is not None]
+    return [int(each) for value in found for each in torch.as_tensor(value).flatten().tolist()]
 
 
 def _special_ids(network: Any) -> list[int]:

@@ -19,7 +19,7 @@ from nexttoken.huggingface.bundled import bundled_folder, keep_proof, proof_key,
 from nexttoken.huggingface.causal import PretrainedNextTokenLM
 from nexttoken.huggingface.encoder_decoder import EncoderDecoderLM
 from nexttoken.huggingface.loading import as_tokenizer, load_network
-from nexttoken.huggingface.network import embedding_rows, first_id
+from nexttoken.huggingface.network import embedding_rows, named_ids
 from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary
 
 FILES = ("revision", "subfolder", "cache_dir", "token")  # where the files of a model are
@@ -159,8 +159,7 @@ def _language_model(
     rows = embedding_rows(network)
     if tokenizer is not None:
         return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows), name, report)
-    config = network.config.get_text_config(decoder=True)
-    eos, pad = (first_id(getattr(config, name, None)) for name in ("eos_token_id", "pad_token_id"))
+    eos, pad = (next(iter(named_ids(network, each)), None) for each in ("eos_token_id", "pad_token_id"))
     return PretrainedNextTokenLM(network, IdVocabulary(rows, eos, pad), name)
 
 

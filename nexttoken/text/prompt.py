@@ -41,6 +41,9 @@ class Prompt:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __add__(self, other: Prompt) -> Prompt:
+        return Prompt(self.text + other.text, self.ids + other.ids, self.pieces + other.shifted(len(self)))
+
     @property
     def start(self) -> int:
         """The position of the first token that has a next one: 0, or that of the decoder's start."""
@@ -166,6 +169,12 @@ class Prompt:
                 f"prompt {ending(self.text.rstrip(' '))!r} instead, and a space before the target",
                 stacklevel=4,
             )
+
+    @classmethod
+    def added(cls, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
+        """Tokens that stand for no text, as a tokenizer adds them."""
+        pieces = (Piece("", vocab.decode([each]), (at,), template=True) for at, each in enumerate(ids))
+        return cls("", tuple(ids), tuple(pieces))
 
     @classmethod
     def from_ids(cls, ids: Sequence[Any], vocab: Vocabulary) -> Prompt:

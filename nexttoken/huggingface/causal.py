@@ -186,9 +186,10 @@ class KeysAndValues(PrefixCache):
     @classmethod
     def of(cls, cache: Any) -> KeysAndValues | None:
         """What a network returned as `past_key_values`; None where a layer keeps something else, such as a state."""
-        if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
+        layers: list[Any] = list(getattr(cache, "layers", ()))
+        if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in layers):
             return None
-        return cls([(layer.keys, layer.values) for layer in cache.layers])
+        return cls([(layer.keys, layer.values) for layer in layers])
 
     def for_rows(self, count: int) -> Cache:
         """The argument of transformers' models; what follows is added to it, and not to this cache."""

@@ -138,17 +138,11 @@ def checkpointing(layers: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _both_times() -> tuple[ExitStack, ExitStack]:
-    # The contexts of a layer's two runs, at whose end free memory goes back to the system.
+    # The contexts of a layer's two runs. Its activations lie between blocks that it has freed, and torch's aligned
+    # tensors do not fit into such gaps again; glibc would keep them.
     stacks = ExitStack(), ExitStack()
-    for stack in stacks:
-        stack.callback(_trim_heap)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        for stack in stacks:
+            stack.callback(trim, 0)
     return stacks
-
-
-def _trim_heap() -> None:
-    # A layer's activations lie between blocks that it has freed, and torch's aligned tensors do not fit into such gaps
-    # again; glibc would keep them.
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)

@@ -104,7 +104,7 @@ def from_pretrained(
 
 
 def _spread(plan: Any) -> dict[str, Any]:
-    """How transformers is told to spread the weights over processes by a plan: newer versions take a configuration."""
+    # As transformers takes a plan: newer versions in a configuration.
     if plan is None:
         return {}
     try:

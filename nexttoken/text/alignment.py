@@ -136,12 +136,7 @@ def is_mark(character: str) -> bool:
     return unicodedata.category(character) in ("Mn", "Me", "Mc") or character in "\u200c\u200d"
 
 
-def cut(
-    text: str,
-    encoding: Encoding,
-    decode: Callable[[Sequence[int]], str],
-    written: Spans | None = None,
-) -> tuple[Piece, ...]:
+def cut(text: str, encoding: Encoding, decode: Callable[[Sequence[int]], str]) -> tuple[Piece, ...]:
     """Cut a text where its tokens meet: pieces that, joined, are the text.
 
     Tokens that share a character become one piece; text between two tokens (such as a space that a tokenizer drops)
@@ -151,7 +146,6 @@ def cut(
         text: what was tokenized.
         encoding: its tokens.
         decode: names the tokens that were added.
-        written: the spans that the participants of a chat wrote; all pieces beside them are template.
     """
     pieces: list[Piece] = []
     end = 0
@@ -184,7 +178,7 @@ def cut(
         else:
             whole = pieces[last_piece].text + text[end:]
             pieces[last_piece] = Piece(whole, whole, (*pieces[last_piece].positions, *waiting))
-    return tuple(pieces) if written is None else mark_template(pieces, written)
+    return tuple(pieces)
 
 
 def mark_template(pieces: Sequence[Piece], written: Spans) -> tuple[Piece, ...]:
@@ -193,6 +187,6 @@ def mark_template(pieces: Sequence[Piece], written: Spans) -> tuple[Piece, ...]:
     for piece in pieces:
         end = start + len(piece.text)
         by_user = any(start < last and first < end for first, last in written)
-        marked.append(Piece(piece.text, piece.label, piece.positions, template=not by_user))
+        marked.append(replace(piece, template=not by_user))
         start = end
     return tuple(marked)

@@ -5,15 +5,35 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from nexttoken.text.alignment import Encoding, Piece, cut, decoded, mark_template
+from nexttoken.text.alignment import BROKEN, Encoding, Piece, cut, decoded, mark_template
 from nexttoken.text.chat import Message, is_message, render_chat
-from nexttoken.text.inputs import Array, Encoded, id_rows
 from nexttoken.text.vocabulary import Vocabulary, unicode, whole_number
 
 Side = str | Sequence[int]
 """What an encoder-decoder's source or target prefix is given as."""
+
+
+@runtime_checkable
+class Array(Protocol):
+    """An array or a tensor of any library."""
+
+    def tolist(self) -> Any:
+        """Its numbers, in lists."""
+
+
+@runtime_checkable
+class Encoded(Protocol):
+    """What `tokenizers` makes of a text."""
+
+    @property
+    def ids(self) -> list[int]:
+        """A row of token ids."""
+
+    @property
+    def attention_mask(self) -> list[int]:
+        """1 for each of them that is not padding."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +95,7 @@ class Prompt:
         return replace(plain._moved(1), ids=(token, *plain.ids), start_token=token)
 
     def _moved(self, by: int) -> Prompt:
-        # By this number of positions to the right, or to the left, where a start token goes.
+        # To the right, or to the left, where a start token goes.
         source = None if self.source is None else self.source + by
         return replace(self, ids=self.ids[max(0, -by) :], pieces=self.shifted(by), source=source, start_token=None)
 
@@ -108,8 +128,9 @@ class Prompt:
             ValueError: an empty prompt, ids that are not in the vocabulary, a batch of several rows, or options of a
                 template for what is no chat.
         """
-        if isinstance(prompt, Mapping) and "messages" in prompt:
-            template = _of_template(prompt) | template
+        if isinstance(prompt, Mapping) and "messages" in prompt:  # as data sets and requests write it
+            beside = {name: prompt[name] for name in ("tools", "documents") if prompt.get(name)}
+            template = beside | dict(prompt.get("chat_template_kwargs") or {}) | template
             prompt = prompt["messages"]
             if not isinstance(prompt, Sequence) or isinstance(prompt, str):
                 raise ValueError(f"the chat's messages are {prompt!r}; a list of them is expected")
@@ -135,7 +156,7 @@ class Prompt:
             raise ValueError(f"the prompt is {prompt!r}; it must be text, token ids or chat messages")
         if len(rows) > 1:
             raise ValueError(f"the prompt is a batch of {len(rows)} rows; give one of them, or all to attribute_many")
-        return cls.from_ids(rows[0] if rows else [], vocab)
+        return cls.from_ids(rows[0], vocab)
 
     @classmethod
     def from_text(cls, text: str, vocab: Vocabulary) -> Prompt:
@@ -156,19 +177,18 @@ class Prompt:
             )
             begun = once.spans[encoding.added.index(False) - 1][1]
             pieces = mark_template(pieces, ((begun, len(text)),))
-        prompt = cls(text, once.ids, pieces)
-        prompt._warn_of_last_space(vocab)
-        return prompt
+        return cls(text, once.ids, pieces)._warned_of_last_space(vocab)
 
-    def _warn_of_last_space(self, vocab: Vocabulary, add_special_tokens: bool = True) -> None:
-        if not self.text.endswith(" "):
-            return
-        if _once(vocab.encode(self.text + "a", add_special_tokens)).ids[: len(self)] != self.ids:
-            warnings.warn(
-                "the prompt ends in a space, which the tokenizer writes at the beginning of the next word; write the "
-                f"prompt {ending(self.text.rstrip(' '))!r} instead, and a space before the target",
-                stacklevel=4,
-            )
+    def _warned_of_last_space(self, vocab: Vocabulary, add_special_tokens: bool = True) -> Prompt:
+        if self.text.endswith(" "):
+            following = _once(vocab.encode(self.text + "a", add_special_tokens))
+            if following.ids[: len(self)] != self.ids:
+                warnings.warn(
+                    "the prompt ends in a space, which the tokenizer writes at the beginning of the next word; write "
+                    f"the prompt {ending(self.text.rstrip(' '))!r} instead, and a space before the target",
+                    stacklevel=5,
+                )
+        return self
 
     @classmethod
     def added(cls, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
@@ -190,10 +210,7 @@ class Prompt:
         """The prompt's first `count` tokens. A piece that loses some of its tokens is shown as U+FFFD."""
         whole = [piece for piece in self.pieces if piece.positions[-1] < count]
         half = [piece for piece in self.pieces if piece.positions[0] < count <= piece.positions[-1]]
-        cut_off = [
-            replace(piece, text="\ufffd", label="\ufffd", positions=tuple(p for p in piece.positions if p < count))
-            for piece in half
-        ]
+        cut_off = (Piece(BROKEN, BROKEN, tuple(p for p in each.positions if p < count), each.template) for each in half)
         pieces = (*whole, *cut_off)
         return replace(self, text="".join(piece.text for piece in pieces), ids=self.ids[:count], pieces=pieces)
 
@@ -207,9 +224,8 @@ class Prompt:
             if piece.positions[0] >= border:
                 pieces.append(shifted)
             elif new:  # it completes the last character of the prompt
-                pieces[-1] = replace(
-                    pieces[-1], text=piece.text, label=piece.text, positions=(*pieces[-1].positions, *new)
-                )
+                last = pieces[-1]
+                pieces[-1] = Piece(piece.text, piece.text, (*last.positions, *new), last.template)
         text = "".join(piece.text for piece in pieces)
         return replace(self, text=text, ids=(*self.ids, *ids), pieces=tuple(pieces))
 
@@ -238,10 +254,8 @@ class Prompt:
         else:
             encoding = Encoding(ids, decoded(ids, vocab.decode)[1], (False,) * len(ids))
         vocab.check(encoding.ids)
-        prompt = cls(text, encoding.ids, cut(text, encoding, vocab.decode, written), found)
-        if found[-1].end == len(text):
-            prompt._warn_of_last_space(vocab, add_special_tokens=False)
-        return prompt
+        prompt = cls(text, encoding.ids, mark_template(cut(text, encoding, vocab.decode), written), found)
+        return prompt._warned_of_last_space(vocab, False) if found[-1].end == len(text) else prompt
 
 
 Start = str | int | bool | None
@@ -252,10 +266,43 @@ PromptLike = Prompt | Side | Sequence[Any] | tuple[Side, Side] | Mapping[str, An
 a dictionary), or a pair of source and target prefix."""
 
 
-def _of_template(chat: Mapping[str, Any]) -> dict[str, Any]:
-    # What stands beside the messages in a chat as data sets and requests write it.
-    options = {name: chat[name] for name in ("tools", "documents") if chat.get(name)}
-    return options | dict(chat.get("chat_template_kwargs") or {})
+def id_rows(given: Any) -> list[list[Any]] | None:
+    """The rows of token ids in what a tokenizer returned, without its padding; None for anything else.
+
+    Args:
+        given: a mapping with `input_ids`, and `attention_mask` where there is padding; an array or tensor (token,) or
+            (row, token); a list of such rows; an encoding with `ids`.
+
+    Raises:
+        ValueError: an array of more than two dimensions.
+    """
+    ids, mask = given, None
+    if isinstance(given, Mapping):
+        ids, mask = given.get("input_ids"), given.get("attention_mask")
+    elif isinstance(given, Encoded):
+        ids, mask = given.ids, given.attention_mask
+    rows, masks = _rows(ids), _rows(mask)
+    if rows is None or masks is None:
+        return rows
+    pairs = [zip(row, real, strict=True) for row, real in zip(rows, masks, strict=True)]
+    return [[token for token, real in pair if real] for pair in pairs]
+
+
+def _rows(ids: Any) -> list[list[Any]] | None:
+    if len(getattr(ids, "shape", ())) > 2:
+        raise ValueError(f"token ids have the shape {tuple(ids.shape)}; give one row of them, or (row, token)")
+    listed = _listed(ids)
+    if not isinstance(listed, list) or any(isinstance(each, str | bytes | Mapping) for each in listed):
+        return None
+    rows = [_listed(each) for each in listed]
+    nested = [isinstance(row, list) for row in rows]
+    return rows if rows and all(nested) else None if any(nested) else [rows]
+
+
+def _listed(given: Any) -> Any:
+    if isinstance(given, Array):
+        return given.tolist()
+    return list(given) if isinstance(given, Sequence) and not isinstance(given, str | bytes) else given
 
 
 def _once(encoding: Encoding) -> Encoding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -45,11 +45,6 @@ class Target:
     def continuation(self) -> tuple[Target, ...]:
         """The target and the tokens that follow it, in order; one token for a target of one."""
         return (self, *self.following)
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Target:
-        """From the plain values of its fields, as `dataclasses.asdict` gives them."""
-        return cls(**{**plain, **{name: tuple(map(cls.from_dict, plain[name])) for name in ("foils", "following")}})
 
     @classmethod
     def of_continuation(cls, ids: Sequence[int], vocab: Vocabulary, logits: Float[Tensor, "position vocab"]) -> Target:
@@ -177,31 +172,24 @@ def ids_after(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]
     Where the tokenizer would join the two across their border, the text is tokenized alone, with a warning.
     """
     prompt = prompt.continued
-    chat = bool(prompt.pieces) and not any(not piece.text for piece in prompt.pieces)
-    joined = vocab.encode(prompt.text + unicode(target)).ids
-    if joined[: len(prompt)] != prompt.ids and chat:
-        joined = vocab.encode(prompt.text + target, add_special_tokens=False).ids
-    if joined[: len(prompt)] == prompt.ids and len(joined) > len(prompt):
-        return joined[len(prompt) :]
-    if prompt.ids not in (vocab.encode(prompt.text).ids, vocab.encode(prompt.text, add_special_tokens=False).ids):
-        return _ids_after_the_end(target, prompt, vocab)
-    if not prompt.text.endswith(" "):
-        warnings.warn(
-            f"together, {ending(prompt.text)!r} and {target!r} are tokenized otherwise than apart, so the model has "
-            "hardly ever seen this target there; end the prompt where a word ends",
-            stacklevel=2,
-        )
-    return vocab.encode(target, add_special_tokens=False).ids
-
-
-def _ids_after_the_end(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:
-    # After the last pieces of a prompt whose text does not become its ids: it was given as ids, or its tokenizer writes
-    # control tokens in chats alone.
-    for count in range(min(PIECES_BEFORE, len(prompt.pieces)), 0, -1):
-        pieces = prompt.pieces[-count:]
-        text = "".join(piece.text for piece in pieces)
-        ids = tuple(prompt.ids[at] for piece in pieces for at in piece.positions)
-        joined = vocab.encode(text + target, add_special_tokens=False).ids
+    text, ids = prompt.text, prompt.ids
+    for special in (True, False):
+        joined = vocab.encode(text + unicode(target), special).ids
         if joined[: len(ids)] == ids and len(joined) > len(ids):
             return joined[len(ids) :]
+    if ids in (vocab.encode(text).ids, vocab.encode(text, add_special_tokens=False).ids):
+        if not text.endswith(" "):
+            warnings.warn(
+                f"together, {ending(text)!r} and {target!r} are tokenized otherwise than apart, so the model has "
+                "hardly ever seen this target there; end the prompt where a word ends",
+                stacklevel=2,
+            )
+        return vocab.encode(target, add_special_tokens=False).ids
+    # The prompt was given as ids, or its tokenizer writes control tokens in chats alone: after its last pieces.
+    for count in range(min(PIECES_BEFORE, len(prompt.pieces)), 0, -1):
+        pieces = prompt.pieces[-count:]
+        last = tuple(ids[at] for piece in pieces for at in piece.positions)
+        joined = vocab.encode("".join(piece.text for piece in pieces) + target, add_special_tokens=False).ids
+        if joined[: len(last)] == last and len(joined) > len(last):
+            return joined[len(last) :]
     return vocab.encode(target, add_special_tokens=False).ids

@@ -197,11 +197,7 @@ class NextTokenLM(ExplainableNetwork):
                 the messages.
         """
         encoded = Prompt.of(prompt, self.vocab, **template).with_start_token(start, self.vocab)
-        if self.max_length is not None and len(encoded) > self.max_length:
-            raise ValueError(
-                f"the prompt has {len(encoded)} tokens and this model reads at most {self.max_length}; "
-                f"leave out at least {len(encoded) - self.max_length}"
-            )
+        refuse_longer("prompt", len(encoded), self.max_length)
         return encoded
 
     def max_new_tokens(self, prompt: Prompt) -> int | None:
@@ -318,6 +314,14 @@ class NextTokenLM(ExplainableNetwork):
         return {"perplexity": float(mean.exp())}
 
 
+def refuse_longer(what: str, length: int, limit: int | None) -> None:
+    """Raise ValueError for a text that is longer than the model reads."""
+    if limit is not None and length > limit:
+        raise ValueError(
+            f"the {what} has {length} tokens and this model reads at most {limit}; leave out at least {length - limit}"
+        )
+
+
 class _Part(nn.Module):
     """A callable as a module with the parameters and modes of the module that it uses."""
 
@@ -331,13 +335,11 @@ class _Part(nn.Module):
 
 
 def _real_tokens(tokens: Tokens) -> Bool[Tensor, "batch token"]:
-    """Which tokens of a batch are not padding."""
     mask = tokens.get("attention_mask")
     return torch.ones_like(tokens["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
 
 
 def _rows_by_length(tokens: Tokens) -> list[Int[Tensor, " group"]]:
-    """The numbers of a batch's rows, by how many real tokens they have. Raises ValueError for a row without one."""
     lengths = _real_tokens(tokens).sum(-1)
     if (lengths == 0).any():
         raise ValueError(f"row {int((lengths == 0).nonzero()[0])} of the batch has no token that is not padding")
@@ -345,7 +347,6 @@ def _rows_by_length(tokens: Tokens) -> list[Int[Tensor, " group"]]:
 
 
 def _one_id_per_row(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch"]:
-    """The target id of each row. Raises ValueError unless each row has exactly one, within the vocabulary."""
     real = _real_tokens(target_ids)
     counts = real.sum(-1)
     if (counts != 1).any():

@@ -34,7 +34,7 @@ ABANDONED_AFTER = 3600.0
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: the user's cache folder, or the environment's NEXTTOKEN_CACHE."""
+    """The user's cache folder, or the environment's NEXTTOKEN_CACHE."""
     return Path(os.environ.get("NEXTTOKEN_CACHE") or platformdirs.user_cache_dir("nexttoken"))
 
 
@@ -131,8 +131,9 @@ def proved_before(folder: Path, key: str) -> ProbeReport | None:
 
 
 def keep_proof(folder: Path, key: str, report: ProbeReport) -> None:
-    """Keep what was proved beside the model, if that can be written to."""
-    _keep(folder, PROVED, {"key": key, "report": asdict(report)})
+    """Keep what was proved beside the model, if it is new and the folder can be written to."""
+    if proved_before(folder, key) is None:
+        _keep(folder, PROVED, {"key": key, "report": asdict(report)})
 
 
 def _kept(folder: Path, name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nexttoken.checks.probe import PROBE_LENGTH, Feeding, probe
 from nexttoken.huggingface.network import NetworkLM, checkpointing, named_ids
-from nexttoken.model import PrefixCache, Tokens
+from nexttoken.model import PrefixCache, Tokens, refuse_longer
 from nexttoken.text.alignment import cut
 from nexttoken.text.chat import is_message
 from nexttoken.text.prompt import Prompt, PromptLike, Side, Start
@@ -80,7 +80,7 @@ class EncoderDecoderLM(NetworkLM):
         return marks[0]
 
     def embed(self, tokens: Tokens) -> Float[Tensor, "batch token dim"]:
-        """The input embeddings of the tokens: the encoder's up to the decoder's start, then the decoder's."""
+        # The encoder's up to the decoder's start, then the decoder's.
         target = (tokens["input_ids"] == self.mark).cumsum(-1) > 0
         ids = self._own_ids(tokens["input_ids"])
         of_source, of_target = self.text_field_embedder(ids), self.target_embedder(ids)
@@ -123,7 +123,6 @@ class EncoderDecoderLM(NetworkLM):
         return self.next_tokens(embeddings, input_ids)[1][:, 0]
 
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row position vocab"]:
-        """The network's own logits, fed with ids, after each token from the decoder's start on."""
         split = self.split(input_ids[0])
         ids = self._own_ids(input_ids)
         return self.language_model_head(
@@ -151,11 +150,7 @@ class EncoderDecoderLM(NetworkLM):
             raise ValueError("this prompt is for a causal model; an encoder-decoder takes (source, target prefix)")
         lengths = encoded.source, len(encoded) - encoded.source
         for side, length, limit in zip(("source", "target prefix"), lengths, self.max_lengths, strict=True):
-            if limit is not None and length > limit:
-                raise ValueError(
-                    f"the {side} has {length} tokens and this model reads at most {limit}; "
-                    f"leave out at least {length - limit}"
-                )
+            refuse_longer(side, length, limit)
         return encoded
 
     def max_new_tokens(self, prompt: Prompt) -> int | None:
@@ -192,13 +187,11 @@ class EncoderDecoderLM(NetworkLM):
         return opened.first(sum(not piece.text for piece in opened.pieces))
 
     def tokens(self, prompt: Prompt, following: Sequence[int] = ()) -> dict[str, Tensor]:
-        """A prompt as a batch of one row, the decoder's start marked, on the model's device."""
         tokens = super().tokens(prompt, following)
         tokens["input_ids"][0, self.prompt(prompt).start] = self.mark
         return tokens
 
     def decode(self, output_dict: dict[str, Any]) -> dict[str, Any]:
-        """As for every model; the decoder's start is shown as the token that it is."""
         plain = super().decode(output_dict | {"token_ids": self._own_ids(output_dict["token_ids"])})
         output_dict.update(tokens=plain["tokens"], words=plain["words"])
         return output_dict

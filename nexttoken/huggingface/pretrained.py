@@ -96,10 +96,8 @@ def from_pretrained(
         return _language_model(network, found, name)
     # The bundled model's bytes are known, so what these versions proved of them on this machine is.
     key = proof_key(network.dtype, network.device)
-    proved = proved_before(source, key)
-    lm = _language_model(network, found, name, proved)
-    if proved is None:
-        keep_proof(source, key, lm.report)
+    lm = _language_model(network, found, name, proved_before(source, key))
+    keep_proof(source, key, lm.report)
     return lm
 
 

@@ -89,25 +89,18 @@ class Prompt:
         token = vocab.start_id if start is True else vocab.one_id(start)
         if token is None:
             raise ValueError("this vocabulary has no start or end-of-text token; name the token to put in front")
-        plain = self._moved(-self.own.start)
-        if plain.ids[0] == token:
-            return plain
-        return replace(plain._moved(1), ids=(token, *plain.ids), start_token=token)
-
-    def _moved(self, by: int) -> Prompt:
-        # To the right, or to the left, where a start token goes.
-        source = None if self.source is None else self.source + by
-        return replace(self, ids=self.ids[max(0, -by) :], pieces=self.shifted(by), source=source, start_token=None)
+        front = self.own.start
+        put = int(self.ids[front] != token)
+        source = None if self.source is None else self.source + put - front
+        ids, pieces = (token,) * put + self.ids[front:], self.shifted(put - front)
+        return replace(self, ids=ids, pieces=pieces, source=source, start_token=token if put else None)
 
     @property
     def continued(self) -> Prompt:
         """What the next token continues: the whole text, or for an encoder-decoder the target prefix."""
-        if self.source is None:
-            return self._moved(-self.own.start)
-        pieces = tuple(piece for piece in self.pieces if min(piece.positions) > self.source)
-        text = "".join(piece.text for piece in pieces)
-        prefix = Prompt(text, self.ids[self.source + 1 :], pieces)
-        return replace(prefix, pieces=prefix.shifted(-self.source - 1))
+        begin = self.own.start if self.source is None else self.source + 1
+        pieces = tuple(piece for piece in self.shifted(-begin) if min(piece.positions) >= 0)
+        return Prompt("".join(piece.text for piece in pieces), self.ids[begin:], pieces)
 
     def shifted(self, by: int) -> tuple[Piece, ...]:
         """The pieces, their positions increased by a number."""

@@ -21,9 +21,7 @@ from nexttoken.huggingface.network import NetworkLM, checkpointing, embedding_ro
 from nexttoken.model import PrefixCache
 from nexttoken.text.vocabulary import Vocabulary
 
-HEAD_ROWS = (
-    4  # of a head's input gradient: with fewer, MKL's sums over the vocabulary have ten times the rounding error
-)
+HEAD_ROWS = 4  # of a head's input gradient: with fewer, MKL's sums over the vocabulary round ten times as much
 
 
 class PretrainedNextTokenLM(NetworkLM):
@@ -37,20 +35,12 @@ class PretrainedNextTokenLM(NetworkLM):
         vocab: its vocabulary.
         name: what the model is called in results.
         report: what was proved of the very same network before; by default it is proved now.
-
-    Raises:
-        ValueError: the network cannot be fed with embeddings in a way that equals feeding it with ids.
     """
 
     def __init__(self, network: Any, vocab: Vocabulary, name: str, report: ProbeReport | None = None):
         limit = getattr(network.config.get_text_config(decoder=True), "max_position_embeddings", None)
-        super().__init__(
-            network,
-            vocab,
-            network.get_input_embeddings(),
-            name,
-            max_length=limit if limit and limit > 0 else None,  # XLNet says -1
-        )
+        limit = limit if limit and limit > 0 else None  # XLNet says -1
+        super().__init__(network, vocab, network.get_input_embeddings(), name, limit)
         adapted = getattr(network, "get_base_model", lambda: network)()  # PEFT passes on what it does not know
         accepted = inspect.signature(adapted.forward).parameters
         self._takes_positions = "logits_to_keep" in accepted
@@ -147,7 +137,7 @@ class PretrainedNextTokenLM(NetworkLM):
         output = self.language_model_head(inputs_embeds=embeddings, use_cache=True, **last)
         return KeysAndValues.of(getattr(output, "past_key_values", None))
 
-    @property
+    @cached_property
     def _short_text(self) -> Int[Tensor, "1 token"]:
         return self.ordinary_ids()[None, :PROBE_LENGTH]
 

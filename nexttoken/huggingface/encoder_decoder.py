@@ -33,10 +33,6 @@ class EncoderDecoderLM(NetworkLM):
         network: the model, in memory; it is used, not copied.
         tokenizer: its tokenizer; None where prompts and targets are ids.
         name: what the model is called in results.
-
-    Raises:
-        ValueError: the network does not name the decoder's start, its two parts have vocabularies or embeddings of two
-            sizes, or it cannot be fed with embeddings in a way that equals feeding it with ids.
     """
 
     def __init__(self, network: Any, tokenizer: Any, name: str):
@@ -132,8 +128,6 @@ class EncoderDecoderLM(NetworkLM):
     def _own_ids(self, input_ids: Int[Tensor, "row token"]) -> Int[Tensor, "row token"]:
         # As the network reads them: the mark replaced by the token that it stands for.
         return input_ids.where(input_ids != self.mark, self.start_id)
-
-    # Prompts
 
     def prompt(self, prompt: PromptLike, start: Start = None, **template: Any) -> Prompt:
         """A prompt from a pair (source, target prefix), each a text or ids; a source alone has an empty prefix.

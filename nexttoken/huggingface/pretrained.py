@@ -18,11 +18,10 @@ from nexttoken.checks.probe import ProbeReport
 from nexttoken.huggingface.bundled import bundled_folder, keep_proof, proof_key, proved_before
 from nexttoken.huggingface.causal import PretrainedNextTokenLM
 from nexttoken.huggingface.encoder_decoder import EncoderDecoderLM
-from nexttoken.huggingface.loading import as_tokenizer, load_network
+from nexttoken.huggingface.loading import FILES, as_tokenizer, load_network
 from nexttoken.huggingface.network import embedding_rows, named_ids
 from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary
 
-FILES = ("revision", "subfolder", "cache_dir", "token")  # where the files of a model are
 OPTIONS = (*FILES, "torch_dtype", "attn_implementation", "quantization_config", "tp_plan")
 
 

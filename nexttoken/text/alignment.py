@@ -16,17 +16,11 @@ BROKEN = "\ufffd"  # what a decoder writes for bytes that are no character
 
 @dataclass(frozen=True)
 class Encoding:
-    """A text as token ids, with the characters that each id covers.
-
-    Attributes:
-        ids: one id per token.
-        spans: (start, end) of each token in characters of the text; several tokens may cover parts of one character.
-        added: True for tokens that the tokenizer added and the text does not contain, such as a start token.
-    """
+    """A text as token ids, with the characters that each covers; several may cover parts of one character."""
 
     ids: tuple[int, ...]
-    spans: tuple[tuple[int, int], ...]
-    added: tuple[bool, ...]
+    spans: Spans
+    added: tuple[bool, ...]  # by the tokenizer: such a token is not in the text
 
 
 @dataclass(frozen=True)
@@ -119,7 +113,7 @@ def align(text: str, pieces: Sequence[str | None]) -> Spans:
 
 
 def _folded(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """A text without case, accents and width, and the span of the text that each of its characters comes from."""
+    # A text without case, accents and width, and the span of the text that each of its characters comes from.
     characters: list[str] = []
     spans: list[tuple[int, int]] = []
     for at, character in enumerate(text):
@@ -141,11 +135,6 @@ def cut(text: str, encoding: Encoding, decode: Callable[[Sequence[int]], str]) -
 
     Tokens that share a character become one piece; text between two tokens (such as a space that a tokenizer drops)
     goes to the later one, at the end of the text to the last.
-
-    Args:
-        text: what was tokenized.
-        encoding: its tokens.
-        decode: names the tokens that were added.
     """
     pieces: list[Piece] = []
     end = 0
@@ -182,7 +171,7 @@ def cut(text: str, encoding: Encoding, decode: Callable[[Sequence[int]], str]) -
 
 
 def mark_template(pieces: Sequence[Piece], written: Spans) -> tuple[Piece, ...]:
-    """The pieces, all that overlap none of the spans that were written being marked as the template's."""
+    """The pieces, those that overlap none of the spans that were written being the template's."""
     marked, start = [], 0
     for piece in pieces:
         end = start + len(piece.text)

@@ -40,35 +40,23 @@ class Message:
 
 
 class _Text(NamedTuple):
-    """One text in a message, by the keys that lead to it: a string, or data that the template turns into text."""
-
     message: int
-    keys: tuple[str | int, ...]
-    given: Any
+    keys: tuple[str | int, ...]  # that lead to it in the message
+    given: Any  # a string, or data that the template turns into text
     what: str = ""  # if not the content: "the reasoning of "
 
 
 def render_chat(
     messages: Sequence[Any], tokenizer: Any, decode: Callable[[Sequence[int]], str], options: Mapping[str, Any]
 ) -> tuple[str, tuple[int, ...] | None, tuple[Message, ...], tuple[Span, ...]]:
-    """A chat in its tokenizer's template, up to where the next token follows, and where each message stands in it.
+    """A chat in its tokenizer's template, up to where the next token follows: what `Prompt.from_messages` makes of it.
 
     The texts are found by rendering the template once more, with a marker in place of each. A message that the template
     rewrites, repeats or leaves out is named in a warning.
 
-    Args:
-        messages: dictionaries or objects with a role and a content, tool calls or reasoning.
-        tokenizer: with a chat template.
-        decode: from ids to their text, special tokens included.
-        options: what the template takes beside them, such as `tools`, `documents`, `enable_thinking=False`.
-
     Returns:
         The text; its ids, where the text alone does not become them; the messages; and the characters of all that they
         wrote, the rest being the template's.
-
-    Raises:
-        ValueError: no messages, one without a text, a tokenizer without a chat template, options that are not the
-            template's, or a template that refuses the messages or leaves out an answer that has begun.
     """
     if not messages:
         raise ValueError("the chat is empty; give at least one message with a role and a content")
@@ -99,7 +87,7 @@ def render_chat(
 
 
 def is_message(given: Any) -> bool:
-    """Whether something is given as a message of a chat: a dictionary, or an object of a client's library."""
+    """Whether it is given as a message of a chat: a dictionary, or an object of a client's library."""
     fields = is_dataclass(given) and not isinstance(given, type)
     return isinstance(given, Mapping) or fields or callable(getattr(given, "model_dump", None))
 
@@ -154,8 +142,6 @@ def _is_parts(content: Any) -> TypeGuard[Sequence[Mapping[str, str]]]:
 
 @dataclass(frozen=True)
 class _Template:
-    """A tokenizer's chat template with its options."""
-
     tokenizer: Any
     decode: Callable[[Sequence[int]], str]
     options: Mapping[str, Any]
@@ -195,11 +181,10 @@ class _Template:
             raise ValueError(f"this tokenizer's chat template refuses these messages: {fault}") from None
 
     def ids(self, chat: Chat) -> tuple[int, ...] | None:
-        """The ids of a chat, where its text alone does not become them."""
+        # Where its text alone does not become them.
         return tuple(self._apply(chat, tokenize=True, return_dict=False)) if self.writes_alone else None
 
     def render(self, chat: Chat) -> str:
-        """The text of a chat. Raises ValueError where the template refuses it."""
         ids = self.ids(chat)
         return self._apply(chat, tokenize=False) if ids is None else self.decode(ids)
 
@@ -207,16 +192,15 @@ class _Template:
 def _in_a_form_it_reads(template: _Template, given: Chat) -> tuple[Chat, str, list[_Text], list[str]]:
     """A chat, its text, the texts in it, and what the template writes around them, with a text's number for each.
 
-    As it was given, unless the template refuses that, or garbles or loses contents that it reads as plain texts or as
-    lists of parts, or arguments of tool calls that it reads as JSON or as data.
+    As it was given, unless the template refuses that, or garbles or loses contents or arguments in this form.
     """
-    first: tuple[Chat, str, list[_Text], list[str]] | None = None
-    refusal: ValueError | None = None
+    found: list[tuple[Chat, str, list[_Text], list[str]]] = []
+    refusals: list[ValueError] = []
     for chat in _forms(given):
         try:
             text = template.render(chat)
         except ValueError as error:
-            refusal = refusal or error
+            refusals.append(error)
             continue
         marker, texts = MARKER, _texts_of(chat)
         while marker in text:
@@ -230,13 +214,12 @@ def _in_a_form_it_reads(template: _Template, given: Chat) -> tuple[Chat, str, li
         except ValueError:  # the template takes no other text there
             written = ""
         frame = re.split(rf"{marker}(\d{{4}})", written)
+        found.append((chat, text, texts, frame))
         if marked <= set(map(int, frame[1::2])) and f"'text': '{marker}" not in written:  # as Python shows a list
-            return chat, text, texts, frame
-        first = first or (chat, text, texts, frame)
-    if first is None:
-        assert refusal is not None
-        raise refusal
-    return first
+            return found[-1]
+    if not found:
+        raise refusals[0]
+    return found[0]
 
 
 def _forms(given: Chat) -> Iterator[Chat]:
@@ -279,7 +262,7 @@ def _marked(data: Any, keys: Sequence[str | int], marker: str) -> Any:
 
 
 def _locate(chat: Chat, text: str, texts: Sequence[_Text], frame: Sequence[str]) -> tuple[list[Span | None], list[str]]:
-    """Where each text stands, and what the template does to those that do not stand there as they were given."""
+    # Where each text stands, and what the template does to those that do not stand there as they were given.
     order: list[int] = []
     around = [frame[0]]  # what the template writes before each of them, and after the last
     for number, after in zip(map(int, frame[1::2]), frame[2::2], strict=True):

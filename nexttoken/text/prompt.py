@@ -75,14 +75,9 @@ class Prompt:
         return range(0 if self.start_token is None else 1, len(self))
 
     def with_start_token(self, start: Start, vocab: Vocabulary) -> Prompt:
-        """The prompt with a start token in front, as context; as it is where there is to be none, or it has this one.
+        """The prompt with a start token in front, as context; as it is where there is to be none, or it begins with it.
 
-        Args:
-            start: the token's id or text; True for the vocabulary's own, its `start_id`.
-            vocab: that it is a token of.
-
-        Raises:
-            ValueError: what is not one token of the vocabulary, or True where it has neither of the two.
+        Raises ValueError for what is not one token of the vocabulary, or True where this has no `start_id`.
         """
         if start is None or start is False:
             return self
@@ -112,14 +107,9 @@ class Prompt:
     def of(cls, prompt: PromptLike, vocab: Vocabulary, **template: Any) -> Prompt:
         """A prompt from text, token ids in any form that a tokenizer returns, chat messages, or a Prompt as it is.
 
-        Args:
-            prompt: the text, and how it is given; for a chat with its tools, `{"messages": [...], "tools": [...]}`.
-            vocab: the model's vocabulary.
-            template: what a chat's template takes beside the messages (see `from_messages`).
-
-        Raises:
-            ValueError: an empty prompt, ids that are not in the vocabulary, a batch of several rows, or options of a
-                template for what is no chat.
+        A chat with its tools is `{"messages": [...], "tools": [...]}`; for `template`, see `from_messages`. Raises
+        ValueError for an empty prompt, ids that are not in the vocabulary, a batch of several rows, or options of a
+        template for what is no chat.
         """
         if isinstance(prompt, Mapping) and "messages" in prompt:  # as data sets and requests write it
             beside = {name: prompt[name] for name in ("tools", "documents") if prompt.get(name)}
@@ -201,14 +191,14 @@ class Prompt:
 
     def first(self, count: int) -> Prompt:
         """The prompt's first `count` tokens. A piece that loses some of its tokens is shown as U+FFFD."""
-        whole = [piece for piece in self.pieces if piece.positions[-1] < count]
-        half = [piece for piece in self.pieces if piece.positions[0] < count <= piece.positions[-1]]
-        cut_off = (Piece(BROKEN, BROKEN, tuple(p for p in each.positions if p < count), each.template) for each in half)
-        pieces = (*whole, *cut_off)
-        return replace(self, text="".join(piece.text for piece in pieces), ids=self.ids[:count], pieces=pieces)
+        pieces = [piece for piece in self.pieces if piece.positions[0] < count]
+        if pieces and pieces[-1].positions[-1] >= count:
+            last = pieces[-1]
+            pieces[-1] = Piece(BROKEN, BROKEN, tuple(p for p in last.positions if p < count), last.template)
+        return replace(self, text="".join(piece.text for piece in pieces), ids=self.ids[:count], pieces=tuple(pieces))
 
     def extended(self, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
-        """The prompt with more tokens after it; the first of them may complete the prompt's last character."""
+        """The prompt with more tokens after it, of which the first may complete its last character."""
         before = self.continued
         border, pieces = len(before), list(self.pieces)
         added = Prompt.from_ids([*before.ids, *ids], vocab) if ids else before

@@ -48,10 +48,7 @@ class Target:
 
     @classmethod
     def of_continuation(cls, ids: Sequence[int], vocab: Vocabulary, logits: Float[Tensor, "position vocab"]) -> Target:
-        """Several tokens in a row, each rated by its own row of logits.
-
-        Raises ValueError for no tokens or an id that is not in the vocabulary.
-        """
+        """Several tokens in a row, each rated by its own row of logits. Raises ValueError for none or an unknown id."""
         if not ids:
             raise ValueError("the target has no tokens; give at least one")
         vocab.check(ids)
@@ -60,7 +57,7 @@ class Target:
 
     @classmethod
     def rated(cls, token_id: int, vocab: Vocabulary, logits: Float[Tensor, " vocab"]) -> Target:
-        """A token with its probability and its rank, by a softmax in float32."""
+        """A token as the model rates it, by a softmax in float32."""
         probabilities = logits.detach().float().softmax(-1)
         probability = probabilities[token_id]
         rank = int((probabilities > probability).sum()) + 1
@@ -77,15 +74,8 @@ class Target:
     ) -> Target:
         """Resolve a target: text as it would stand after the prompt, a token id, or None for the model's first choice.
 
-        Args:
-            target: what is asked about.
-            prompt: what stands before it.
-            vocab: the model's vocabulary.
-            logits: (vocab,) the model's logits after the prompt.
-            contrast: one foil or several, resolved in the same way.
-
-        Raises:
-            ValueError: the target is not exactly one token there, is not in the vocabulary, or equals its foil.
+        The contrast, one foil or several, is resolved in the same way. Raises ValueError for a target that is not
+        exactly one token there, is not in the vocabulary, or equals its foil.
         """
         probabilities = logits.detach().float().softmax(-1)
         several = isinstance(contrast, Sequence) and not isinstance(contrast, str)
@@ -96,10 +86,7 @@ class Target:
             raise ValueError(
                 f"the target and its contrast are the same token, {vocab.decode([chosen])!r}; their difference is 0"
             )
-
-        return replace(
-            cls.rated(chosen, vocab, logits), foils=tuple(cls.rated(other, vocab, logits) for other in others)
-        )
+        return replace(cls.rated(chosen, vocab, logits), foils=tuple(cls.rated(each, vocab, logits) for each in others))
 
 
 def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilities: Float[Tensor, " vocab"]) -> int:

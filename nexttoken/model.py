@@ -24,8 +24,8 @@ NEW_TOKENS = 16  # of a text that is generated, after which its prefix is cached
 class NextTokenLM(ExplainableNetwork):
     """Embed a prompt, contextualize it, and predict the next token, with a loss against a known target.
 
-    The prediction is made from the state at each row's last real token, whichever side the padding is on: rows of
-    equal length run together without their padding, so no row depends on another and no part has to know about masks.
+    The prediction is made from the state at each row's last real token, whichever side the padding is on: each row runs
+    without its padding, so no row depends on another and no part has to know about masks.
 
     A subclass runs another network by overriding `next_tokens`, and what it offers beside (see ExplainableNetwork).
 
@@ -164,21 +164,18 @@ class NextTokenLM(ExplainableNetwork):
     def _states_and_logits(
         self, embeddings: Float[Tensor, "batch token dim"], tokens: Tokens, states: bool
     ) -> tuple[Tensor | None, Tensor]:
-        # `next_tokens` for a padded batch, in groups of rows of one length; states of padding are zero.
-        input_ids, real, groups = tokens["input_ids"], _real_tokens(tokens), _rows_by_length(tokens)
+        # `next_tokens` for each row of a batch without its padding, whose states are zero.
         row_states, row_logits = [], []
-        for group in groups:
-            mask = real[group]
-            size = (len(group), int(mask[0].sum()))
-            group_states, group_logits = self.next_tokens(
-                embeddings[group][mask].reshape(*size, -1), input_ids[group][mask].reshape(size), states=states
-            )
-            row_logits.append(group_logits[:, 0])
-            if group_states is not None:
-                padded = group_states.new_zeros(*mask.shape, group_states.shape[-1])
-                row_states.append(padded.masked_scatter(mask[..., None], group_states))
-        order = torch.cat(groups).argsort()
-        return torch.cat(row_states)[order] if states else None, torch.cat(row_logits)[order]
+        for number, real in enumerate(_real_tokens(tokens)):
+            if not bool(real.any()):
+                raise ValueError(f"row {number} of the batch has no token that is not padding")
+            row = embeddings[number, real][None], tokens["input_ids"][number, real][None]
+            found, logits = self.next_tokens(*row, states=states)
+            row_logits.append(logits[0])
+            if found is not None:
+                padded = found.new_zeros(len(real), found.shape[-1])
+                row_states.append(padded.masked_scatter(real[:, None], found[0]))
+        return torch.stack(row_states) if states else None, torch.cat(row_logits)
 
     # Prompts and predictions
 
@@ -337,13 +334,6 @@ class _Part(nn.Module):
 def _real_tokens(tokens: Tokens) -> Bool[Tensor, "batch token"]:
     mask = tokens.get("attention_mask")
     return torch.ones_like(tokens["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
-
-
-def _rows_by_length(tokens: Tokens) -> list[Int[Tensor, " group"]]:
-    lengths = _real_tokens(tokens).sum(-1)
-    if (lengths == 0).any():
-        raise ValueError(f"row {int((lengths == 0).nonzero()[0])} of the batch has no token that is not padding")
-    return [(lengths == length).nonzero().flatten() for length in lengths.unique()]
 
 
 def _one_id_per_row(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch"]:

@@ -88,7 +88,8 @@ class _ChoiceRecorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        packet, overload = func.overloadpacket.__name__, func._overloadname  # type: ignore[attr-defined]
+        operation: Any = func
+        packet, overload = operation.overloadpacket.__name__, operation._overloadname
         if CHOICES & {packet, f"{packet}.{overload}"} and args[0].is_floating_point():
             self.found.add(packet)
         return func(*args, **(kwargs or {}))

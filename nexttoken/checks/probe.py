@@ -33,14 +33,13 @@ class ProbeReport:
     """What was proved about a network when it was loaded, on a fixed text of seven ordinary ids.
 
     - Causality: exchanging the last id changes no earlier logit.
-    - Equality: fed with embeddings, the network gives the logits that it gives when it is called with the ids.
-    - Gradient: the gradient of a mixture of the logits with respect to the embeddings is finite, not zero, and within
-      5 % of central differences in two random directions (largest over both, in norm). In half precision differences
-      are too coarse to tell, and only what the network computes without gradient is looked for.
+    - Equality: fed with embeddings, the network gives the logits that it gives when it is called with the ids: their
+      largest difference is at most `tolerance` times the largest, 1e-5 or 4 machine epsilons of the precision.
+    - Gradient: that of a mixture of the logits with respect to the embeddings is finite, not zero, and within 5 % of
+      central differences in two random directions (in norm). Half precision is too coarse for differences, and only
+      what the network computes without gradient is looked for.
 
-    Logits agree if their largest difference is at most `tolerance` times the largest logit: 1e-5, or 4 machine
-    epsilons of the weights' precision where that is more. A network that fails is refused with a ValueError, so a
-    report exists only of one that passed.
+    A network that fails is refused with a ValueError, so a report exists only of one that passed.
 
     Attributes:
         feeding: how embeddings enter the network: "inputs_embeds", its own argument, or "embedding_output", in place of

@@ -43,7 +43,7 @@ class PretrainedNextTokenLM(NetworkLM):
         super().__init__(network, vocab, network.get_input_embeddings(), name, limit)
         adapted = getattr(network, "get_base_model", lambda: network)()  # PEFT passes on what it does not know
         accepted = inspect.signature(adapted.forward).parameters
-        self._takes_positions = "logits_to_keep" in accepted
+        self._takes_positions, self._calls_body = "logits_to_keep" in accepted, True
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
         feedings: tuple[Feeding, ...] = ("inputs_embeds", "embedding_output")
         self.report = report or probe(self, self._feed, self.own_logits, self.ordinary_ids(), feedings)
@@ -61,7 +61,9 @@ class PretrainedNextTokenLM(NetworkLM):
         how: tuple[Feeding, bool] | None = None,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row position vocab"]]:
         feeding, force_grad = how or (self.report.feeding, self.report.force_grad)
-        options: dict[str, Any] = {**self._options, "output_hidden_states": states, "return_dict": True}
+        body = self._body if states else None
+        by_name = states and body is None
+        options: dict[str, Any] = {**self._options, "output_hidden_states": by_name, "return_dict": True}
         if prefix_cache is not None:
             assert isinstance(prefix_cache, KeysAndValues), "this prefix cache is another model's"
             options |= {"use_cache": True, "past_key_values": prefix_cache.for_rows(len(embeddings))}
@@ -72,17 +74,30 @@ class PretrainedNextTokenLM(NetworkLM):
         if self._takes_positions:  # as a list, which is on no device, like that of the head
             options["logits_to_keep"] = read
         layers = self.layers[:checkpointed] if backward and prefix_cache is None else []
-        with ForceGrad() if force_grad and backward else contextlib.nullcontext(), checkpointing(layers):
+        forced = ForceGrad() if force_grad and backward else contextlib.nullcontext()
+        with forced, checkpointing(layers), _output_of(body) as seen:
             if feeding == "inputs_embeds":
                 output = self.language_model_head(inputs_embeds=embeddings, **options)
             else:
                 with _embedding_output(self.text_field_embedder, embeddings):
                     output = self.language_model_head(input_ids=input_ids, **options)
         logits = output.logits if self._takes_positions else output.logits[:, read]
-        last = output.hidden_states[-1] if states else None
-        if last is not None and last.ndim == 4:  # Gemma 3n has parallel streams, the active one first
-            last = last[0]
-        return last, logits[:, : len(positions)]
+        if by_name:  # Gemma 3n has parallel streams, the active one first
+            seen.append(output.hidden_states[-1][0] if output.hidden_states[-1].ndim == 4 else output.hidden_states[-1])
+        elif states and not seen:
+            self._calls_body = False
+            own = PretrainedNextTokenLM.next_tokens  # what a subclass does about it is done once
+            return own(self, embeddings, input_ids, positions, states, prefix_cache, checkpointed, how)
+        return seen[0] if states else None, logits[:, : len(positions)]
+
+    @property
+    def _body(self) -> nn.Module | None:
+        # The part whose output is what the head is given; none where the network names none, or does not call it. The
+        # network would show its states by hooks that it keeps.
+        network: Any = self.language_model_head
+        network = getattr(network, "get_base_model", lambda: network)()
+        body = getattr(network, "base_model", network)
+        return body if self._calls_body and body is not network else None
 
     def _feed(self, embeddings: Tensor, input_ids: Tensor, feeding: Feeding, force_grad: bool) -> Tensor:
         return self.next_tokens(embeddings, input_ids, how=(feeding, force_grad))[1][:, 0]
@@ -156,15 +171,26 @@ class ForceGrad(TorchFunctionMode):
 
 
 @contextlib.contextmanager
+def _output_of(body: nn.Module | None) -> Iterator[list[Tensor]]:
+    # A list that gets the states (row, token, hidden) that a network's body puts out.
+    found: list[Tensor] = []
+    own = threading.get_ident()  # others may run the same network
+
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        if threading.get_ident() == own:
+            found.append(output if isinstance(output, Tensor) else output[0])
+
+    with contextlib.nullcontext() if body is None else body.register_forward_hook(hook):
+        yield found
+
+
+@contextlib.contextmanager
 def _embedding_output(layer: nn.Module, embeddings: Float[Tensor, "row token dim"]) -> Iterator[None]:
     own = threading.get_ident()  # others may run the same network
-    handle = layer.register_forward_hook(
+    with layer.register_forward_hook(
         lambda module, inputs, output: embeddings.to(output) if threading.get_ident() == own else None
-    )
-    try:
+    ):
         yield
-    finally:
-        handle.remove()
 
 
 class KeysAndValues(PrefixCache):

@@ -114,16 +114,16 @@ def checkpointing(layers: Sequence[nn.Module]) -> Iterator[None]:
     """
     own = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
-        layer.forward = partial(  # type: ignore[method-assign]
+        vars(layer)["forward"] = partial(
             checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False, context_fn=_both_times
         )
     try:
         yield
     finally:
         for layer, forward in zip(layers, own, strict=True):
-            del layer.forward
+            del vars(layer)["forward"]
             if forward is not None:  # set on the instance by its owner
-                layer.forward = forward  # type: ignore[method-assign]
+                vars(layer)["forward"] = forward
 
 
 def _both_times() -> tuple[ExitStack, ExitStack]:

@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +104,10 @@ def from_pretrained(
 
 def _spread(plan: Any) -> dict[str, Any]:
     # As transformers takes a plan: newer versions in a configuration.
-    if plan is None:
-        return {}
-    try:
-        from transformers.distributed import DistributedConfig  # type: ignore[attr-defined]
-
-        return {"distributed_config": DistributedConfig(tp_plan=plan)}
-    except (ImportError, TypeError):
-        return {"tp_plan": plan}
+    config = getattr(import_module("transformers.distributed"), "DistributedConfig", None)
+    if plan is None or config is None or "tp_plan" not in signature(config).parameters:
+        return {} if plan is None else {"tp_plan": plan}
+    return {"distributed_config": config(tp_plan=plan)}
 
 
 def _in_memory(network: Any, tokenizer: Any) -> PretrainedNextTokenLM | EncoderDecoderLM:

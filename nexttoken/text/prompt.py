@@ -5,11 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from nexttoken.text.alignment import BROKEN, Encoding, Piece, cut, decoded, mark_template
 from nexttoken.text.chat import Message, is_message, render_chat
 from nexttoken.text.vocabulary import Vocabulary, unicode, whole_number
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding as Encoded
+else:
+    Encoded = Any
 
 Side = str | Sequence[int]
 """What an encoder-decoder's source or target prefix is given as."""
@@ -21,19 +26,6 @@ class Array(Protocol):
 
     def tolist(self) -> Any:
         """Its numbers, in lists."""
-
-
-@runtime_checkable
-class Encoded(Protocol):
-    """What `tokenizers` makes of a text."""
-
-    @property
-    def ids(self) -> list[int]:
-        """A row of token ids."""
-
-    @property
-    def attention_mask(self) -> list[int]:
-        """1 for each of them that is not padding."""
 
 
 @dataclass(frozen=True)
@@ -199,13 +191,13 @@ class Prompt:
 
     def extended(self, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
         """The prompt with more tokens after it, of which the first may complete its last character."""
-        before = self.continued
-        border, pieces = len(before), list(self.pieces)
-        added = Prompt.from_ids([*before.ids, *ids], vocab) if ids else before
-        for piece, shifted in zip(added.pieces, added.shifted(len(self) - border), strict=True):
-            new = tuple(at for at in shifted.positions if at >= len(self))
-            if piece.positions[0] >= border:
-                pieces.append(shifted)
+        if not ids:
+            return self
+        before, pieces = self.continued, list(self.pieces)
+        for piece in Prompt.from_ids([*before.ids, *ids], vocab).shifted(len(self) - len(before)):
+            new = tuple(at for at in piece.positions if at >= len(self))
+            if len(new) == len(piece.positions):
+                pieces.append(piece)
             elif new:  # it completes the last character of the prompt
                 last = pieces[-1]
                 pieces[-1] = Piece(piece.text, piece.text, (*last.positions, *new), last.template)
@@ -262,7 +254,7 @@ def id_rows(given: Any) -> list[list[Any]] | None:
     ids, mask = given, None
     if isinstance(given, Mapping):
         ids, mask = given.get("input_ids"), given.get("attention_mask")
-    elif isinstance(given, Encoded):
+    elif hasattr(given, "ids") and hasattr(given, "attention_mask"):
         ids, mask = given.ids, given.attention_mask
     rows, masks = _rows(ids), _rows(mask)
     if rows is None or masks is None:

@@ -24,6 +24,7 @@ from nexttoken.huggingface.loading import FILES, as_tokenizer, load_network
 from nexttoken.huggingface.network import embedding_rows, named_ids
 from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary
 
+HuggingFaceLM = PretrainedNextTokenLM | EncoderDecoderLM
 OPTIONS = (*FILES, "torch_dtype", "attn_implementation", "quantization_config", "tp_plan")
 
 
@@ -37,7 +38,7 @@ def from_pretrained(
     trust_remote_code: bool = False,
     local_files_only: bool = False,
     **options: Any,
-) -> PretrainedNextTokenLM | EncoderDecoderLM:
+) -> HuggingFaceLM:
     """A Hugging Face language model as a NextTokenLM, causal or encoder-decoder, as its configuration says.
 
     Args:
@@ -92,8 +93,7 @@ def from_pretrained(
         ) from error
     own = where if Path(where, "tokenizer_config.json").exists() else base
     found = as_tokenizer(tokenizer) or _tokenizer_of(own, asked)
-    given = [each for each in (model, tokenizer, device_map, *options.values()) if each is not None]
-    if given:
+    if any(each is not None for each in (model, tokenizer, device_map, *options.values())):
         return _language_model(network, found, name)
     # The bundled model's bytes are known, so what these versions proved of them on this machine is.
     key = proof_key(network.dtype, network.device)
@@ -110,7 +110,7 @@ def _spread(plan: Any) -> dict[str, Any]:
     return {"distributed_config": config(tp_plan=plan)}
 
 
-def _in_memory(network: Any, tokenizer: Any) -> PretrainedNextTokenLM | EncoderDecoderLM:
+def _in_memory(network: Any, tokenizer: Any) -> HuggingFaceLM:
     if any(parameter.is_inference() for parameter in network.parameters()):
         raise ValueError(
             f"the weights of this {type(network).__name__} were made in torch.inference_mode(), and no gradient can "
@@ -146,9 +146,7 @@ def _tokenizer_of(where: str, options: dict[str, Any]) -> Any:
     return found
 
 
-def _language_model(
-    network: Any, tokenizer: Any, name: str, report: ProbeReport | None = None
-) -> PretrainedNextTokenLM | EncoderDecoderLM:
+def _language_model(network: Any, tokenizer: Any, name: str, report: ProbeReport | None = None) -> HuggingFaceLM:
     if network.config.is_encoder_decoder:
         return EncoderDecoderLM(network, tokenizer, name)
     rows = embedding_rows(network)

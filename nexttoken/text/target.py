@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 from jaxtyping import Float
 
 from nexttoken.text.prompt import Prompt, ending
-from nexttoken.text.vocabulary import IdVocabulary, Vocabulary, unicode
+from nexttoken.text.vocabulary import Vocabulary, unicode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,15 +94,13 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
     """The id of a target that is one token after the prompt; ValueError says what its pieces are if it is not."""
     if not isinstance(target, str):
         return vocab.one_id(target)
-    if isinstance(vocab, IdVocabulary):
-        vocab.encode(target)
     if target == "":
         raise ValueError("the target is empty; give one token, or none for the model's own first choice")
     ids = ids_after(target, prompt, vocab)
     before = prompt.continued.text
     spaced: tuple[int, ...] = ()
-    if target[0].isalnum() and before and not before.endswith(" ") and _has_spaces(vocab):
-        with warnings.catch_warnings():
+    if target[0].isalnum() and before and not before.endswith(" "):
+        with warnings.catch_warnings(), contextlib.suppress(ValueError):  # where there are no spaces
             warnings.simplefilter("ignore")  # it is not what was asked about
             spaced = ids_after(" " + target, prompt, vocab)
     if len(ids) != 1:
@@ -121,13 +120,6 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
             stacklevel=2,
         )
     return ids[0]
-
-
-def _has_spaces(vocab: Vocabulary) -> bool:
-    try:
-        return bool(vocab.encode(" ", add_special_tokens=False).ids)
-    except ValueError:
-        return False
 
 
 def continuation_ids(target: str | Sequence[TokenLike], prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:

@@ -209,7 +209,7 @@ class Prompt:
         """A chat through the tokenizer's own template, to the character, up to where the answer begins.
 
         If the last message is the assistant's own, it is an answer that has begun, and the next token continues it; one
-        that calls a tool is complete. Costs one rendering for each text in the messages.
+        that calls a tool is complete. Costs two renderings, more where the template reads messages in another form.
 
         Args:
             messages: dictionaries with `role` and `content`, a text or a list of `{"type": "text", "text": ...}`; with

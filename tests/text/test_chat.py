@@ -4,6 +4,7 @@ import json
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,21 @@ def test_any_conversation_is_what_the_template_writes(vocabs, name, chat):
             assert any(f"message {number} ({message['role']})" in remark for remark in remarks)
     if begun:
         assert prompt.text.endswith(kept(prompt)[-1])
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_chat_is_rendered_twice_however_long_it_is(vocabs, name, monkeypatch):
+    rendered, tokenizer = [], vocabs[name].tokenizer
+    own = type(tokenizer).apply_chat_template
+    counting = wraps(own)(lambda *args, **options: rendered.append(1) or own(*args, **options))
+    monkeypatch.setattr(type(tokenizer), "apply_chat_template", counting)
+    turns = [{"role": ("user", "assistant")[number % 2], "content": f"This is {number}."} for number in range(9)]
+    if name == "parts only":
+        turns = [{**each, "content": [{"type": "text", "text": each["content"]}]} for each in turns]
+    prompt, remarks = prompt_and_remarks(turns, vocabs[name])
+    assert len(rendered) == 2
+    assert kept(prompt) == [f"This is {number}." for number in range(9)]
+    assert not remarks
 
 
 @pytest.mark.parametrize("name", TOOLS)

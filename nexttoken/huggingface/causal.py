@@ -21,9 +21,7 @@ from nexttoken.huggingface.network import NetworkLM, checkpointing, embedding_ro
 from nexttoken.model import PrefixCache
 from nexttoken.text.vocabulary import Vocabulary
 
-HEAD_ROWS = (
-    4  # of a head's input gradient: with fewer, MKL's sums over the vocabulary have ten times the rounding error
-)
+HEAD_ROWS = 4  # of a head's input gradient: with fewer, MKL's sums over the vocabulary round ten times as much
 
 
 class PretrainedNextTokenLM(NetworkLM):
@@ -37,25 +35,15 @@ class PretrainedNextTokenLM(NetworkLM):
         vocab: its vocabulary.
         name: what the model is called in results.
         report: what was proved of the very same network before; by default it is proved now.
-
-    Raises:
-        ValueError: the network cannot be fed with embeddings in a way that equals feeding it with ids.
     """
 
     def __init__(self, network: Any, vocab: Vocabulary, name: str, report: ProbeReport | None = None):
         limit = getattr(network.config.get_text_config(decoder=True), "max_position_embeddings", None)
-        super().__init__(
-            network,
-            vocab,
-            network.get_input_embeddings(),
-            name,
-            max_length=limit if limit and limit > 0 else None,  # XLNet says -1
-        )
+        limit = limit if limit and limit > 0 else None  # XLNet says -1
+        super().__init__(network, vocab, network.get_input_embeddings(), name, limit)
         adapted = getattr(network, "get_base_model", lambda: network)()  # PEFT passes on what it does not know
         accepted = inspect.signature(adapted.forward).parameters
-        self._calls_body = True
-        self._takes_positions = "logits_to_keep" in accepted
-        self._on_several_devices = len(set(getattr(network, "hf_device_map", {}).values())) > 1
+        self._takes_positions, self._calls_body = "logits_to_keep" in accepted, True
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
         feedings: tuple[Feeding, ...] = ("inputs_embeds", "embedding_output")
         self.report = report or probe(self, self._feed, self.own_logits, self.ordinary_ids(), feedings)
@@ -70,73 +58,49 @@ class PretrainedNextTokenLM(NetworkLM):
         states: bool = False,
         prefix_cache: PrefixCache | None = None,
         checkpointed: int = 0,
+        how: tuple[Feeding, bool] | None = None,
     ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row position vocab"]]:
-        feeding, force_grad = self.report.feeding, self.report.force_grad
-        return self._run(embeddings, input_ids, feeding, force_grad, positions, states, prefix_cache, checkpointed)
-
-    def _feed(self, embeddings: Tensor, input_ids: Tensor, feeding: Feeding, force_grad: bool) -> Tensor:
-        return self._run(embeddings, input_ids, feeding, force_grad)[1][:, 0]
-
-    def _run(
-        self,
-        embeddings: Float[Tensor, "row token dim"],
-        input_ids: Int[Tensor, "row token"],
-        feeding: Feeding,
-        force_grad: bool,
-        positions: Sequence[int] = (-1,),
-        states: bool = False,
-        prefix_cache: PrefixCache | None = None,
-        checkpointed: int = 0,
-    ) -> tuple[Float[Tensor, "row token hidden"] | None, Float[Tensor, "row position vocab"]]:
-        """`next_tokens`, fed in a given way, whatever the report says."""
+        feeding, force_grad = how or (self.report.feeding, self.report.force_grad)
         body = self._body if states else None
         by_name = states and body is None
         options: dict[str, Any] = {**self._options, "output_hidden_states": by_name, "return_dict": True}
         if prefix_cache is not None:
             assert isinstance(prefix_cache, KeysAndValues), "this prefix cache is another model's"
-            options |= {"use_cache": True, "past_key_values": prefix_cache.past_key_values()}
-        length = input_ids.shape[1]
-        read = torch.tensor(positions, device=embeddings.device) % length - length  # from the end, -1 being the last
-        asked = len(read)
-        if torch.is_grad_enabled() and read.device.type == "cpu" and len(embeddings) * asked < HEAD_ROWS:
-            read = torch.cat([read, torch.arange(-min(HEAD_ROWS, length), 0)])  # with positions that nobody asked for
-        indexed = self._takes_positions and not self._on_several_devices
-        if indexed:  # indices, not a count: the states come out contiguous, so the head is not copied
+            options |= {"use_cache": True, "past_key_values": prefix_cache.for_rows(len(embeddings))}
+        length, backward = input_ids.shape[1], torch.is_grad_enabled()
+        read = [position % length - length for position in positions]  # from the end, -1 being the last
+        if backward and embeddings.device.type == "cpu" and len(embeddings) * len(read) < HEAD_ROWS:
+            read += range(-min(HEAD_ROWS, length), 0)  # positions that nobody asked for
+        if self._takes_positions:  # as a list, which is on no device, like that of the head
             options["logits_to_keep"] = read
-        elif self._takes_positions:  # indices would have to be on the device of the head, and a count is on none
-            options["logits_to_keep"] = -int(read.min())
-        backward = torch.is_grad_enabled()
         layers = self.layers[:checkpointed] if backward and prefix_cache is None else []
-        with (
-            ForceGrad() if force_grad and backward else contextlib.nullcontext(),
-            checkpointing(layers),
-            _output_of(body) as last,
-        ):
+        forced = ForceGrad() if force_grad and backward else contextlib.nullcontext()
+        with forced, checkpointing(layers), _output_of(body) as seen:
             if feeding == "inputs_embeds":
                 output = self.language_model_head(inputs_embeds=embeddings, **options)
             else:
                 with _embedding_output(self.text_field_embedder, embeddings):
                     output = self.language_model_head(input_ids=input_ids, **options)
+        logits = output.logits if self._takes_positions else output.logits[:, read]
         if by_name:  # Gemma 3n has parallel streams, the active one first
-            last.append(output.hidden_states[-1][0] if output.hidden_states[-1].ndim == 4 else output.hidden_states[-1])
-        elif states and not last:
+            seen.append(output.hidden_states[-1][0] if output.hidden_states[-1].ndim == 4 else output.hidden_states[-1])
+        elif states and not seen:
             self._calls_body = False
-            return self._run(embeddings, input_ids, feeding, force_grad, positions, states, prefix_cache, checkpointed)
-        logits = output.logits if indexed else output.logits[:, read.to(output.logits.device)]
-        return last[0] if states else None, logits[:, :asked]
-
-    @property
-    def _head_layer(self) -> nn.Module | None:
-        network: Any = self.language_model_head
-        return network.get_output_embeddings()
+            own = PretrainedNextTokenLM.next_tokens  # what a subclass does about it is done once
+            return own(self, embeddings, input_ids, positions, states, prefix_cache, checkpointed, how)
+        return seen[0] if states else None, logits[:, : len(positions)]
 
     @property
     def _body(self) -> nn.Module | None:
-        """The part whose output is what the head is given; None where the network names none, or does not call it."""
+        # The part whose output is what the head is given; none where the network names none, or does not call it. The
+        # network would show its states by hooks that it keeps.
         network: Any = self.language_model_head
         network = getattr(network, "get_base_model", lambda: network)()
         body = getattr(network, "base_model", network)
         return body if self._calls_body and body is not network else None
+
+    def _feed(self, embeddings: Tensor, input_ids: Tensor, feeding: Feeding, force_grad: bool) -> Tensor:
+        return self.next_tokens(embeddings, input_ids, how=(feeding, force_grad))[1][:, 0]
 
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row position vocab"]:
         output = self.language_model_head(input_ids=input_ids, **self._options)
@@ -156,7 +120,8 @@ class PretrainedNextTokenLM(NetworkLM):
     def head(self, states: Float[Tensor, "row token hidden"]) -> Float[Tensor, "row token vocab"] | None:
         if self.is_sharded:  # weights that come together only where the whole network runs
             return None
-        layer = self._head_layer
+        network: Any = self.language_model_head
+        layer = network.get_output_embeddings()
         weight = getattr(layer, "weight", None)
         if layer is None or weight is None or weight.ndim != 2 or weight.shape[-1] != states.shape[-1]:
             return None
@@ -187,7 +152,7 @@ class PretrainedNextTokenLM(NetworkLM):
         output = self.language_model_head(inputs_embeds=embeddings, use_cache=True, **last)
         return KeysAndValues.of(getattr(output, "past_key_values", None))
 
-    @property
+    @cached_property
     def _short_text(self) -> Int[Tensor, "1 token"]:
         return self.ordinary_ids()[None, :PROBE_LENGTH]
 
@@ -207,66 +172,47 @@ class ForceGrad(TorchFunctionMode):
 
 @contextlib.contextmanager
 def _output_of(body: nn.Module | None) -> Iterator[list[Tensor]]:
-    """A list that gets the states (row, token, hidden) that a network's body puts out, each time it runs."""
+    # A list that gets the states (row, token, hidden) that a network's body puts out.
     found: list[Tensor] = []
-    if body is None:
-        yield found
-        return
     own = threading.get_ident()  # others may run the same network
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         if threading.get_ident() == own:
             found.append(output if isinstance(output, Tensor) else output[0])
 
-    handle = body.register_forward_hook(hook)
-    try:
+    with contextlib.nullcontext() if body is None else body.register_forward_hook(hook):
         yield found
-    finally:
-        handle.remove()
 
 
 @contextlib.contextmanager
 def _embedding_output(layer: nn.Module, embeddings: Float[Tensor, "row token dim"]) -> Iterator[None]:
     own = threading.get_ident()  # others may run the same network
-    handle = layer.register_forward_hook(
+    with layer.register_forward_hook(
         lambda module, inputs, output: embeddings.to(output) if threading.get_ident() == own else None
-    )
-    try:
+    ):
         yield
-    finally:
-        handle.remove()
 
 
 class KeysAndValues(PrefixCache):
-    """The keys and values of a prefix in each layer. They never change: several texts may go on from them."""
+    """The keys and values (1, head, token, dim) of a prefix in each layer: several texts may go on from them."""
 
-    def __init__(self, layers: list[Any]):
+    def __init__(self, layers: list[tuple[Tensor, Tensor]]):
         self.layers = layers
 
     @classmethod
-    def of(cls, cache: object) -> KeysAndValues | None:
+    def of(cls, cache: Any) -> KeysAndValues | None:
         """What a network returned as `past_key_values`; None where a layer keeps something else, such as a state."""
-        if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
+        layers: list[Any] = list(getattr(cache, "layers", ()))
+        if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in layers):
             return None
-        return cls([_FixedLayer(layer) for layer in cache.layers])
+        return cls([(layer.keys, layer.values) for layer in layers])
 
-    def past_key_values(self) -> Cache:
-        """The argument of transformers' models."""
-        return Cache(layers=self.layers)
-
-
-class _FixedLayer(DynamicLayer):  # type: ignore[misc]
-    """A layer's keys and values (1, head, token, dim) of the prefix; those of what follows are not kept."""
-
-    def __init__(self, layer: Any):
-        super().__init__()
-        self.lazy_initialization(layer.keys, layer.values)
-        self.keys: Tensor = layer.keys
-        self.values: Tensor = layer.values
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
-        rows = len(key_states)
-        return (
-            torch.cat([self.keys.expand(rows, -1, -1, -1), key_states], dim=-2),
-            torch.cat([self.values.expand(rows, -1, -1, -1), value_states], dim=-2),
-        )
+    def for_rows(self, count: int) -> Cache:
+        """The argument of transformers' models; what follows is added to it, and not to this cache."""
+        layers: list[Any] = []
+        for keys, values in self.layers:
+            layer = DynamicLayer()
+            layer.lazy_initialization(keys, values)
+            layer.keys, layer.values = (each.expand(count, -1, -1, -1) for each in (keys, values))
+            layers.append(layer)
+        return Cache(layers=layers)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from nexttoken.checks.probe import PROBE_LENGTH, Feeding, probe
-from nexttoken.huggingface.network import NetworkLM, checkpointing, first_id
-from nexttoken.model import PrefixCache, Tokens
-from nexttoken.text.alignment import Piece, cut
+from nexttoken.huggingface.network import NetworkLM, checkpointing, named_ids
+from nexttoken.model import PrefixCache, Tokens, refuse_longer
+from nexttoken.text.alignment import cut
 from nexttoken.text.chat import is_message
 from nexttoken.text.prompt import Prompt, PromptLike, Side, Start
 from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary, Vocabulary, unicode
@@ -32,10 +33,6 @@ class EncoderDecoderLM(NetworkLM):
         network: the model, in memory; it is used, not copied.
         tokenizer: its tokenizer; None where prompts and targets are ids.
         name: what the model is called in results.
-
-    Raises:
-        ValueError: the network does not name the decoder's start, its two parts have vocabularies or embeddings of two
-            sizes, or it cannot be fed with embeddings in a way that equals feeding it with ids.
     """
 
     def __init__(self, network: Any, tokenizer: Any, name: str):
@@ -47,7 +44,12 @@ class EncoderDecoderLM(NetworkLM):
                 "one sequence of both needs one size"
             )
         rows = sizes[0][0]
-        vocab: Vocabulary = IdVocabulary(rows, *_named_ids(network, "eos_token_id", "pad_token_id"))
+        names = ("eos_token_id", "pad_token_id", "forced_bos_token_id", "decoder_start_token_id", "bos_token_id")
+        eos, pad, self.forced_id, start, bos = (next(iter(named_ids(network, name)), None) for name in names)
+        start = bos if start is None else start
+        if start is None:
+            raise ValueError(f"{type(network).__name__} names no decoder_start_token_id; set it in its configuration")
+        vocab: Vocabulary = IdVocabulary(rows, eos, pad)
         if tokenizer is not None:
             vocab = TokenizerVocabulary(tokenizer, rows, argument="text_target")
         super().__init__(network, vocab, embedders[0], name)
@@ -58,18 +60,10 @@ class EncoderDecoderLM(NetworkLM):
             or getattr(network.config.get_text_config(**{side: True}), "max_position_embeddings", None)
             for side in ("encoder", "decoder")
         ]
-        self.start_id = _decoder_start(network)
-        (self.forced_id,) = _named_ids(network, "forced_bos_token_id")
-        self.mark = rows
+        self.start_id, self.mark = start, rows
         ids = self.ordinary_ids()
         ids[PROBE_LENGTH // 2] = self.mark
         self.report = probe(self, self._feed, self.own_logits, ids, ("inputs_embeds",))
-
-    # Where the sequence is split
-
-    def target_side(self, input_ids: Int[Tensor, "row token"]) -> Bool[Tensor, "row token"]:
-        """Where a row is the decoder's: from its start on."""
-        return (input_ids == self.mark).cumsum(-1) > 0
 
     def split(self, input_ids: Int[Tensor, " token"]) -> int:
         """The number of tokens of a row's source. Raises ValueError unless it has a source and a decoder's start."""
@@ -81,11 +75,9 @@ class EncoderDecoderLM(NetworkLM):
             )
         return marks[0]
 
-    # The parts that interpreters need
-
     def embed(self, tokens: Tokens) -> Float[Tensor, "batch token dim"]:
-        """The input embeddings of the tokens: the encoder's up to the decoder's start, then the decoder's."""
-        target = self.target_side(tokens["input_ids"])
+        # The encoder's up to the decoder's start, then the decoder's.
+        target = (tokens["input_ids"] == self.mark).cumsum(-1) > 0
         ids = self._own_ids(tokens["input_ids"])
         of_source, of_target = self.text_field_embedder(ids), self.target_embedder(ids)
         return torch.where(target[..., None], of_target.to(of_source), of_source)
@@ -127,7 +119,6 @@ class EncoderDecoderLM(NetworkLM):
         return self.next_tokens(embeddings, input_ids)[1][:, 0]
 
     def own_logits(self, input_ids: Int[Tensor, "row token"]) -> Float[Tensor, "row position vocab"]:
-        """The network's own logits, fed with ids, after each token from the decoder's start on."""
         split = self.split(input_ids[0])
         ids = self._own_ids(input_ids)
         return self.language_model_head(
@@ -135,10 +126,8 @@ class EncoderDecoderLM(NetworkLM):
         ).logits
 
     def _own_ids(self, input_ids: Int[Tensor, "row token"]) -> Int[Tensor, "row token"]:
-        # As the network knows them: the mark replaced by the token that it stands for.
+        # As the network reads them: the mark replaced by the token that it stands for.
         return input_ids.where(input_ids != self.mark, self.start_id)
-
-    # Prompts
 
     def prompt(self, prompt: PromptLike, start: Start = None, **template: Any) -> Prompt:
         """A prompt from a pair (source, target prefix), each a text or ids; a source alone has an empty prefix.
@@ -155,11 +144,7 @@ class EncoderDecoderLM(NetworkLM):
             raise ValueError("this prompt is for a causal model; an encoder-decoder takes (source, target prefix)")
         lengths = encoded.source, len(encoded) - encoded.source
         for side, length, limit in zip(("source", "target prefix"), lengths, self.max_lengths, strict=True):
-            if limit is not None and length > limit:
-                raise ValueError(
-                    f"the {side} has {length} tokens and this model reads at most {limit}; "
-                    f"leave out at least {length - limit}"
-                )
+            refuse_longer(side, length, limit)
         return encoded
 
     def max_new_tokens(self, prompt: Prompt) -> int | None:
@@ -169,19 +154,10 @@ class EncoderDecoderLM(NetworkLM):
 
     def _joined(self, source: Side, prefix: Side) -> Prompt:
         first, last = self._source(source), self._prefix(prefix)
-        if self.forced_id is not None and (isinstance(prefix, str) or len(prefix) == 0):
-            last = self._with_forced_id(last)
-        start = Piece("", self.vocab.decode([self.start_id]), (len(first),), template=True)
-        pieces = (*first.pieces, start, *last.shifted(len(first) + 1))
-        return Prompt(first.text + last.text, (*first.ids, self.start_id, *last.ids), pieces, source=len(first))
-
-    def _with_forced_id(self, prefix: Prompt) -> Prompt:
-        # A text, or nothing, after the first token that the network's own generation forces, such as a language's.
-        assert self.forced_id is not None
-        if prefix.ids[:1] == (self.forced_id,):
-            return prefix
-        piece = Piece("", self.vocab.decode([self.forced_id]), (0,), template=True)
-        return Prompt(prefix.text, (self.forced_id, *prefix.ids), (piece, *prefix.shifted(1)))
+        forced = self.forced_id  # by the network's own generation, such as the token of a language
+        if forced is not None and (isinstance(prefix, str) or len(prefix) == 0) and last.ids[:1] != (forced,):
+            last = Prompt.added([forced], self.vocab) + last
+        return replace(first + Prompt.added([self.start_id], self.vocab) + last, source=len(first))
 
     def _source(self, source: Side) -> Prompt:
         # A text with all the special tokens that the encoder was trained with, or ids as they are.
@@ -190,12 +166,10 @@ class EncoderDecoderLM(NetworkLM):
         if source == "":
             raise ValueError("the source is empty; give at least one character")
         encoding = self.source_vocab.encode(unicode(source))
-        pieces = list(cut(source, encoding, self.source_vocab.decode))
         tokenizer: Any = getattr(self.source_vocab, "tokenizer", None)
-        closing = tuple(tokenizer(source)["input_ids"])[len(encoding.ids) :]
-        for position, token_id in enumerate(closing, len(encoding.ids)):
-            pieces.append(Piece("", self.source_vocab.decode([token_id]), (position,), template=True))
-        return Prompt(source, encoding.ids + closing, tuple(pieces))
+        closing = tokenizer(source)["input_ids"][len(encoding.ids) :]
+        text = Prompt(source, encoding.ids, cut(source, encoding, self.source_vocab.decode))
+        return text + Prompt.added(closing, self.source_vocab)
 
     def _prefix(self, prefix: Side) -> Prompt:
         # A text with the special tokens that the tokenizer puts before a target, or ids as they are.
@@ -204,17 +178,14 @@ class EncoderDecoderLM(NetworkLM):
         if not isinstance(prefix, str):
             return Prompt("", (), ())
         opened = Prompt.from_text("a", self.vocab)
-        pieces = tuple(piece for piece in opened.pieces if not piece.text)
-        return Prompt("", opened.ids[: len(pieces)], pieces)
+        return opened.first(sum(not piece.text for piece in opened.pieces))
 
     def tokens(self, prompt: Prompt, following: Sequence[int] = ()) -> dict[str, Tensor]:
-        """A prompt as a batch of one row, the decoder's start marked, on the model's device."""
         tokens = super().tokens(prompt, following)
         tokens["input_ids"][0, self.prompt(prompt).start] = self.mark
         return tokens
 
     def decode(self, output_dict: dict[str, Any]) -> dict[str, Any]:
-        """As for every model; the decoder's start is shown as the token that it is."""
         plain = super().decode(output_dict | {"token_ids": self._own_ids(output_dict["token_ids"])})
         output_dict.update(tokens=plain["tokens"], words=plain["words"])
         return output_dict
@@ -237,20 +208,3 @@ def _embedder(part: Any) -> Any:
     if not isinstance(getattr(layer, "weight", None), Tensor) or layer.weight.ndim != 2:
         raise ValueError(f"{type(part).__name__} does not say which layer embeds its tokens; one matrix is expected")
     return layer
-
-
-def _named_ids(network: Any, *names: str) -> list[int | None]:
-    configs = (network.config, network.generation_config, network.config.get_text_config(decoder=True))
-    ids = []
-    for name in names:
-        found = next((value for config in configs if (value := getattr(config, name, None)) is not None), None)
-        ids.append(first_id(found))
-    return ids
-
-
-def _decoder_start(network: Any) -> int:
-    # The id that the decoder's input begins with, as for the model's own generation.
-    start, bos = _named_ids(network, "decoder_start_token_id", "bos_token_id")
-    if (chosen := bos if start is None else start) is None:
-        raise ValueError(f"{type(network).__name__} names no decoder_start_token_id; set it in its configuration")
-    return chosen

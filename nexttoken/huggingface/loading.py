@@ -15,22 +15,17 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 from transformers.utils.peft_utils import find_adapter_config_file
 
 ADAPTER = "adapter_model.safetensors"
+FILES = ("revision", "subfolder", "cache_dir", "token")  # where the files of a model are
 OF_A_BASE = ("cache_dir", "token", "trust_remote_code", "local_files_only")  # what holds for an adapter's base as well
 
 
 def load_network(where: str, asked: dict[str, Any], weights: dict[str, Any]) -> tuple[Any, str]:
     """A network, and the folder or id of the model itself, which for an adapter is that of its base.
 
-    Args:
-        where: a folder or an id.
-        asked: which files, as transformers takes it.
-        weights: how they are loaded, as transformers takes it.
-
-    Raises:
-        OSError: there is no such model, or it lacks weights, which transformers would make up.
-        ValueError: transformers cannot load it.
+    What files are asked for and how weights are loaded is as transformers takes it. Raises OSError where there is no
+    such model, or it lacks weights, which transformers would make up; ValueError where transformers cannot load it.
     """
-    search = {key: asked[key] for key in ("revision", "subfolder", "cache_dir", "token") if key in asked}
+    search = {key: asked[key] for key in FILES if key in asked}
     found = find_adapter_config_file(where, local_files_only=asked["local_files_only"], **search)
     if found is None or Path(found).with_name("config.json").exists():
         return _load(where, asked, weights), where
@@ -73,10 +68,9 @@ def _kind(config: Any) -> Any:
     # The class that loads a network as a language model.
     if config.is_encoder_decoder:
         return transformers.AutoModelForSeq2SeqLM
-    reads_images = (
-        type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
-    )
-    return transformers.AutoModelForImageTextToText if reads_images else transformers.AutoModelForCausalLM
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM
 
 
 def _is_head(network: Any, missing: list[str]) -> bool:
@@ -94,12 +88,8 @@ def _rows_of_adapter(folder: Path) -> int | None:
     with safe_open(folder / ADAPTER, "pt") as file:
         whole = [key for key in file.keys() if key.endswith(".weight") and "lora_" not in key]  # noqa: SIM118
         shapes = {key: file.get_slice(key).get_shape() for key in whole}
-    embeddings = [
-        shape
-        for key, shape in shapes.items()
-        if len(shape) == 2 and any(name in key for name in ("embed", "wte", "lm_head"))
-    ]
-    return max((shape[0] for shape in embeddings), default=None)
+    named = {key: shape for key, shape in shapes.items() if any(name in key for name in ("embed", "wte", "lm_head"))}
+    return max((shape[0] for shape in named.values() if len(shape) == 2), default=None)
 
 
 def as_tokenizer(given: Any) -> Any:

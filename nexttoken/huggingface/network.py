@@ -25,27 +25,15 @@ from nexttoken.text.vocabulary import Vocabulary
 class NetworkLM(NextTokenLM, ABC):
     """A network of transformers behind the contract of NextTokenLM, run through its own public forward call.
 
-    Contextualizer and head stay inside the network. A subclass probes it when it is made and sets `report`; what else
-    the network offers is proved when it is first asked for.
-
-    Args:
-        network: the model, in memory; it is used, not copied.
-        vocab: its vocabulary.
-        embedder: the layer that embeds its tokens.
-        name: what the model is called in results.
-        max_length: the longest prompt in tokens, or None where there is no limit.
-
-    Attributes:
-        report: what was proved on loading.
-        layers: the layers that may be checkpointed, if that is proved to change no gradient.
+    Contextualizer and head stay inside the network, which is used, not copied. A subclass probes it when it is made and
+    sets `report`; what else the network offers is proved when it is first asked for.
     """
 
     report: ProbeReport
 
     def __init__(self, network: Any, vocab: Vocabulary, embedder: nn.Module, name: str, max_length: int | None = None):
         super().__init__(vocab, text_field_embedder=embedder, language_model_head=network)
-        plan: Any = getattr(network.config, "quantization_config", None)
-        kind = plan.get("quant_method") if isinstance(plan, Mapping) else getattr(plan, "quant_method", None)
+        kind = _quantization(network).get("quant_method")
         kind = getattr(kind, "value", kind)
         quantized = f" (quantized by {kind})" if kind and kind != "gguf" else ""  # whose weights are no longer so
         self.name, self.max_length = name + quantized, max_length
@@ -63,8 +51,7 @@ class NetworkLM(NextTokenLM, ABC):
     @property
     def compute_dtype(self) -> torch.dtype:
         # 8 bits are multiplied in float16, 4 bits in what the configuration says.
-        plan: Any = getattr(self.language_model_head.config, "quantization_config", None)
-        settings = plan if isinstance(plan, Mapping) else vars(plan) if plan is not None else {}
+        settings = _quantization(self.language_model_head)
         eight = settings.get("load_in_8bit", settings.get("_load_in_8bit"))
         named = "float16" if eight else settings.get("bnb_4bit_compute_dtype")
         dtype = getattr(torch, named.removeprefix("torch.")) if isinstance(named, str) else named
@@ -72,11 +59,7 @@ class NetworkLM(NextTokenLM, ABC):
 
     @property
     def end_ids(self) -> frozenset[int]:
-        # Whatever ends a turn too, as the network's own generation has it.
-        network: Any = self.language_model_head
-        configs = (getattr(network, "generation_config", None), network.config, network.config.get_text_config(True))
-        named = [getattr(config, "eos_token_id", None) for config in configs]
-        return super().end_ids.union(*(_ids(each) for each in named))
+        return super().end_ids.union(named_ids(self.language_model_head, "eos_token_id"))  # those of a turn too
 
     def checkpointable_layers(self, input_ids: Int[Tensor, "1 token"]) -> int:
         if self._checkpointing_is_exact is None:
@@ -87,9 +70,17 @@ class NetworkLM(NextTokenLM, ABC):
     def ordinary_ids(self) -> Int[Tensor, " id"]:
         """The ids that mean nothing special to the network, in a fixed random order, on the model's device."""
         network: Any = self.language_model_head
-        generator = torch.Generator().manual_seed(0)
-        ids = torch.randperm(min(self.vocab.size(), embedding_rows(network)), generator=generator)
-        return ids[~torch.isin(ids, torch.tensor(_special_ids(network)))].to(self.device)
+        ids = torch.randperm(
+            min(self.vocab.size(), embedding_rows(network)), generator=torch.Generator().manual_seed(0)
+        )
+        named = network.config.to_dict() | network.config.get_text_config(decoder=True).to_dict()
+        special = [i for key, i in named.items() if key.endswith(("_token_id", "_token_index")) and isinstance(i, int)]
+        return ids[~torch.isin(ids, torch.tensor(special))].to(self.device)
+
+
+def _quantization(network: Any) -> Mapping[str, Any]:
+    plan = getattr(network.config, "quantization_config", None) or {}
+    return plan if isinstance(plan, Mapping) else vars(plan)
 
 
 def embedding_rows(network: Any) -> int:
@@ -100,23 +91,12 @@ def embedding_rows(network: Any) -> int:
     return weight.shape[0]
 
 
-def _ids(named: Any) -> list[int]:
-    # Those that a configuration lists for one purpose: none, one, several.
-    if named is None:
-        return []
-    several = torch.as_tensor(named).flatten().tolist()
-    return [int(each) for each in several]
-
-
-def first_id(ids: int | list[int] | None) -> int | None:
-    """The first of the ids that a configuration may list for one purpose."""
-    return (ids[0] if ids else None) if isinstance(ids, list) else ids
-
-
-def _special_ids(network: Any) -> list[int]:
-    # Those that the configuration names, such as padding or images.
-    named = network.config.to_dict() | network.config.get_text_config(decoder=True).to_dict()
-    return [i for name, i in named.items() if name.endswith(("_token_id", "_token_index")) and isinstance(i, int)]
+def named_ids(network: Any, name: str) -> list[int]:
+    """The ids that a network's configurations list for a purpose, such as "eos_token_id"."""
+    config = network.config
+    configs = (config, getattr(network, "generation_config", None), config.get_text_config(decoder=True))
+    found = [value for each in configs if (value := getattr(each, name, None)) is not None]
+    return [int(each) for value in found for each in torch.as_tensor(value).flatten().tolist()]
 
 
 def layers_of(network: nn.Module) -> list[nn.Module]:
@@ -134,30 +114,24 @@ def checkpointing(layers: Sequence[nn.Module]) -> Iterator[None]:
     """
     own = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
-        layer.forward = partial(  # type: ignore[method-assign]
+        vars(layer)["forward"] = partial(
             checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False, context_fn=_both_times
         )
     try:
         yield
     finally:
         for layer, forward in zip(layers, own, strict=True):
-            del layer.forward
+            del vars(layer)["forward"]
             if forward is not None:  # set on the instance by its owner
-                layer.forward = forward  # type: ignore[method-assign]
+                vars(layer)["forward"] = forward
 
 
 def _both_times() -> tuple[ExitStack, ExitStack]:
-    # The contexts of a layer's two runs, at whose end free memory goes back to the system.
+    # The contexts of a layer's two runs. Its activations lie between blocks that it has freed, and torch's aligned
+    # tensors do not fit into such gaps again; glibc would keep them.
     stacks = ExitStack(), ExitStack()
-    for stack in stacks:
-        stack.callback(_trim_heap)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        for stack in stacks:
+            stack.callback(trim, 0)
     return stacks
-
-
-def _trim_heap() -> None:
-    # A layer's activations lie between blocks that it has freed, and torch's aligned tensors do not fit into such gaps
-    # again; glibc would keep them.
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)

@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,11 @@ from nexttoken.checks.probe import ProbeReport
 from nexttoken.huggingface.bundled import bundled_folder, keep_proof, proof_key, proved_before
 from nexttoken.huggingface.causal import PretrainedNextTokenLM
 from nexttoken.huggingface.encoder_decoder import EncoderDecoderLM
-from nexttoken.huggingface.loading import as_tokenizer, load_network
-from nexttoken.huggingface.network import embedding_rows, first_id
+from nexttoken.huggingface.loading import FILES, as_tokenizer, load_network
+from nexttoken.huggingface.network import embedding_rows, named_ids
 from nexttoken.text.vocabulary import IdVocabulary, TokenizerVocabulary
 
-FILES = ("revision", "subfolder", "cache_dir", "token")  # where the files of a model are
+HuggingFaceLM = PretrainedNextTokenLM | EncoderDecoderLM
 OPTIONS = (*FILES, "torch_dtype", "attn_implementation", "quantization_config", "tp_plan")
 
 
@@ -36,7 +38,7 @@ def from_pretrained(
     trust_remote_code: bool = False,
     local_files_only: bool = False,
     **options: Any,
-) -> PretrainedNextTokenLM | EncoderDecoderLM:
+) -> HuggingFaceLM:
     """A Hugging Face language model as a NextTokenLM, causal or encoder-decoder, as its configuration says.
 
     Args:
@@ -91,31 +93,24 @@ def from_pretrained(
         ) from error
     own = where if Path(where, "tokenizer_config.json").exists() else base
     found = as_tokenizer(tokenizer) or _tokenizer_of(own, asked)
-    given = [each for each in (model, tokenizer, device_map, *options.values()) if each is not None]
-    if given:
+    if any(each is not None for each in (model, tokenizer, device_map, *options.values())):
         return _language_model(network, found, name)
     # The bundled model's bytes are known, so what these versions proved of them on this machine is.
     key = proof_key(network.dtype, network.device)
-    proved = proved_before(source, key)
-    lm = _language_model(network, found, name, proved)
-    if proved is None:
-        keep_proof(source, key, lm.report)
+    lm = _language_model(network, found, name, proved_before(source, key))
+    keep_proof(source, key, lm.report)
     return lm
 
 
 def _spread(plan: Any) -> dict[str, Any]:
-    """How transformers is told to spread the weights over processes by a plan: newer versions take a configuration."""
-    if plan is None:
-        return {}
-    try:
-        from transformers.distributed import DistributedConfig  # type: ignore[attr-defined]
-
-        return {"distributed_config": DistributedConfig(tp_plan=plan)}
-    except (ImportError, TypeError):
-        return {"tp_plan": plan}
+    # As transformers takes a plan: newer versions in a configuration.
+    config = getattr(import_module("transformers.distributed"), "DistributedConfig", None)
+    if plan is None or config is None or "tp_plan" not in signature(config).parameters:
+        return {} if plan is None else {"tp_plan": plan}
+    return {"distributed_config": config(tp_plan=plan)}
 
 
-def _in_memory(network: Any, tokenizer: Any) -> PretrainedNextTokenLM | EncoderDecoderLM:
+def _in_memory(network: Any, tokenizer: Any) -> HuggingFaceLM:
     if any(parameter.is_inference() for parameter in network.parameters()):
         raise ValueError(
             f"the weights of this {type(network).__name__} were made in torch.inference_mode(), and no gradient can "
@@ -151,16 +146,13 @@ def _tokenizer_of(where: str, options: dict[str, Any]) -> Any:
     return found
 
 
-def _language_model(
-    network: Any, tokenizer: Any, name: str, report: ProbeReport | None = None
-) -> PretrainedNextTokenLM | EncoderDecoderLM:
+def _language_model(network: Any, tokenizer: Any, name: str, report: ProbeReport | None = None) -> HuggingFaceLM:
     if network.config.is_encoder_decoder:
         return EncoderDecoderLM(network, tokenizer, name)
     rows = embedding_rows(network)
     if tokenizer is not None:
         return PretrainedNextTokenLM(network, TokenizerVocabulary(tokenizer, rows), name, report)
-    config = network.config.get_text_config(decoder=True)
-    eos, pad = (first_id(getattr(config, name, None)) for name in ("eos_token_id", "pad_token_id"))
+    eos, pad = (next(iter(named_ids(network, each)), None) for each in ("eos_token_id", "pad_token_id"))
     return PretrainedNextTokenLM(network, IdVocabulary(rows, eos, pad), name)
 
 

@@ -16,17 +16,11 @@ BROKEN = "\ufffd"  # what a decoder writes for bytes that are no character
 
 @dataclass(frozen=True)
 class Encoding:
-    """A text as token ids, with the characters that each id covers.
-
-    Attributes:
-        ids: one id per token.
-        spans: (start, end) of each token in characters of the text; several tokens may cover parts of one character.
-        added: True for tokens that the tokenizer added and the text does not contain, such as a start token.
-    """
+    """A text as token ids, with the characters that each covers; several may cover parts of one character."""
 
     ids: tuple[int, ...]
-    spans: tuple[tuple[int, int], ...]
-    added: tuple[bool, ...]
+    spans: Spans
+    added: tuple[bool, ...]  # by the tokenizer: such a token is not in the text
 
 
 @dataclass(frozen=True)
@@ -119,7 +113,7 @@ def align(text: str, pieces: Sequence[str | None]) -> Spans:
 
 
 def _folded(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """A text without case, accents and width, and the span of the text that each of its characters comes from."""
+    # A text without case, accents and width, and the span of the text that each of its characters comes from.
     characters: list[str] = []
     spans: list[tuple[int, int]] = []
     for at, character in enumerate(text):
@@ -136,22 +130,11 @@ def is_mark(character: str) -> bool:
     return unicodedata.category(character) in ("Mn", "Me", "Mc") or character in "\u200c\u200d"
 
 
-def cut(
-    text: str,
-    encoding: Encoding,
-    decode: Callable[[Sequence[int]], str],
-    written: Spans | None = None,
-) -> tuple[Piece, ...]:
+def cut(text: str, encoding: Encoding, decode: Callable[[Sequence[int]], str]) -> tuple[Piece, ...]:
     """Cut a text where its tokens meet: pieces that, joined, are the text.
 
     Tokens that share a character become one piece; text between two tokens (such as a space that a tokenizer drops)
     goes to the later one, at the end of the text to the last.
-
-    Args:
-        text: what was tokenized.
-        encoding: its tokens.
-        decode: names the tokens that were added.
-        written: the spans that the participants of a chat wrote; all pieces beside them are template.
     """
     pieces: list[Piece] = []
     end = 0
@@ -184,15 +167,15 @@ def cut(
         else:
             whole = pieces[last_piece].text + text[end:]
             pieces[last_piece] = Piece(whole, whole, (*pieces[last_piece].positions, *waiting))
-    return tuple(pieces) if written is None else mark_template(pieces, written)
+    return tuple(pieces)
 
 
 def mark_template(pieces: Sequence[Piece], written: Spans) -> tuple[Piece, ...]:
-    """The pieces, all that overlap none of the spans that were written being marked as the template's."""
+    """The pieces, those that overlap none of the spans that were written being the template's."""
     marked, start = [], 0
     for piece in pieces:
         end = start + len(piece.text)
         by_user = any(start < last and first < end for first, last in written)
-        marked.append(Piece(piece.text, piece.label, piece.positions, template=not by_user))
+        marked.append(replace(piece, template=not by_user))
         start = end
     return tuple(marked)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard
 
 from nexttoken.text.alignment import common_length
 
@@ -16,7 +16,8 @@ SET_HERE = ("tokenize", "return_dict", "return_tensors", "padding", "truncation"
 READ_BY_ALL = ("chat_template", "add_generation_prompt", "continue_final_message")
 JINJA = "transformers.tokenization_utils_base"  # where transformers renders templates of Jinja's
 REASONING = ("reasoning_content", "reasoning", "thinking")  # names of one thing in templates
-MARKER = "7402918365"  # digits, which no template changes; since none is there twice, it never overlaps itself
+MARKER = "7402918365"  # digits, which no template changes
+AHEAD = 12  # characters of the template that have to follow a text
 SHOWN = 40  # characters of a message in a warning
 
 Chat = Sequence[Mapping[str, Any]]
@@ -38,44 +39,24 @@ class Message:
     end: int
 
 
-@dataclass(frozen=True)
-class RenderedChat:
-    """A chat as its template writes it, up to where the next token follows."""
-
-    text: str
-    messages: tuple[Message, ...]
-    written: tuple[Span, ...]  # the characters of all texts of the messages; the rest is the template's
-    begun: bool  # whether the last message is an answer that the next token continues
-    ids: tuple[int, ...] | None = None  # where the text alone does not become them
-
-
-@dataclass(frozen=True)
-class _Text:
-    """One text in a message, by the keys that lead to it; None for data that the template turns into text."""
-
+class _Text(NamedTuple):
     message: int
-    keys: tuple[str | int, ...]
-    text: str | None
-    what: str = ""  # if not the content: "the reasoning"
+    keys: tuple[str | int, ...]  # that lead to it in the message
+    given: Any  # a string, or data that the template turns into text
+    what: str = ""  # if not the content: "the reasoning of "
 
 
 def render_chat(
     messages: Sequence[Any], tokenizer: Any, decode: Callable[[Sequence[int]], str], options: Mapping[str, Any]
-) -> RenderedChat:
-    """A chat in its tokenizer's template, and where each message stands in it.
+) -> tuple[str, tuple[int, ...] | None, tuple[Message, ...], tuple[Span, ...]]:
+    """A chat in its tokenizer's template, up to where the next token follows: what `Prompt.from_messages` makes of it.
 
-    The texts of the messages are found by rendering the template once more for each, with a marker in its place. A
-    message that the template rewrites, repeats or leaves out is told in a warning.
+    The texts are found by rendering the template once more, with a marker in place of each. A message that the template
+    rewrites, repeats or leaves out is named in a warning.
 
-    Args:
-        messages: dictionaries or objects with a role and a content, tool calls or reasoning.
-        tokenizer: with a chat template.
-        decode: from ids to their text, special tokens included.
-        options: what the template takes beside them, such as `tools`, `documents`, `enable_thinking=False`.
-
-    Raises:
-        ValueError: no messages, one without a text, a tokenizer without a chat template, options that are not the
-            template's, or a template that refuses the messages or leaves out an answer that has begun.
+    Returns:
+        The text; its ids, where the text alone does not become them; the messages; and the characters of all that they
+        wrote, the rest being the template's.
     """
     if not messages:
         raise ValueError("the chat is empty; give at least one message with a role and a content")
@@ -85,37 +66,35 @@ def render_chat(
     last, asked = given[-1], options.get("continue_final_message")
     begun = last["role"] == ASSISTANT and not last.get("tool_calls") if asked is None else bool(asked)
     template = _Template(tokenizer, decode, options, begun)
-    chat, text, marked = template.render_as_read(given)
-    texts = _texts_of(chat)
-    spans, faults = _locate_all(text, chat, texts, marked)
+    chat, text, texts, frame = _in_a_form_it_reads(template, given)
+    spans, faults = _locate(chat, text, texts, frame)
     if begun:
-        answer = texts[-1] if texts and texts[-1].message == len(chat) - 1 else None
-        if answer is None or (spans[-1][0] == spans[-1][1] and (answer.text or "").strip()):
+        end = spans[-1] if texts and texts[-1].message == len(chat) - 1 else None
+        if end is None:
             raise ValueError("this tokenizer's chat template leaves out the answer that has begun")
-        text = text if template.writes_alone else text[: spans[-1][1]]
+        text = text if template.writes_alone else text[: end[1]]
     if text == "":
         raise ValueError("the chat is empty: neither its template nor its messages have a character")
     if faults:
         warnings.warn(f"this tokenizer's chat template {'; it '.join(faults)}", stacklevel=5)
-    found, end = [], 0
+    found, reached = [], 0
     for number, message in enumerate(chat):
-        own = [span for each, span in zip(texts, spans, strict=True) if each.message == number]
-        own = [span for span in own if span[0] < span[1]] or own[:1] or [(end, end)]
-        end = max(last for _, last in own)
-        found.append(Message(message["role"], min(own)[0], end))
-    written = tuple(span for span in spans if span[0] < span[1])
-    return RenderedChat(text, tuple(found), written, begun, template.ids(chat))
+        own = [span for each, span in zip(texts, spans, strict=True) if each.message == number and span]
+        start, reached = (min(own)[0], max(own)[1]) if own else (reached, reached)
+        found.append(Message(message["role"], start, reached))
+    written = tuple(span for span in spans if span and span[0] < span[1])
+    return text, template.ids(chat), tuple(found), written
 
 
 def is_message(given: Any) -> bool:
-    """Whether something is given as a message of a chat: a dictionary, or an object of a client's library."""
+    """Whether it is given as a message of a chat: a dictionary, or an object of a client's library."""
     fields = is_dataclass(given) and not isinstance(given, type)
     return isinstance(given, Mapping) or fields or callable(getattr(given, "model_dump", None))
 
 
 def _plain(message: Any) -> Any:
     if isinstance(message, Mapping) or not is_message(message):
-        return dict(message) if isinstance(message, Mapping) else message
+        return message
     dump = getattr(message, "model_dump", None)
     return dump(exclude_none=True) if callable(dump) else asdict(message)
 
@@ -136,33 +115,33 @@ def _check(message: Any, number: int) -> None:
 
 
 def _texts_of(chat: Chat) -> list[_Text]:
-    # All texts of the messages, in the order in which templates write them.
+    # In the order in which templates write them.
     found = []
     for number, message in enumerate(chat):
         name = next((name for name in REASONING if isinstance(message.get(name), str)), None)
         if name is not None:
-            found.append(_Text(number, (name,), message[name], "the reasoning"))
+            found.append(_Text(number, (name,), message[name], "the reasoning of "))
         content = message.get("content")
-        if content is not None and not isinstance(content, str) and _is_text(content):
+        if _is_parts(content):
             found += [_Text(number, ("content", at, "text"), part["text"]) for at, part in enumerate(content)]
         elif content is not None:
-            found.append(_Text(number, ("content",), content if isinstance(content, str) else None))
-        calls = message.get("tool_calls") or ()
-        found += [_Text(number, ("tool_calls", at), None, "a tool call") for at in range(len(calls))]
+            found.append(_Text(number, ("content",), content))
+        for at, call in enumerate(message.get("tool_calls") or ()):
+            inside = ("function",) if isinstance(call.get("function"), Mapping) else ()
+            named = call["function"] if inside else call
+            for key in ("name", "arguments"):
+                if key in named:
+                    keys = ("tool_calls", at, *inside, key)
+                    found.append(_Text(number, keys, named[key], "a tool call of "))
     return found
 
 
-def _is_text(content: Any) -> bool:
-    # A text, none, or a list of parts that are texts.
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        return all(isinstance(part, Mapping) and "text" in part for part in content)
-    return content is None or isinstance(content, str)
+def _is_parts(content: Any) -> TypeGuard[Sequence[Mapping[str, str]]]:
+    return isinstance(content, Sequence) and not isinstance(content, str) and all("text" in part for part in content)
 
 
 @dataclass(frozen=True)
 class _Template:
-    """A tokenizer's chat template with its options."""
-
     tokenizer: Any
     decode: Callable[[Sequence[int]], str]
     options: Mapping[str, Any]
@@ -202,141 +181,129 @@ class _Template:
             raise ValueError(f"this tokenizer's chat template refuses these messages: {fault}") from None
 
     def ids(self, chat: Chat) -> tuple[int, ...] | None:
-        """The ids of a chat, where its text alone does not become them."""
+        # Where its text alone does not become them.
         return tuple(self._apply(chat, tokenize=True, return_dict=False)) if self.writes_alone else None
 
     def render(self, chat: Chat) -> str:
-        """The text of a chat. Raises ValueError where the template refuses it."""
         ids = self.ids(chat)
         return self._apply(chat, tokenize=False) if ids is None else self.decode(ids)
 
-    def render_as_read(self, given: Chat) -> tuple[Chat, str, list[str]]:
-        """The chat in the form that the template reads, its text, and its text with a marker in place of each text.
 
-        As it was given, unless the template refuses that, or garbles or loses contents that it reads as plain texts or
-        as lists of parts, or arguments of tool calls that it reads as JSON or as data.
-        """
-        first: tuple[Chat, str, list[str]] | None = None
-        refusal: ValueError | None = None
-        for change in ((), (_contents_switched,), (_arguments_switched,), (_contents_switched, _arguments_switched)):
-            try:
-                chat = given
-                for switched in change:
-                    chat = switched(chat)
-                text = self.render(chat)
-            except ValueError as error:
-                refusal = refusal or error
-                continue
-            marker, texts = _marker_for(text), _texts_of(chat)
-            marked = [self._render_marked(chat, each, marker) for each in texts]
-            first = first or (chat, text, marked)
-            frames = [frame for each, frame in zip(texts, marked, strict=True) if (each.text or "").strip()]
-            if all(marker in frame and f"'text': '{marker}" not in frame for frame in frames):  # as Python shows a list
-                return chat, text, marked
-        if first is None and refusal is not None:
-            raise refusal
-        assert first is not None
-        return first
+def _in_a_form_it_reads(template: _Template, given: Chat) -> tuple[Chat, str, list[_Text], list[str]]:
+    """A chat, its text, the texts in it, and what the template writes around them, with a text's number for each.
 
-    def _render_marked(self, chat: Chat, text: _Text, marker: str) -> str:
-        try:
-            return self.render(_with(chat, (text.message, *text.keys), marker))
-        except ValueError:  # the template takes no other text there
-            return ""
-
-
-def _contents_switched(chat: Chat) -> Chat:
-    # Contents as texts where one is none or a list of parts, else all as lists of parts.
-    def switched(content: Any) -> Any:
-        if not _is_text(content):
-            return content
-        if all_texts:
-            return [{"type": "text", "text": content}]
-        return content if isinstance(content, str) else "".join(part["text"] for part in content or ())
-
-    all_texts = all(isinstance(each.get("content"), str) for each in chat)
-    return [{**each, "content": switched(each.get("content"))} for each in chat]
-
-
-def _arguments_switched(chat: Chat) -> Chat:
-    # Those of tool calls as JSON where they are data, as data where they are JSON.
-    def switched(call: Any) -> Any:
-        if not isinstance(call, Mapping):
-            return call
-        if isinstance(call.get("function"), Mapping):
-            return {**call, "function": switched(call["function"])}
-        given = call.get("arguments")
-        return {
-            **call,
-            "arguments": json.loads(given) if isinstance(given, str) else json.dumps(given, ensure_ascii=False),
-        }
-
-    return [
-        {**each, "tool_calls": list(map(switched, each["tool_calls"]))} if each.get("tool_calls") else each
-        for each in chat
-    ]
-
-
-def _marker_for(text: str) -> str:
-    marker = MARKER
-    while marker in text:
-        marker += "0"
-    return marker
-
-
-def _with(data: Any, keys: Sequence[str | int], marker: str) -> Any:
-    # A copy with the marker at the end of the keys; in a tool call as its name, without arguments.
-    if keys:
-        copied: Any = list(data) if isinstance(data, Sequence) else dict(data)
-        copied[keys[0]] = _with(copied[keys[0]], keys[1:], marker)
-        return copied
-    if isinstance(data, Mapping) and isinstance(data.get("function"), Mapping):
-        return {**data, "function": _with(data["function"], (), marker)}
-    if isinstance(data, Mapping) and "name" in data:
-        return {**data, "name": marker, "arguments": "{}" if isinstance(data.get("arguments"), str) else {}}
-    return marker
-
-
-def _locate_all(text: str, chat: Chat, texts: Sequence[_Text], marked: Sequence[str]) -> tuple[list[Span], list[str]]:
-    # Where each text stands, none reaching into another, and what to say of those that are not as they were given.
-    spans, faults, previous = [], [], 0
-    marker = _marker_for(text)
-    for each, frame in zip(texts, marked, strict=True):
-        (start, end), fault = _locate(text, each.text, frame, marker)
-        if start == end and fault:
-            start = end = previous
-        if fault:
-            whose = f"message {each.message} ({chat[each.message]['role']})"
-            kept = text[start:end]
-            kept = kept if len(kept) <= SHOWN else f"{kept[: SHOWN // 2]} … {kept[-SHOWN // 2 :]}"
-            faults.append(fault.format(f"{each.what} of {whose}" if each.what else whose, repr(kept)))
-        spans.append((start, end))
-        previous = end
-    reached = 0
-    for number in sorted(range(len(spans)), key=spans.__getitem__):
-        start = max(spans[number][0], reached)
-        reached = max(start, spans[number][1])
-        spans[number] = start, reached
-    return spans, faults
-
-
-def _locate(text: str, given: str | None, frame: str, marker: str) -> tuple[Span, str]:
-    """Where a text stands in the chat's, by what changes in the chat's where a marker takes its place.
-
-    Returns (start, end) in characters; then what to say if it does not stand there as it was given, else nothing.
+    As it was given, unless the template refuses that, or garbles or loses contents or arguments in this form.
     """
-    before, after = (frame.partition(marker)[0], frame.rpartition(marker)[2]) if marker in frame else (frame, frame)
-    start = common_length(text, before)
-    end = len(text) - common_length(text[start:][::-1], after[::-1])
-    exact = marker in frame and start == len(before) and len(text) - end == len(after)
-    kept, plain = text[start:end].strip(), given.strip() if given is not None else None
-    if plain == "":
-        return (start, end if exact else start), ""
-    if plain is None or (exact and kept == plain):
-        return (start, end), "" if start < end else "leaves out {0}"
-    room = 0 if exact else len(plain)  # a change may begin within the text
-    near = text.rfind(plain, max(0, start - room), end + room)
-    if near >= 0:
-        return (near, near + len(plain)), "writes {0} more than once" if frame.count(marker) > 1 else ""
-    start += len(text[start:end]) - len(text[start:end].lstrip())
-    return (start, start + len(kept)), "rewrites {0} as {1}" if kept else "leaves out {0}"
+    found: list[tuple[Chat, str, list[_Text], list[str]]] = []
+    refusals: list[ValueError] = []
+    for chat in _forms(given):
+        try:
+            text = template.render(chat)
+        except ValueError as error:
+            refusals.append(error)
+            continue
+        marker, texts = MARKER, _texts_of(chat)
+        while marker in text:
+            marker += "0"
+        marked = {number for number, each in enumerate(texts) if each.given or (template.begun and each is texts[-1])}
+        copied: Any = chat
+        for number in marked:
+            copied = _marked(copied, (texts[number].message, *texts[number].keys), f"{marker}{number:04}")
+        try:
+            written = template.render(copied)
+        except ValueError:  # the template takes no other text there
+            written = ""
+        frame = re.split(rf"{marker}(\d{{4}})", written)
+        found.append((chat, text, texts, frame))
+        if marked <= set(map(int, frame[1::2])) and f"'text': '{marker}" not in written:  # as Python shows a list
+            return found[-1]
+    if not found:
+        raise refusals[0]
+    return found[0]
+
+
+def _forms(given: Chat) -> Iterator[Chat]:
+    # As given; then contents as texts or as lists of parts, arguments of tool calls as data or as JSON.
+    yield given
+    for as_parts, as_json in ((False, False), (False, True), (True, False)):
+        yield [_in_form(message, as_parts, as_json) for message in given]
+
+
+def _in_form(message: Mapping[str, Any], as_parts: bool, as_json: bool) -> dict[str, Any]:
+    content: Any = message.get("content")
+    if isinstance(content, str) and as_parts:
+        content = [{"type": "text", "text": content}]
+    elif (content is None or _is_parts(content)) and not as_parts:
+        content = "".join(part["text"] for part in content or ())
+    formed = {**message, "content": content}
+    if formed.get("tool_calls"):
+        formed["tool_calls"] = [_with_arguments(call, as_json) for call in formed["tool_calls"]]
+    return formed
+
+
+def _with_arguments(call: Mapping[str, Any], as_json: bool) -> Mapping[str, Any]:
+    if isinstance(call.get("function"), Mapping):
+        return {**call, "function": _with_arguments(call["function"], as_json)}
+    given = call.get("arguments")
+    if isinstance(given, str) == as_json:
+        return call
+    return {**call, "arguments": json.dumps(given, ensure_ascii=False) if as_json else json.loads(given or "{}")}
+
+
+def _marked(data: Any, keys: Sequence[str | int], marker: str) -> Any:
+    # A copy with the marker in place of the text, or of what is in the data, that the keys lead to.
+    if isinstance(data, str):
+        return marker
+    if not keys:
+        return {marker: int(marker)} if isinstance(data, Mapping) else [_marked(each, (), marker) for each in data[:1]]
+    copied: Any = list(data) if isinstance(data, Sequence) else dict(data)
+    copied[keys[0]] = _marked(copied[keys[0]], keys[1:], marker)
+    return copied
+
+
+def _locate(chat: Chat, text: str, texts: Sequence[_Text], frame: Sequence[str]) -> tuple[list[Span | None], list[str]]:
+    # Where each text stands, and what the template does to those that do not stand there as they were given.
+    order: list[int] = []
+    around = [frame[0]]  # what the template writes before each of them, and after the last
+    for number, after in zip(map(int, frame[1::2]), frame[2::2], strict=True):
+        if number not in order:
+            order.append(number)
+            around.append(after)
+        elif not isinstance(texts[number].given, str):  # the marker is there twice, and what is between belongs to it
+            around[-1] = after
+        else:
+            around[-1] += f"{texts[number].given}{after}"
+    spans: list[Span | None] = [None] * len(texts)
+    cursor = 0
+    for at, number in enumerate(order):
+        last = at + 1 == len(order)
+        spans[number] = found = _span(text, cursor, around[at], texts[number].given, around[at + 1], last)
+        cursor = found[1] if found else cursor
+    faults = []
+    for number, (each, span) in enumerate(zip(texts, spans, strict=True)):
+        kept = text[slice(*span)] if span else ""
+        given = each.given.strip() if isinstance(each.given, str) else kept or each.given
+        whose = f"{each.what}message {each.message} ({chat[each.message]['role']})"
+        if kept.strip() != given:
+            shown = kept if len(kept) <= SHOWN else f"{kept[: SHOWN // 2]} … {kept[-SHOWN // 2 :]}"
+            faults.append(f"rewrites {whose} as {shown!r}" if kept else f"leaves out or changes {whose}")
+        elif isinstance(each.given, str) and frame[1::2].count(f"{number:04}") > 1:
+            faults.append(f"writes {whose} more than once")
+    return spans, list(dict.fromkeys(faults))
+
+
+def _span(text: str, cursor: int, before: str, given: Any, after: str, last: bool) -> Span | None:
+    # Where a text stands that follows the cursor, between what the template writes before and after it.
+    candidates = (given, given.strip()) if isinstance(given, str) else ()
+    for each in candidates:
+        if text.startswith(before + each + after[:AHEAD], cursor):
+            return cursor + len(before), cursor + len(before) + len(each)
+    # The template writes something else before it, or has changed it.
+    start = cursor + common_length(text[cursor:], before)
+    end = text.rfind(after) if last else text.find(after, start)
+    for each in candidates:
+        if each and text.endswith(each, cursor, max(end, cursor)):
+            return end - len(each), end
+    kept = text[start : max(end, start)]
+    start += len(kept) - len(kept.lstrip())
+    return (start, start + len(kept.strip())) if kept.strip() else None

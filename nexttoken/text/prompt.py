@@ -5,15 +5,27 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from nexttoken.text.alignment import Encoding, Piece, cut, decoded, mark_template
+from nexttoken.text.alignment import BROKEN, Encoding, Piece, cut, decoded, mark_template
 from nexttoken.text.chat import Message, is_message, render_chat
-from nexttoken.text.inputs import Array, Encoded, id_rows
 from nexttoken.text.vocabulary import Vocabulary, unicode, whole_number
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding as Encoded
+else:
+    Encoded = Any
 
 Side = str | Sequence[int]
 """What an encoder-decoder's source or target prefix is given as."""
+
+
+@runtime_checkable
+class Array(Protocol):
+    """An array or a tensor of any library."""
+
+    def tolist(self) -> Any:
+        """Its numbers, in lists."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,9 @@ class Prompt:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __add__(self, other: Prompt) -> Prompt:
+        return Prompt(self.text + other.text, self.ids + other.ids, self.pieces + other.shifted(len(self)))
+
     @property
     def start(self) -> int:
         """The position of the first token that has a next one: 0, or that of the decoder's start."""
@@ -52,39 +67,27 @@ class Prompt:
         return range(0 if self.start_token is None else 1, len(self))
 
     def with_start_token(self, start: Start, vocab: Vocabulary) -> Prompt:
-        """The prompt with a start token in front, as context; as it is where there is to be none, or it has this one.
+        """The prompt with a start token in front, as context; as it is where there is to be none, or it begins with it.
 
-        Args:
-            start: the token's id or text; True for the vocabulary's own, its `start_id`.
-            vocab: that it is a token of.
-
-        Raises:
-            ValueError: what is not one token of the vocabulary, or True where it has neither of the two.
+        Raises ValueError for what is not one token of the vocabulary, or True where this has no `start_id`.
         """
         if start is None or start is False:
             return self
         token = vocab.start_id if start is True else vocab.one_id(start)
         if token is None:
             raise ValueError("this vocabulary has no start or end-of-text token; name the token to put in front")
-        plain = self._moved(-self.own.start)
-        if plain.ids[0] == token:
-            return plain
-        return replace(plain._moved(1), ids=(token, *plain.ids), start_token=token)
-
-    def _moved(self, by: int) -> Prompt:
-        # By this number of positions to the right, or to the left, where a start token goes.
-        source = None if self.source is None else self.source + by
-        return replace(self, ids=self.ids[max(0, -by) :], pieces=self.shifted(by), source=source, start_token=None)
+        front = self.own.start
+        put = int(self.ids[front] != token)
+        source = None if self.source is None else self.source + put - front
+        ids, pieces = (token,) * put + self.ids[front:], self.shifted(put - front)
+        return replace(self, ids=ids, pieces=pieces, source=source, start_token=token if put else None)
 
     @property
     def continued(self) -> Prompt:
         """What the next token continues: the whole text, or for an encoder-decoder the target prefix."""
-        if self.source is None:
-            return self._moved(-self.own.start)
-        pieces = tuple(piece for piece in self.pieces if min(piece.positions) > self.source)
-        text = "".join(piece.text for piece in pieces)
-        prefix = Prompt(text, self.ids[self.source + 1 :], pieces)
-        return replace(prefix, pieces=prefix.shifted(-self.source - 1))
+        begin = self.own.start if self.source is None else self.source + 1
+        pieces = tuple(piece for piece in self.shifted(-begin) if min(piece.positions) >= 0)
+        return Prompt("".join(piece.text for piece in pieces), self.ids[begin:], pieces)
 
     def shifted(self, by: int) -> tuple[Piece, ...]:
         """The pieces, their positions increased by a number."""
@@ -96,17 +99,13 @@ class Prompt:
     def of(cls, prompt: PromptLike, vocab: Vocabulary, **template: Any) -> Prompt:
         """A prompt from text, token ids in any form that a tokenizer returns, chat messages, or a Prompt as it is.
 
-        Args:
-            prompt: the text, and how it is given; for a chat with its tools, `{"messages": [...], "tools": [...]}`.
-            vocab: the model's vocabulary.
-            template: what a chat's template takes beside the messages (see `from_messages`).
-
-        Raises:
-            ValueError: an empty prompt, ids that are not in the vocabulary, a batch of several rows, or options of a
-                template for what is no chat.
+        A chat with its tools is `{"messages": [...], "tools": [...]}`; for `template`, see `from_messages`. Raises
+        ValueError for an empty prompt, ids that are not in the vocabulary, a batch of several rows, or options of a
+        template for what is no chat.
         """
-        if isinstance(prompt, Mapping) and "messages" in prompt:
-            template = _of_template(prompt) | template
+        if isinstance(prompt, Mapping) and "messages" in prompt:  # as data sets and requests write it
+            beside = {name: prompt[name] for name in ("tools", "documents") if prompt.get(name)}
+            template = beside | dict(prompt.get("chat_template_kwargs") or {}) | template
             prompt = prompt["messages"]
             if not isinstance(prompt, Sequence) or isinstance(prompt, str):
                 raise ValueError(f"the chat's messages are {prompt!r}; a list of them is expected")
@@ -132,7 +131,7 @@ class Prompt:
             raise ValueError(f"the prompt is {prompt!r}; it must be text, token ids or chat messages")
         if len(rows) > 1:
             raise ValueError(f"the prompt is a batch of {len(rows)} rows; give one of them, or all to attribute_many")
-        return cls.from_ids(rows[0] if rows else [], vocab)
+        return cls.from_ids(rows[0], vocab)
 
     @classmethod
     def from_text(cls, text: str, vocab: Vocabulary) -> Prompt:
@@ -153,19 +152,24 @@ class Prompt:
             )
             begun = once.spans[encoding.added.index(False) - 1][1]
             pieces = mark_template(pieces, ((begun, len(text)),))
-        prompt = cls(text, once.ids, pieces)
-        prompt._warn_of_last_space(vocab)
-        return prompt
+        return cls(text, once.ids, pieces)._warned_of_last_space(vocab)
 
-    def _warn_of_last_space(self, vocab: Vocabulary, add_special_tokens: bool = True) -> None:
-        if not self.text.endswith(" "):
-            return
-        if _once(vocab.encode(self.text + "a", add_special_tokens)).ids[: len(self)] != self.ids:
-            warnings.warn(
-                "the prompt ends in a space, which the tokenizer writes at the beginning of the next word; write the "
-                f"prompt {ending(self.text.rstrip(' '))!r} instead, and a space before the target",
-                stacklevel=4,
-            )
+    def _warned_of_last_space(self, vocab: Vocabulary, add_special_tokens: bool = True) -> Prompt:
+        if self.text.endswith(" "):
+            following = _once(vocab.encode(self.text + "a", add_special_tokens))
+            if following.ids[: len(self)] != self.ids:
+                warnings.warn(
+                    "the prompt ends in a space, which the tokenizer writes at the beginning of the next word; write "
+                    f"the prompt {ending(self.text.rstrip(' '))!r} instead, and a space before the target",
+                    stacklevel=5,
+                )
+        return self
+
+    @classmethod
+    def added(cls, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
+        """Tokens that stand for no text, as a tokenizer adds them."""
+        pieces = (Piece("", vocab.decode([each]), (at,), template=True) for at, each in enumerate(ids))
+        return cls("", tuple(ids), tuple(pieces))
 
     @classmethod
     def from_ids(cls, ids: Sequence[Any], vocab: Vocabulary) -> Prompt:
@@ -179,28 +183,24 @@ class Prompt:
 
     def first(self, count: int) -> Prompt:
         """The prompt's first `count` tokens. A piece that loses some of its tokens is shown as U+FFFD."""
-        whole = [piece for piece in self.pieces if piece.positions[-1] < count]
-        half = [piece for piece in self.pieces if piece.positions[0] < count <= piece.positions[-1]]
-        cut_off = [
-            replace(piece, text="\ufffd", label="\ufffd", positions=tuple(p for p in piece.positions if p < count))
-            for piece in half
-        ]
-        pieces = (*whole, *cut_off)
-        return replace(self, text="".join(piece.text for piece in pieces), ids=self.ids[:count], pieces=pieces)
+        pieces = [piece for piece in self.pieces if piece.positions[0] < count]
+        if pieces and pieces[-1].positions[-1] >= count:
+            last = pieces[-1]
+            pieces[-1] = Piece(BROKEN, BROKEN, tuple(p for p in last.positions if p < count), last.template)
+        return replace(self, text="".join(piece.text for piece in pieces), ids=self.ids[:count], pieces=tuple(pieces))
 
     def extended(self, ids: Sequence[int], vocab: Vocabulary) -> Prompt:
-        """The prompt with more tokens after it; the first of them may complete the prompt's last character."""
-        before = self.continued
-        border, pieces = len(before), list(self.pieces)
-        added = Prompt.from_ids([*before.ids, *ids], vocab) if ids else before
-        for piece, shifted in zip(added.pieces, added.shifted(len(self) - border), strict=True):
-            new = tuple(at for at in shifted.positions if at >= len(self))
-            if piece.positions[0] >= border:
-                pieces.append(shifted)
+        """The prompt with more tokens after it, of which the first may complete its last character."""
+        if not ids:
+            return self
+        before, pieces = self.continued, list(self.pieces)
+        for piece in Prompt.from_ids([*before.ids, *ids], vocab).shifted(len(self) - len(before)):
+            new = tuple(at for at in piece.positions if at >= len(self))
+            if len(new) == len(piece.positions):
+                pieces.append(piece)
             elif new:  # it completes the last character of the prompt
-                pieces[-1] = replace(
-                    pieces[-1], text=piece.text, label=piece.text, positions=(*pieces[-1].positions, *new)
-                )
+                last = pieces[-1]
+                pieces[-1] = Piece(piece.text, piece.text, (*last.positions, *new), last.template)
         text = "".join(piece.text for piece in pieces)
         return replace(self, text=text, ids=(*self.ids, *ids), pieces=tuple(pieces))
 
@@ -209,7 +209,7 @@ class Prompt:
         """A chat through the tokenizer's own template, to the character, up to where the answer begins.
 
         If the last message is the assistant's own, it is an answer that has begun, and the next token continues it; one
-        that calls a tool is complete. Costs one rendering for each text in the messages.
+        that calls a tool is complete. Costs two renderings, more where the template reads messages in another form.
 
         Args:
             messages: dictionaries with `role` and `content`, a text or a list of `{"type": "text", "text": ...}`; with
@@ -223,17 +223,14 @@ class Prompt:
                 that refuses the messages. One that leaves out, repeats or rewrites a message warns.
         """
         tokenizer: Any = getattr(vocab, "tokenizer", None)
-        chat = render_chat(messages, tokenizer, vocab.decode, options)
-        if chat.ids is None:
-            encoding = vocab.encode(unicode(chat.text), add_special_tokens=False)
+        text, ids, found, written = render_chat(messages, tokenizer, vocab.decode, options)
+        if ids is None:
+            encoding = vocab.encode(unicode(text), add_special_tokens=False)
         else:
-            spans = vocab.locate(chat.text, chat.ids)  # type: ignore[attr-defined]  # there is a tokenizer
-            encoding = Encoding(chat.ids, spans, (False,) * len(chat.ids))
+            encoding = Encoding(ids, decoded(ids, vocab.decode)[1], (False,) * len(ids))
         vocab.check(encoding.ids)
-        prompt = cls(chat.text, encoding.ids, cut(chat.text, encoding, vocab.decode, chat.written), chat.messages)
-        if chat.begun:
-            prompt._warn_of_last_space(vocab, add_special_tokens=False)
-        return prompt
+        prompt = cls(text, encoding.ids, mark_template(cut(text, encoding, vocab.decode), written), found)
+        return prompt._warned_of_last_space(vocab, False) if found[-1].end == len(text) else prompt
 
 
 Start = str | int | bool | None
@@ -244,10 +241,43 @@ PromptLike = Prompt | Side | Sequence[Any] | tuple[Side, Side] | Mapping[str, An
 a dictionary), or a pair of source and target prefix."""
 
 
-def _of_template(chat: Mapping[str, Any]) -> dict[str, Any]:
-    # What stands beside the messages in a chat as data sets and requests write it.
-    options = {name: chat[name] for name in ("tools", "documents") if chat.get(name)}
-    return options | dict(chat.get("chat_template_kwargs") or {})
+def id_rows(given: Any) -> list[list[Any]] | None:
+    """The rows of token ids in what a tokenizer returned, without its padding; None for anything else.
+
+    Args:
+        given: a mapping with `input_ids`, and `attention_mask` where there is padding; an array or tensor (token,) or
+            (row, token); a list of such rows; an encoding with `ids`.
+
+    Raises:
+        ValueError: an array of more than two dimensions.
+    """
+    ids, mask = given, None
+    if isinstance(given, Mapping):
+        ids, mask = given.get("input_ids"), given.get("attention_mask")
+    elif hasattr(given, "ids") and hasattr(given, "attention_mask"):
+        ids, mask = given.ids, given.attention_mask
+    rows, masks = _rows(ids), _rows(mask)
+    if rows is None or masks is None:
+        return rows
+    pairs = [zip(row, real, strict=True) for row, real in zip(rows, masks, strict=True)]
+    return [[token for token, real in pair if real] for pair in pairs]
+
+
+def _rows(ids: Any) -> list[list[Any]] | None:
+    if len(getattr(ids, "shape", ())) > 2:
+        raise ValueError(f"token ids have the shape {tuple(ids.shape)}; give one row of them, or (row, token)")
+    listed = _listed(ids)
+    if not isinstance(listed, list) or any(isinstance(each, str | bytes | Mapping) for each in listed):
+        return None
+    rows = [_listed(each) for each in listed]
+    nested = [isinstance(row, list) for row in rows]
+    return rows if rows and all(nested) else None if any(nested) else [rows]
+
+
+def _listed(given: Any) -> Any:
+    if isinstance(given, Array):
+        return given.tolist()
+    return list(given) if isinstance(given, Sequence) and not isinstance(given, str | bytes) else given
 
 
 def _once(encoding: Encoding) -> Encoding:

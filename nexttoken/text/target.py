@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from jaxtyping import Float
 
 from nexttoken.text.prompt import Prompt, ending
-from nexttoken.text.vocabulary import IdVocabulary, Vocabulary, unicode
+from nexttoken.text.vocabulary import Vocabulary, unicode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,16 +48,8 @@ class Target:
         return (self, *self.following)
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Target:
-        """From the plain values of its fields, as `dataclasses.asdict` gives them."""
-        return cls(**{**plain, **{name: tuple(map(cls.from_dict, plain[name])) for name in ("foils", "following")}})
-
-    @classmethod
     def of_continuation(cls, ids: Sequence[int], vocab: Vocabulary, logits: Float[Tensor, "position vocab"]) -> Target:
-        """Several tokens in a row, each rated by its own row of logits.
-
-        Raises ValueError for no tokens or an id that is not in the vocabulary.
-        """
+        """Several tokens in a row, each rated by its own row of logits. Raises ValueError for none or an unknown id."""
         if not ids:
             raise ValueError("the target has no tokens; give at least one")
         vocab.check(ids)
@@ -65,7 +58,7 @@ class Target:
 
     @classmethod
     def rated(cls, token_id: int, vocab: Vocabulary, logits: Float[Tensor, " vocab"]) -> Target:
-        """A token with its probability and its rank, by a softmax in float32."""
+        """A token as the model rates it, by a softmax in float32."""
         probabilities = logits.detach().float().softmax(-1)
         probability = probabilities[token_id]
         rank = int((probabilities > probability).sum()) + 1
@@ -82,15 +75,8 @@ class Target:
     ) -> Target:
         """Resolve a target: text as it would stand after the prompt, a token id, or None for the model's first choice.
 
-        Args:
-            target: what is asked about.
-            prompt: what stands before it.
-            vocab: the model's vocabulary.
-            logits: (vocab,) the model's logits after the prompt.
-            contrast: one foil or several, resolved in the same way.
-
-        Raises:
-            ValueError: the target is not exactly one token there, is not in the vocabulary, or equals its foil.
+        The contrast, one foil or several, is resolved in the same way. Raises ValueError for a target that is not
+        exactly one token there, is not in the vocabulary, or equals its foil.
         """
         probabilities = logits.detach().float().softmax(-1)
         several = isinstance(contrast, Sequence) and not isinstance(contrast, str)
@@ -101,25 +87,20 @@ class Target:
             raise ValueError(
                 f"the target and its contrast are the same token, {vocab.decode([chosen])!r}; their difference is 0"
             )
-
-        return replace(
-            cls.rated(chosen, vocab, logits), foils=tuple(cls.rated(other, vocab, logits) for other in others)
-        )
+        return replace(cls.rated(chosen, vocab, logits), foils=tuple(cls.rated(each, vocab, logits) for each in others))
 
 
 def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilities: Float[Tensor, " vocab"]) -> int:
     """The id of a target that is one token after the prompt; ValueError says what its pieces are if it is not."""
     if not isinstance(target, str):
         return vocab.one_id(target)
-    if isinstance(vocab, IdVocabulary):
-        vocab.encode(target)
     if target == "":
         raise ValueError("the target is empty; give one token, or none for the model's own first choice")
     ids = ids_after(target, prompt, vocab)
     before = prompt.continued.text
     spaced: tuple[int, ...] = ()
-    if target[0].isalnum() and before and not before.endswith(" ") and _has_spaces(vocab):
-        with warnings.catch_warnings():
+    if target[0].isalnum() and before and not before.endswith(" "):
+        with warnings.catch_warnings(), contextlib.suppress(ValueError):  # where there are no spaces
             warnings.simplefilter("ignore")  # it is not what was asked about
             spaced = ids_after(" " + target, prompt, vocab)
     if len(ids) != 1:
@@ -139,13 +120,6 @@ def one_token(target: TokenLike, prompt: Prompt, vocab: Vocabulary, probabilitie
             stacklevel=2,
         )
     return ids[0]
-
-
-def _has_spaces(vocab: Vocabulary) -> bool:
-    try:
-        return bool(vocab.encode(" ", add_special_tokens=False).ids)
-    except ValueError:
-        return False
 
 
 def continuation_ids(target: str | Sequence[TokenLike], prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:
@@ -177,31 +151,24 @@ def ids_after(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]
     Where the tokenizer would join the two across their border, the text is tokenized alone, with a warning.
     """
     prompt = prompt.continued
-    chat = bool(prompt.pieces) and not any(not piece.text for piece in prompt.pieces)
-    joined = vocab.encode(prompt.text + unicode(target)).ids
-    if joined[: len(prompt)] != prompt.ids and chat:
-        joined = vocab.encode(prompt.text + target, add_special_tokens=False).ids
-    if joined[: len(prompt)] == prompt.ids and len(joined) > len(prompt):
-        return joined[len(prompt) :]
-    if prompt.ids not in (vocab.encode(prompt.text).ids, vocab.encode(prompt.text, add_special_tokens=False).ids):
-        return _ids_after_the_end(target, prompt, vocab)
-    if not prompt.text.endswith(" "):
-        warnings.warn(
-            f"together, {ending(prompt.text)!r} and {target!r} are tokenized otherwise than apart, so the model has "
-            "hardly ever seen this target there; end the prompt where a word ends",
-            stacklevel=2,
-        )
-    return vocab.encode(target, add_special_tokens=False).ids
-
-
-def _ids_after_the_end(target: str, prompt: Prompt, vocab: Vocabulary) -> tuple[int, ...]:
-    # After the last pieces of a prompt whose text does not become its ids: it was given as ids, or its tokenizer writes
-    # control tokens in chats alone.
-    for count in range(min(PIECES_BEFORE, len(prompt.pieces)), 0, -1):
-        pieces = prompt.pieces[-count:]
-        text = "".join(piece.text for piece in pieces)
-        ids = tuple(prompt.ids[at] for piece in pieces for at in piece.positions)
-        joined = vocab.encode(text + target, add_special_tokens=False).ids
+    text, ids = prompt.text, prompt.ids
+    for special in (True, False):
+        joined = vocab.encode(text + unicode(target), special).ids
         if joined[: len(ids)] == ids and len(joined) > len(ids):
             return joined[len(ids) :]
+    if ids in (vocab.encode(text).ids, vocab.encode(text, add_special_tokens=False).ids):
+        if not text.endswith(" "):
+            warnings.warn(
+                f"together, {ending(text)!r} and {target!r} are tokenized otherwise than apart, so the model has "
+                "hardly ever seen this target there; end the prompt where a word ends",
+                stacklevel=2,
+            )
+        return vocab.encode(target, add_special_tokens=False).ids
+    # The prompt was given as ids, or its tokenizer writes control tokens in chats alone: after its last pieces.
+    for count in range(min(PIECES_BEFORE, len(prompt.pieces)), 0, -1):
+        pieces = prompt.pieces[-count:]
+        last = tuple(ids[at] for piece in pieces for at in piece.positions)
+        joined = vocab.encode("".join(piece.text for piece in pieces) + target, add_special_tokens=False).ids
+        if joined[: len(last)] == last and len(joined) > len(last):
+            return joined[len(last) :]
     return vocab.encode(target, add_special_tokens=False).ids

@@ -152,20 +152,17 @@ class TokenizerVocabulary(Vocabulary):
     """Any Hugging Face tokenizer as a vocabulary; it has one namespace, whatever its name.
 
     Args:
-        tokenizer: a tokenizer as `transformers.AutoTokenizer` returns it, fast or slow.
+        tokenizer: as `transformers.AutoTokenizer` returns it, fast or slow.
         size: the number of rows of the model's embedding, where it is not the tokenizer's length.
         argument: what a text is to the tokenizer: its `text`, or its `text_target`, which translation models tokenize
             otherwise.
     """
 
     def __init__(self, tokenizer: Any, size: int | None = None, argument: str = "text"):
-        self.tokenizer = tokenizer
-        self.argument = argument
+        self.tokenizer, self.argument = tokenizer, argument
         self._size = len(tokenizer) if size is None else size
-        self.bos_id = tokenizer.bos_token_id
-        self.eos_id = tokenizer.eos_token_id
-        self.pad_id = tokenizer.pad_token_id
-        self.unk_id = tokenizer.unk_token_id
+        self.bos_id, self.eos_id = tokenizer.bos_token_id, tokenizer.eos_token_id
+        self.pad_id, self.unk_id = tokenizer.pad_token_id, tokenizer.unk_token_id
 
     @property
     def start_id(self) -> int | None:
@@ -203,14 +200,14 @@ class TokenizerVocabulary(Vocabulary):
         else:
             # A tokenizer that does not close a text twice may leave out of `ids` what it marks at the end.
             added = tuple(bool(mark) for mark in special) if len(special) == len(ids) else (False,) * len(ids)
-            own = iter(self.locate(text, [token_id for token_id, mark in zip(ids, added, strict=True) if not mark]))
+            own = iter(self._locate(text, [token_id for token_id, mark in zip(ids, added, strict=True) if not mark]))
             spans = tuple((0, 0) if mark else next(own) for mark in added)
         # The next token comes after the text, so a tokenizer's closing tokens ([SEP], </s>) are left out.
         length = max((at + 1 for at, mark in enumerate(added) if not mark), default=0)
         return Encoding(ids[:length], spans[:length], added[:length])
 
-    def locate(self, text: str, ids: Sequence[int]) -> Spans:
-        """The characters of a text that each of its ids covers, for a tokenizer that does not say so."""
+    def _locate(self, text: str, ids: Sequence[int]) -> Spans:
+        # For a tokenizer that does not say which characters its tokens cover.
         written, located = decoded(ids, self.decode)
         if written == text:
             return located
@@ -226,8 +223,8 @@ class TokenizerVocabulary(Vocabulary):
             pieces[-1] = None if token_id == self.unk_id or pieces[-1] is None else pieces[-1] + more
             ends[-1] = max(end, ends[-1])
             owners.append(len(pieces) - 1)
-        spans = align(text, pieces)
-        return tuple(spans[owner] for owner in owners)
+        found = align(text, pieces)
+        return tuple(found[owner] for owner in owners)
 
     def token_text(self, token_id: int, namespace: str = "bert") -> str:
         alone = self.decode([token_id])

@@ -77,7 +77,7 @@ def test_a_cache_that_says_something_else_is_not_used(monkeypatch):
 def test_where_two_tokens_are_as_good_as_equal_everything_is_read(monkeypatch):
     lm = NextTokenLM.from_pretrained(llama())
     expected = lm.generate(PROMPT, 20)
-    monkeypatch.setattr("nexttoken.generation.ROUNDING", 0.5)  # the first two are nearly always closer than this
+    monkeypatch.setattr("nexttoken.model.ROUNDING", 0.5)  # the first two are nearly always closer than this
     counted = tokens_read(lm, monkeypatch)
     assert lm.generate(PROMPT, 20) == expected
     assert len(counted) > 2 * len(expected) > 4

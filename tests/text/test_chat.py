@@ -4,6 +4,7 @@ import json
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,21 @@ def test_any_conversation_is_what_the_template_writes(vocabs, name, chat):
         assert prompt.text.endswith(kept(prompt)[-1])
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_chat_is_rendered_twice_however_long_it_is(vocabs, name, monkeypatch):
+    rendered, tokenizer = [], vocabs[name].tokenizer
+    own = type(tokenizer).apply_chat_template
+    counting = wraps(own)(lambda *args, **options: rendered.append(1) or own(*args, **options))
+    monkeypatch.setattr(type(tokenizer), "apply_chat_template", counting)
+    turns = [{"role": ("user", "assistant")[number % 2], "content": f"This is {number}."} for number in range(9)]
+    if name == "parts only":
+        turns = [{**each, "content": [{"type": "text", "text": each["content"]}]} for each in turns]
+    prompt, remarks = prompt_and_remarks(turns, vocabs[name])
+    assert len(rendered) == 2
+    assert kept(prompt) == [f"This is {number}." for number in range(9)]
+    assert not remarks
+
+
 @pytest.mark.parametrize("name", TOOLS)
 def test_tool_calls_and_their_results(vocabs, name):
     vocab = vocabs[name]
@@ -138,7 +154,7 @@ def test_a_template_without_tools_says_what_it_leaves_out(vocabs):
     prompt, remarks = prompt_and_remarks({"messages": ANSWERED, "tools": [WEATHER]}, vocabs["ChatML"])
     assert remarks == [
         "this tokenizer's chat template does not read 'tools'",
-        "this tokenizer's chat template leaves out a tool call of message 1 (assistant)",
+        "this tokenizer's chat template leaves out or changes a tool call of message 1 (assistant)",
     ]
     assert kept(prompt) == ["Is it warm?", "", ANSWERED[2]["content"]]
 
@@ -173,7 +189,7 @@ def test_dropped_and_kept_reasoning(vocabs):
     assert kept(prompt)[1] == "hm, hm\n</think>\n\nParis"
     assert written(prompt).endswith("hm, hmParis")
     _, remarks = prompt_and_remarks([*field, {"role": "user", "content": "Why?"}], vocabs["Qwen 3"])
-    assert remarks == ["this tokenizer's chat template leaves out the reasoning of message 1 (assistant)"]
+    assert remarks == ["this tokenizer's chat template leaves out or changes the reasoning of message 1 (assistant)"]
 
 
 def test_parts_as_the_template_joins_them(vocabs):
@@ -195,13 +211,17 @@ def test_parts_as_the_template_joins_them(vocabs):
     ("template", "found", "remark"),
     [
         ("{{ messages[0].content | upper }}", "HELLO", "rewrites message 0 (user) as 'HELLO'"),
-        ("{{ messages[0].content[:2] }}!", "He", "rewrites message 0 (user) as 'He'"),
+        ("{{ messages[0].content[:2] }}!", "", "leaves out or changes message 0 (user)"),
         ("[{{ messages[0].content }}][{{ messages[0].content }}]", "Hello", "writes message 0 (user) more than once"),
-        ("[{{ messages | length }}]", "", "leaves out message 0 (user)"),
+        ("[{{ messages | length }}]", "", "leaves out or changes message 0 (user)"),
         ("{{ messages[0].content | replace('l', '') }}", "Heo", "rewrites message 0 (user) as 'Heo'"),
-        ("{{ messages[0].content | list | join('-') }}", "H-e-l-l-o", "rewrites message 0 (user) as 'H-e-l-l-o'"),
+        ("{{ messages[0].content | list | join('-') }}", "", "leaves out or changes message 0 (user)"),
         ("{{ messages[0] | tojson }}", "Hello", ""),
-        ("{% if messages[0].content == 'Hello' %}So: {{ messages[0].content }}{% else %}No.{% endif %}", "Hello", ""),
+        (
+            "{% if messages[0].content == 'Hello' %}So: {{ messages[0].content }}{% else %}No.{% endif %}",
+            "",
+            "leaves out or",
+        ),
     ],
 )
 def test_what_a_template_keeps_of_a_message(template, found, remark):

@@ -307,7 +307,7 @@ class Attribution(Result):
         Returns a matplotlib figure `width` inches wide (6.5), that of `ax` if it is given. Raises ValueError if the
         method followed no straight path.
         """
-        figure: Figure = function_of("interpret.views.path:path_plot")(self, width, ax)
+        figure: Figure = function_of("interpret.views.bars:path_plot")(self, width, ax)
         return figure
 
     def to_frame(self) -> pandas.DataFrame:

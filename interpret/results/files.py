@@ -23,8 +23,8 @@ FIGURES = (".png", ".pdf", ".svg", ".pgf")
 JSON = "interpret.results.files:json_text"
 TABLES = {".csv": "interpret.views.spreadsheet:csv_text", ".tsv": "interpret.views.spreadsheet:tsv"}
 PAGE = {".json": JSON, ".html": "interpret.views.html:page_of"}
-EDITS = {".json": JSON, ".html": "interpret.views.edits:document"}
-REPORT = {".json": JSON, ".html": "interpret.views.report:report_document"}
+EDITS = {".json": JSON, ".html": "interpret.views.tables:document"}
+REPORT = {".json": JSON, ".html": "interpret.views.tables:document"}
 
 # What writes each kind of result as each kind of file: a function to its text, or to its figure for FIGURES.
 WRITERS: dict[str, dict[str, str]] = {
@@ -33,7 +33,7 @@ WRITERS: dict[str, dict[str, str]] = {
     "Flip": EDITS,
     "Reduction": EDITS,
     "Replacements": EDITS,
-    "Report": {**REPORT, **dict.fromkeys(FIGURES[:3], "interpret.views.report:report_figure")},
+    "Report": {**REPORT, **dict.fromkeys(FIGURES[:3], "interpret.views.bars:report_figure")},
 }
 
 

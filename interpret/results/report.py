@@ -136,7 +136,7 @@ class Report(Result):
     facts_of: dict[str, Any]
 
     DERIVED = ("sentence",)
-    fragment = "interpret.views.report:report_html"
+    fragment = "interpret.views.tables:html"
 
     @property
     def title(self) -> str:
@@ -183,7 +183,7 @@ class Report(Result):
 
         Raises ValueError where there is no such target, or no word to show.
         """
-        figure: Figure = function_of("interpret.views.report:report_figure")(self, target, top, width)
+        figure: Figure = function_of("interpret.views.bars:report_figure")(self, target, top, width)
         return figure
 
     def __repr__(self) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Literal
+
+import numpy
 
 from interpret.results.attribution import Attribution
 from interpret.results.numbers import NumberFormat
@@ -41,10 +42,8 @@ def colour(score: float, limit: float, signed: bool, page: Colour = WHITE) -> Co
     """
     share = min(1.0, abs(score) / limit) if limit > 0 else 0.0
     anchors = (neutral(page), *_anchors(score, signed, page)[1:])
-    position = share * (len(anchors) - 1)
-    low, high = list(pairwise(anchors))[min(int(position), len(anchors) - 2)]
-    part = position - min(int(position), len(anchors) - 2)
-    red, green, blue = (a + part * (b - a) for a, b in zip(low, high, strict=True))
+    at = range(len(anchors))
+    red, green, blue = (float(numpy.interp(share * at[-1], at, channel)) for channel in zip(*anchors, strict=True))
     return red, green, blue
 
 
@@ -111,7 +110,6 @@ def to_hex(rgb: Colour) -> str:
 
 Mark = Literal["for", "against", "fixed", ""]
 FAINT = 0.05  # of the largest magnitude: up to it, a piece has hardly a colour, and no mark
-ZERO = "0"  # at the tick of zero, which is exact
 
 
 @dataclass(frozen=True)
@@ -153,8 +151,8 @@ class Scale:
     @property
     def ticks(self) -> tuple[tuple[float, str], ...]:
         """The scores at the ends of a colour bar and at zero, as numbers and as text."""
-        ticks = [0.0] if self.limit == 0 else [self.low, 0.0, self.limit] if self.signed else [0.0, self.limit]
-        return tuple((tick, self.numbers(tick) if tick else ZERO) for tick in ticks)
+        ticks = sorted({self.low, 0.0, self.limit})
+        return tuple((tick, self.numbers(tick) if tick else "0") for tick in ticks)
 
     def steps(self, count: int) -> list[float]:
         """Scores from the lower end to the upper one, for a colour bar with so many steps."""
@@ -180,10 +178,7 @@ def scales(results: Sequence[Attribution], shared: bool) -> list[Scale]:
     """The scale of each result: its own, or one that it shares with all in its unit."""
     if not shared:
         return [Scale.of(each) for each in results]
-    kinds = {
-        kind_of(each): Scale.of(*(other for other in results if kind_of(other) == kind_of(each))) for each in results
-    }
-    return [kinds[kind_of(each)] for each in results]
+    return [Scale.of(*(other for other in results if kind_of(other) == kind_of(each))) for each in results]
 
 
 def alike(given: Sequence[Scale]) -> list[NumberFormat]:

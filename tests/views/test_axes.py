@@ -8,9 +8,9 @@ import torch
 from matplotlib.colors import to_rgb
 
 from interpret import AttributionMatrix, Completeness, StraightPath, aligned, compare
+from interpret.views.bars import jumps, strokes
 from interpret.views.cells import method_names
 from interpret.views.fonts import text_width
-from interpret.views.path import jumps, strokes
 from interpret.views.scale import AGAINST, FOR, colour
 from tests.results.making import changed, made
 from tests.views.test_views import bars_of, cells, words

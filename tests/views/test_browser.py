@@ -6,9 +6,8 @@ import torch
 from playwright.sync_api import expect, sync_playwright
 
 from interpret import AttributionMatrix, page
-from interpret.views.html import html
-from interpret.views.markup import shades
-from interpret.views.plain import escape_invisible
+from interpret.views.cells import escape_invisible
+from interpret.views.html import html, shades
 from interpret.views.scale import FIXED, NIGHT, WHITE, colour, contrast, fixed_colour, to_hex
 from nexttoken import Message, Target
 from tests import chromium

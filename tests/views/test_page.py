@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from interpret import Attribution, AttributionMatrix, attribute, page
+from interpret.views.cells import escape_invisible
 from interpret.views.html import document, html
-from interpret.views.plain import escape_invisible
 from interpret.views.scale import NIGHT, colour, luminance
 from nexttoken import Message, Target
 from tests.results.making import UGLY, changed, grid, made

@@ -19,10 +19,9 @@ from interpret import (
     attribute,
     compare,
 )
-from interpret.views.cells import NOTES
+from interpret.views.cells import NOTES, escape_invisible
 from interpret.views.fonts import TEXT_SIZE, text_width
-from interpret.views.html import html, matrix_html
-from interpret.views.plain import escape_invisible
+from interpret.views.html import html
 from interpret.views.scale import (
     AGAINST,
     FIXED,
@@ -345,7 +344,7 @@ def test_ugly_labels_in_a_matrix(tmp_path):
     matrix = AttributionMatrix("candidates", (row, row))
     for ending in ("png", "pdf", "svg", "html", "json"):
         assert matrix.save(tmp_path / f"m.{ending}").stat().st_size > 500
-    page = matrix_html(matrix)
+    page = html(matrix)
     assert "<b>&" not in page
     assert page.count("<td") == 2 * len(UGLY)
     console = Console(file=io.StringIO(), width=200)

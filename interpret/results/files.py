@@ -22,7 +22,7 @@ SCHEMA = 2  # of the plain values; 1 is that of 0.2.0, which did not say so
 FIGURES = (".png", ".pdf", ".svg", ".pgf")
 JSON = "interpret.results.files:json_text"
 TABLES = {".csv": "interpret.views.spreadsheet:csv_text", ".tsv": "interpret.views.spreadsheet:tsv"}
-PAGE = {".json": JSON, ".html": "interpret.views.html:page_of"}
+PAGE = {".json": JSON, ".html": "interpret.views.html:document"}
 EDITS = {".json": JSON, ".html": "interpret.views.tables:document"}
 REPORT = {".json": JSON, ".html": "interpret.views.tables:document"}
 

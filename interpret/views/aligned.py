@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from interpret.results.attribution import Attribution
 from interpret.results.totals import first_characters, offsets
-from interpret.views.canvas import SLIT, Canvas, ColourBar, Part, Sheet, heading, legend, looks, notes, verdict
+from interpret.views.canvas import BELOW, SLIT, Canvas, ColourBar, Part, heading, legend, looks, notes
 from interpret.views.cells import FIXED, escape_invisible, meaning, rows_of
 from interpret.views.fonts import drawable, shortened, text_width, wrapped
 from interpret.views.scale import Scale, alike, ink, kind_of, scales, sharing
@@ -60,23 +60,23 @@ def aligned(
     names, title, facts = rows_of(attributions)
     if labels is not None and len(labels) != len(attributions):
         raise ValueError(f"there are {len(labels)} labels for {len(attributions)} attributions")
-    sheet = Sheet(width, ax)
+    canvas = Canvas(width, ax)
     names = [drawable(escape_invisible(name)) for name in labels or names]
     one_scale = len(set(row_scales)) == 1
     if not one_scale:
         factors = [numbers.factor for numbers in alike(row_scales)]
         names = [f"{name} (× {factor})" if factor else name for name, factor in zip(names, factors, strict=True)]
     left = max(text_width(name, SIZE) for name in names) + GAP
-    widest = WIDEST * sheet.page.per_inch if sheet.width is None else sheet.width
+    widest = WIDEST * canvas.page.per_inch if canvas.width is None else canvas.width
     if left + sum(column.width for column in cut) > widest:
         left = min(left, LABELS_SHARE * widest)
     rows = [[shortened(line, left - GAP, SIZE) for line in wrapped(name, left - GAP, SIZE)] for name in names]
     blocks = [Block(part, rows, row_scales, left) for part in _broken(cut, widest - left)]
-    full = sheet.width or max(*(block.width for block in blocks), widest / 3)
+    full = canvas.width or max(*(block.width for block in blocks), widest / 3)
     note = sharing(attributions, shared_scale, "row")
     below: list[Part] = []
     if one_scale:
-        lines = [*legend(row_scales[0].written_unit, attributions), *filter(None, [note])]
+        lines = [*legend(row_scales[0].written_unit, attributions), note]
         below = [ColourBar(row_scales[0], full)]
     else:
         lines = [*_meanings(attributions, names), note, *looks(attributions)]
@@ -88,8 +88,8 @@ def aligned(
         for name, each in zip(names, attributions, strict=True)
         if each.checked
     ]
-    parts: list[Part] = [heading(title, facts, full), *blocks, notes(lines, full), *below, verdict(checks, full)]
-    return sheet.draw(full, parts, attributions)
+    parts: list[Part] = [heading(title, facts, full), *blocks, notes(lines, full), *below, notes(checks, full, BELOW)]
+    return canvas.draw(full, parts, attributions)
 
 
 class Column(NamedTuple):

@@ -59,13 +59,13 @@ class Chart:
         words = wrapped(label, self.width, label_size)
         room = (self.width + left) / unit
         heading = canvas.heading(title or result.heading, ", ".join(filter(None, [result.facts, note])), room)
-        verdict = canvas.verdict([result.checked], room)
+        verdict = canvas.notes([result.checked], room, canvas.BELOW)
         below = TICKS * unit + AXIS_LINE * label_size * len(words)
         if ax is None:
-            foot = margin + below + verdict.height * unit
-            tall = margin + heading.height * unit + height + foot
+            foot = below + verdict.height * unit
+            tall = height + heading.height * unit + foot + 2 * margin
             figure = ResultFigure([result], figsize=(full / POINTS_PER_INCH, tall / POINTS_PER_INCH))
-            ax = figure.add_axes(((margin + left) / full, foot / tall, self.width / full, height / tall))
+            ax = figure.add_axes(((margin + left) / full, (margin + foot) / tall, self.width / full, height / tall))
         self.axes = ax
         self.axes.set_xlabel("\n".join(words))
         y = heading.height * unit
@@ -126,25 +126,22 @@ def bars(attribution: Attribution, top: int = MOST, width: float | str | None = 
     """
     if top < 1:
         raise ValueError(f"top is {top}; at least one bar must be shown")
-    if top < 1:
-        raise ValueError(f"top is {top}; at least one bar must be shown")
     page, scale = Page.of(ax), Scale.of(attribution)
+    cells = cells_of(attribution, scale)
     positions, note = _strongest(attribution, scale, top)
-    every = cells_of(attribution, scale)
-    kind, errors = "", None
+    whiskers, errors = "", None
     if attribution.standard_error is not None:
-        kind, errors = "whiskers: standard error", attribution.standard_error
+        whiskers, errors = "whiskers: standard error", attribution.standard_error
     elif attribution.error is not None:
-        kind, errors = "whiskers: numerical error", attribution.error
-    rows = [
-        Bar(
-            cell.name, cell.piece.score, None if errors is None or cell.piece.fixed else errors[position], cell.number,
-            None if cell.piece.fixed else bar_colour(cell.piece.score, scale.signed, page.background),
-            template=cell.piece.template,
-        )
-        for position in positions for cell in [every[position]]
-    ]  # fmt: skip
-    note = ", ".join(filter(None, [note, kind]))
+        whiskers, errors = "whiskers: numerical error", attribution.error
+    rows = []
+    for position, cell in enumerate(cells):
+        if position in positions:
+            score, fixed = cell.piece.score, cell.piece.fixed
+            error = None if errors is None or fixed else float(errors[position])
+            colour = None if fixed else bar_colour(score, scale.signed, page.background)
+            rows.append(Bar(cell.name, score, error, cell.number, colour, template=cell.piece.template))
+    note = ", ".join(filter(None, [note, whiskers]))
     chart = bar_chart(attribution, rows, note, meaning(scale.written_unit, [attribution]), width, ax)
     chart.write_ticks(chart.axes.xaxis, scale.numbers)
     return root(chart.axes)
@@ -225,17 +222,17 @@ def bar_chart(
     return chart
 
 
-def _strongest(attribution: Attribution, scale: Scale, top: int) -> tuple[list[int], str]:
-    every = range(len(attribution))
-    if len(every) <= top:
-        return list(every), ""
-    attributed = [position for position in every if not attribution.fixed[position]]
-    strongest = sorted(sorted(attributed, key=lambda position: -abs(attribution.pieces[position].score))[:top])
-    others = [attribution.pieces[position].score for position in attributed if position not in set(strongest)]
-    note = f"the {len(strongest)} strongest of {len(attributed)} with a score"
-    if attribution.signed and others:
-        note += f" (the others add up to {scale.numbers.with_unit(sum(others), scale.unit)})"
-    return strongest, note
+def _strongest(attribution: Attribution, scale: Scale, top: int) -> tuple[set[int], str]:
+    """The positions of the strongest pieces, and what a figure says of the others."""
+    if len(attribution) <= top:
+        return set(range(len(attribution))), ""
+    scores = {position: each.score for position, each in enumerate(attribution.pieces) if not each.fixed}
+    order = sorted(scores, key=lambda position: -abs(scores[position]))
+    note = f"the {len(order[:top])} strongest of {len(order)} with a score"
+    if attribution.signed and order[top:]:
+        others = sum(scores[position] for position in sorted(order[top:]))
+        note += f" (the others add up to {scale.numbers.with_unit(others, scale.unit)})"
+    return set(order[:top]), note
 
 
 def _label_lines(label: str, room: float, size: float, most: int) -> list[str]:
@@ -295,9 +292,9 @@ def path_plot(attribution: Attribution, width: float | str | None = None, ax: Ax
             "before there were paths has to be computed again"
         )
     assert attribution.completeness is not None
-    spent = sum(slope is not None for slope in path.slopes)
+    spent = [alpha for alpha, slope in zip(path.alphas, path.slopes, strict=True) if slope is not None]
     unit = attribution.completeness.unit
-    page, note = Page.of(ax), f"dots: {spent} points spent, strokes: their slopes, which the scores are made of"
+    page, note = Page.of(ax), f"dots: {len(spent)} points spent, strokes: their slopes, which the scores are made of"
     left = text_width(NUMBER, points(rcParams["ytick.labelsize"])) + NAME * points(rcParams["axes.labelsize"]) + GAP
     chart = Chart(attribution, note, "α: from the baseline (0) to the prompt (1)", HEIGHT * page.unit, left, width, ax)
     axes = chart.axes
@@ -309,23 +306,16 @@ def path_plot(attribution: Attribution, width: float | str | None = None, ax: Ax
     low, high = min(path.values), max(path.values)
     numbers = NumberFormat.of(max(abs(low), abs(high)), False)
     chart.write_ticks(axes.yaxis, numbers)
-    rug = [
-        [(alpha, 0.0), (alpha, RUG)] for alpha, slope in zip(path.alphas, path.slopes, strict=True) if slope is not None
-    ]
-    axes.add_collection(
-        LineCollection(rug, colors=[page.muted], linewidths=0.5, transform=axes.get_xaxis_transform()), autolim=False
-    )
+    rug = [[(alpha, 0.0), (alpha, RUG)] for alpha in spent]
+    along = axes.get_xaxis_transform()
+    axes.add_collection(LineCollection(rug, colors=[page.muted], linewidths=0.5, transform=along), autolim=False)
     room = (high - low or 1.0) * 0.08
-    axes.set(
-        xlim=(-0.02, 1.02),
-        ylim=(low - 1.5 * room, high + room),
-        ylabel=f"{attribution.quantity} ({numbers.unit(unit)})",
-    )
+    axes.set(xlim=(-0.02, 1.02), ylim=(low - 1.5 * room, high + room))
+    axes.set_ylabel(f"{attribution.quantity} ({numbers.unit(unit)})")
     for step in jumps(path):
-        rise = path.values[step + 1] - path.values[step]
-        middle = (path.values[step] + path.values[step + 1]) / 2
-        alpha = (path.alphas[step] + path.alphas[step + 1]) / 2
-        text, left = f"{format_number(rise, signed=True)} {unit}", alpha > 0.75
+        (before, after), (start, end) = path.values[step : step + 2], path.alphas[step : step + 2]
+        alpha, middle = (start + end) / 2, (before + after) / 2
+        text, left = f"{format_number(after - before, signed=True)} {unit}", alpha > 0.75
         axes.annotate(
             text, (alpha, middle), (-5 if left else 5, 0), textcoords="offset points", ha="right" if left else "left",
             va="center_baseline", color=page.ink, **page.font(text, NOTE.size),

@@ -56,17 +56,14 @@ class Page:
 
     @property
     def per_inch(self) -> float:
-        """The units of length in an inch."""
         return POINTS_PER_INCH / self.unit
 
     @property
     def muted(self) -> Colour:
-        """Ink for what comes second."""
         return pale_ink(self.background) if contrast(self.ink, self.background) > READABLE else self.ink
 
     @property
     def neutral(self) -> Colour:
-        """Behind a score of zero."""
         return neutral(self.background)
 
     def font(self, text: str, size: float, weight: str = "normal") -> dict[str, Any]:
@@ -76,73 +73,66 @@ class Page:
 
 @runtime_checkable
 class Part(Protocol):
-    """A part of a picture, as wide as the picture; its height is in units."""
+    """A part of a picture, as wide as the picture."""
 
     @property
     def height(self) -> float:
-        """With the space around it."""
+        """With the space around it, in units."""
 
     def draw(self, canvas: Canvas, top: float) -> None:
         """Draw it from `top` downwards."""
 
 
-class Sheet:
-    """Where a picture goes: into the caller's axes, or a new figure as large as it turns out to be.
+class Canvas:
+    """Where a picture is drawn, in units from its top left corner: a new figure, as large as needed, or given axes.
 
-    Its `width` is without margins, in units; None where it is free.
+    Its `width` is without margins, None as long as it is free; its `height` is that of given axes.
     """
+
+    width: float | None
+    axes: Axes
 
     def __init__(self, width: float | str | None, ax: Axes | None):
         check_one(width, ax)
-        self.ax, self.page = ax, Page.of(ax)
-        self.margin = MARGIN if ax is None else 0.0
+        self.page, self.given = Page.of(ax), ax
         if ax is None:
-            self.inches = inches_of(width)
+            self.inches, self.margin, height = inches_of(width), MARGIN, 0.0
         else:
             ax.axis("off")
-            self.inches, height = size_of(ax)
-            self.height = height * self.page.per_inch
+            (self.inches, height), self.margin = size_of(ax), 0.0
         self.width = None if self.inches is None else self.inches * self.page.per_inch - 2 * self.margin
+        self.height = height * self.page.per_inch
 
     def draw(self, width: float, parts: Sequence[Part], results: Sequence[Result]) -> Figure:
         """The figure with parts below each other, `width` units wide without margins.
 
         Raises:
-            ValueError: the caller's axes are not as high.
+            ValueError: the given axes are not as high.
         """
-        canvas, top = self._open(width, sum(part.height for part in parts), results), 0.0
+        height, per_inch = sum(part.height for part in parts), self.page.per_inch
+        if self.given is None:
+            size = [(length + 2 * self.margin) / per_inch for length in (width, height)]
+            self.axes = ResultFigure(results, figsize=(self.inches or size[0], size[1])).add_axes((0, 0, 1, 1))
+            self.resize(width, height)
+        else:
+            needed, found = height / per_inch, self.height / per_inch
+            if needed > found + 0.005:
+                raise ValueError(
+                    f"in an axes {self.inches:.2f} inches wide, this takes {needed:.2f} inches of height, but it has "
+                    f'{found:.2f}: make it higher or wider, or rcParams["font.size"] smaller'
+                )
+            self.axes = self.given
+            self.resize(width, self.height)
+            self.axes.add_artist(Keeper(self, width, height))
+        self.axes.axis("off")
+        top = 0.0
         for part in parts:
-            part.draw(canvas, top)
+            part.draw(self, top)
             top += part.height
-        return root(canvas.axes)
-
-    def _open(self, width: float, height: float, results: Sequence[Result]) -> Canvas:
-        page, margin = self.page, self.margin
-        if self.ax is None:
-            size = [(length + 2 * margin) / page.per_inch for length in (width, height)]
-            figure = ResultFigure(results, figsize=(self.inches or size[0], size[1]))
-            return Canvas(figure.add_axes((0, 0, 1, 1)), page, width, height, margin)
-        needed, found = height / page.per_inch, self.height / page.per_inch
-        if needed > found + 0.005:
-            raise ValueError(
-                f"in an axes {self.inches:.2f} inches wide, this takes {needed:.2f} inches of height, but it has "
-                f'{found:.2f}: make it higher or wider, or rcParams["font.size"] smaller'
-            )
-        canvas = Canvas(self.ax, page, width, self.height, margin)
-        self.ax.add_artist(Keeper(canvas, height))
-        return canvas
-
-
-class Canvas:
-    """An axes to draw on in units from its top left corner, downwards."""
-
-    def __init__(self, axes: Axes, page: Page, width: float, height: float, margin: float):
-        self.axes, self.page, self.margin = axes, page, margin
-        self.resize(width, height)
-        axes.axis("off")
+        return root(self.axes)
 
     def resize(self, width: float, height: float) -> None:
-        """Count in units of an axes that is as large as this."""
+        """Count in units of axes that are as large as this."""
         self.width, self.height, margin = width, height, self.margin
         self.axes.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin), aspect="auto")
 
@@ -156,7 +146,6 @@ class Canvas:
         self.axes.add_artist(line)
 
     def block(self, x: float, y: float, width: float, height: float, shade: Colour, edge: Any = "none") -> None:
-        """Fill a rectangle."""
         self.axes.add_patch(Rectangle((x, y), width, height, facecolor=shade, edgecolor=edge, linewidth=0.5))
 
     def slits(self, lines: Sequence[tuple[float, float, float]], thick: float) -> None:
@@ -166,31 +155,28 @@ class Canvas:
         cut = LineCollection(ends, colors=[self.page.neutral], linewidths=width, capstyle="butt", zorder=1.5)
         self.axes.add_collection(cut, autolim=False)
 
-    def inset(self, x: float, y: float, width: float, height: float) -> Axes:
-        """An axes in it; y is its upper edge."""
-        upwards = Affine2D().scale(1, -1) + self.axes.transData
-        return self.axes.inset_axes((x, -y - height, width, height), transform=upwards)
-
 
 class Keeper(Artist):
-    """Keeps a unit a unit while the caller's axes change their size, and warns where the picture no longer fits."""
+    """Keeps a unit a unit while given axes change their size, and warns where the picture no longer fits."""
 
     zorder = -1  # drawn first
 
-    def __init__(self, canvas: Canvas, needed: float):
+    def __init__(self, canvas: Canvas, width: float, height: float):
         super().__init__()
-        self.canvas, self.room = canvas, (canvas.width, needed)
+        self.canvas, self.needed = canvas, (width, height)
         self.set_in_layout(False)
 
     def draw(self, renderer: Any) -> None:
-        """Draw nothing: measure the axes as they are now."""
         canvas, per_inch = self.canvas, self.canvas.page.per_inch
-        now = tuple(length * per_inch for length in inches(canvas.axes))
-        if now == (canvas.width, canvas.height):
+        width, height = (length * per_inch for length in inches(canvas.axes))
+        if (width, height) == (canvas.width, canvas.height):
             return
-        canvas.resize(*now)
-        if any(length < needed - SLACK / canvas.page.unit for length, needed in zip(now, self.room, strict=True)):
-            sizes = [" by ".join(f"{length / per_inch:.2f}" for length in size) for size in (self.room, now)]
+        canvas.resize(width, height)
+        slack = SLACK / canvas.page.unit
+        if width < self.needed[0] - slack or height < self.needed[1] - slack:
+            sizes = [
+                " by ".join(f"{length / per_inch:.2f}" for length in size) for size in (self.needed, (width, height))
+            ]
             warnings.warn(
                 f"a picture that takes {sizes[0]} inches runs past its axes, which have shrunk to {sizes[1]} since it "
                 "was drawn into them: draw it after everything else in the figure",
@@ -286,15 +272,10 @@ def heading(title: str, facts: str, room: float, above: float = 0.0) -> Lines:
     return Lines([*((line, TITLE) for line in lines), *((line, FACTS) for line in small)], above, BELOW)
 
 
-def notes(texts: Sequence[str], room: float) -> Lines:
-    """Texts in lines that fit a room, each on a line of its own."""
-    return Lines([(line, NOTE) for text in texts for line in wrapped(drawable(text), room, NOTE.size)])
-
-
-def verdict(sentences: Sequence[str], room: float) -> Lines:
-    """What the check of a result found: the last that a figure says; nothing where there was no check."""
-    lines = notes([text for text in sentences if text], room).lines
-    return Lines(lines, above=BELOW if lines else 0.0)
+def notes(texts: Sequence[str], room: float, above: float = 0.0) -> Lines:
+    """Texts that are not empty, each in lines of its own that fit a room, with space above them if there are any."""
+    lines = [(line, NOTE) for text in texts if text for line in wrapped(drawable(text), room, NOTE.size)]
+    return Lines(lines, above if lines else 0.0)
 
 
 def legend(unit: str, results: Sequence[Attribution]) -> list[str]:
@@ -327,7 +308,10 @@ class ColourBar:
 
     def draw(self, canvas: Canvas, top: float) -> None:
         page, scale = canvas.page, self.scale
-        axes = canvas.inset(self.indent, top + ABOVE, self.width, BAR_HEIGHT)
+        upwards = Affine2D().scale(1, -1) + canvas.axes.transData
+        axes = canvas.axes.inset_axes(
+            (self.indent, -top - ABOVE - BAR_HEIGHT, self.width, BAR_HEIGHT), transform=upwards
+        )
         shades = [scale.colour(mark, page.background) for mark in scale.steps(STEPS)]
         ends = (scale.low, scale.limit) if scale.limit > 0 else (-1.0, 1.0)
         wide = (ends[1] - ends[0]) / len(shades)

@@ -21,9 +21,10 @@ NOTES = {
     "template": "written by the template or tokenizer",
 }
 BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they reorder the text around them
-SIGNS = {chr(number): chr(0x2400 + number) for number in range(32)}
-SIGNS |= {character: f"[U+{ord(character):04X}]" for character in BIDI_CONTROLS}
-SIGNS |= {"\n": "↵", "\t": "⇥", "\r": "␍", "\x7f": "␡", "\u00a0": "⍽"}
+SIGNS = dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], "\ufffd")  # other controls, and half characters
+SIGNS |= {number: chr(0x2400 + number) for number in range(32)}
+SIGNS |= {ord(character): f"[U+{ord(character):04X}]" for character in BIDI_CONTROLS}
+SIGNS |= str.maketrans({"\n": "↵", "\t": "⇥", "\r": "␍", "\x7f": "␡", "\u00a0": "⍽"})
 
 
 def escape_invisible(text: str, edge_spaces: bool = False) -> str:
@@ -33,10 +34,7 @@ def escape_invisible(text: str, edge_spaces: bool = False) -> str:
     """
     if text.isprintable() and not (edge_spaces and text.strip(" ") == ""):
         return text
-    shown = "".join(
-        SIGNS.get(character) or ("\ufffd" if unicodedata.category(character) in ("Cc", "Cs") else character)
-        for character in text
-    )
+    shown = text.translate(SIGNS)
     if edge_spaces and shown.strip(" ") == "":
         return "␣" * len(shown)
     if edge_spaces and all(unicodedata.category(character) == "Cf" for character in shown):
@@ -70,17 +68,14 @@ class Cell:
 
     @property
     def number(self) -> str:
-        """Its score in the format of the scale, or that it was fixed."""
         return FIXED if self.piece.fixed else self.scale.numbers(self.piece.score)
 
     @property
     def standard_error(self) -> str:
-        """In the format of the scale; empty where there is none."""
         return self._error(self.piece.standard_error)
 
     @property
     def numerical_error(self) -> str:
-        """In the format of the scale; empty where there is none."""
         return self._error(self.piece.error)
 
     def _error(self, error: float | None) -> str:
@@ -88,16 +83,13 @@ class Cell:
 
     @property
     def mark(self) -> Mark:
-        """What must be seen of it without its colour."""
         return self.scale.mark(self.piece.score, self.piece.fixed)
 
     def colour(self, page: Colour = WHITE) -> Colour:
-        """Of its score on a page."""
         return self.scale.colour(self.piece.score, page, self.piece.fixed)
 
     @property
     def note(self) -> str:
-        """What is special about it."""
         return ", ".join([FIXED] * self.piece.fixed + [TEMPLATE] * self.piece.template)
 
     @property

@@ -44,9 +44,6 @@ def escaped(text: str) -> str:
 @contextmanager
 def texts_escaped(figure: Figure) -> Iterator[None]:
     """While it lasts, the figure is drawn with all of its texts escaped, but for mathematics."""
-    if "draw" in vars(figure):  # they are already
-        yield
-        return
     drawn = figure.draw
 
     def draw(renderer: Any) -> None:
@@ -83,7 +80,7 @@ def write_pgf(figure: Figure, part: Path, path: Path, about: Sequence[dict[str, 
     with tempfile.TemporaryDirectory(prefix=".pgf-", dir=path.parent) as folder:
         whole = Path(folder) / path.name
         with texts_escaped(figure):
-            figure.savefig(whole, format="pgf")
+            Figure.savefig(figure, whole, format="pgf")
         for image in whole.parent.glob(f"{path.stem}-img*"):
             image.replace(path.parent / image.name)
         comments = "".join(f"% {json.dumps(each, allow_nan=False)}\n" for each in about)

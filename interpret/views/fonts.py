@@ -34,15 +34,11 @@ class MeasuredText(Text):
 
 
 def font(text: str, size: float, weight: str = "normal") -> dict[str, Any]:
-    """How a text is drawn: without mathematics and TeX, in fonts that have its characters."""
-    return {"fontproperties": font_properties(text, size, weight), "parse_math": False, "usetex": False}
-
-
-def font_properties(text: str, size: float, weight: str) -> FontProperties:
-    """The fonts for a text: the usual ones, then installed ones that have the characters which those lack."""
+    """How a text is drawn: without mathematics and TeX, in the usual fonts and those that have what these lack."""
     usual = usual_fonts()
     others = dict.fromkeys(family for character in text if (family := fallback_family(character, usual)))
-    return FontProperties(family=[*rcParams["font.family"], *others], size=size, weight=weight)
+    properties = FontProperties(family=[*rcParams["font.family"], *others], size=size, weight=weight)
+    return {"fontproperties": properties, "parse_math": False, "usetex": False}
 
 
 def usual_fonts() -> tuple[str, ...]:
@@ -64,14 +60,13 @@ def fallback_family(character: str, usual: tuple[str, ...]) -> str | None:
     """An installed font that has a character which the usual font files lack; None if they have it, or no font does."""
     if any(ord(character) in characters_of(path) for path in usual):
         return None
-    fonts = sorted(fontManager.ttflist, key=preference)
-    return next((entry.name for entry in fonts if ord(character) in characters_of(entry.fname)), None)
 
+    def rank(entry: FontEntry) -> tuple[bool | str, ...]:  # upright and regular first, boxes only if nothing else
+        plain = (entry.style == "normal", entry.weight == 400, entry.name == HAN, entry.name.startswith(SANS))
+        return (entry.name.startswith(LAST), *(not good for good in plain), entry.name, entry.fname)
 
-def preference(entry: FontEntry) -> tuple[bool | str, ...]:
-    """A sort key of installed fonts, the preferred ones first: upright and regular, and boxes only if nothing else."""
-    plain = (entry.style == "normal", entry.weight == 400, entry.name == HAN, entry.name.startswith(SANS))
-    return (entry.name.startswith(LAST), *(not good for good in plain), entry.name, entry.fname)
+    having = [entry for entry in fontManager.ttflist if ord(character) in characters_of(entry.fname)]
+    return min(having, key=rank).name if having else None
 
 
 def drawable(text: str) -> str:
@@ -87,7 +82,7 @@ def text_width(text: str, size: float = TEXT_SIZE, weight: str = "normal") -> fl
 @lru_cache(maxsize=4096)
 def measured(text: str, size: float, weight: str, usual: tuple[str, ...]) -> float:
     """The same, while the usual fonts are those files."""
-    prop, measure = font_properties(text, size, weight), TextToPath().get_text_width_height_descent
+    prop, measure = font(text, size, weight)["fontproperties"], TextToPath().get_text_width_height_descent
     return float(measure(f"|{text}|", prop, False)[0] - measure("||", prop, False)[0])
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interpret.results.attribution import Attribution
-from interpret.views.canvas import SLIT, WIDTH, Canvas, ColourBar, Part, Sheet, heading, legend, notes, verdict
+from interpret.views.canvas import BELOW, SLIT, WIDTH, Canvas, ColourBar, Part, heading, legend, notes
 from interpret.views.cells import Cell, cells_of, disambiguate
 from interpret.views.fonts import TEXT_SIZE, drawable, fit, text_width
 from interpret.views.scale import Scale, ink, pale_ink, scales, sharing
@@ -40,7 +40,7 @@ def heatmap(attribution: Attribution, width: float | str | None = None, ax: Axes
     Raises:
         ValueError: a width or axes without room for the text, or both of them.
     """
-    return _figure([attribution], [Scale.of(attribution)], "", Sheet(width, ax))
+    return _figure([attribution], [Scale.of(attribution)], "", Canvas(width, ax))
 
 
 def compare(
@@ -60,33 +60,33 @@ def compare(
     if not attributions:
         raise ValueError("there is nothing to show: give at least one attribution")
     note = sharing(attributions, shared_scale, "panel")
-    return _figure(disambiguate(attributions), scales(attributions, shared_scale), note, Sheet(width, None))
+    return _figure(disambiguate(attributions), scales(attributions, shared_scale), note, Canvas(width, None))
 
 
-def _figure(attributions: Sequence[Attribution], scales: Sequence[Scale], note: str, sheet: Sheet) -> Figure:
+def _figure(attributions: Sequence[Attribution], scales: Sequence[Scale], note: str, canvas: Canvas) -> Figure:
     cells = [cells_of(each, scale) for each, scale in zip(attributions, scales, strict=True)]
-    room = _room(sheet)
+    room = _room(canvas)
     texts = [RunningText(each, room) for each in cells]
     needed = max(LEAST_WIDTH, *(text.width for text in texts))
-    if sheet.width is None and needed < room:
+    if canvas.width is None and needed < room:
         room = needed
         texts = [RunningText(each, room) for each in cells]
     parts: list[Part] = []
     for each, scale, text in zip(attributions, scales, texts, strict=True):
         parts.append(heading(each.heading, each.facts, room, BETWEEN if parts else 0.0))
-        explained = [*legend(scale.written_unit, [each]), *filter(None, [note])]
-        parts += [text, notes(explained, room), ColourBar(scale, room), verdict([each.checked], room)]
-    return sheet.draw(room, parts, attributions)
+        explained = notes([*legend(scale.written_unit, [each]), note], room)
+        parts += [text, explained, ColourBar(scale, room), notes([each.checked], room, BELOW)]
+    return canvas.draw(room, parts, attributions)
 
 
-def _room(sheet: Sheet) -> float:
+def _room(canvas: Canvas) -> float:
     """The width for text, in units, at most. Raises ValueError if it is too little."""
-    if sheet.width is None:
-        return WIDTH * sheet.page.per_inch - 2 * sheet.margin
-    if sheet.width < NARROWEST_TEXT:
-        needed = (NARROWEST_TEXT + 2 * sheet.margin) / sheet.page.per_inch
-        raise ValueError(f"the width is {sheet.inches:.3g} inches; it must be at least {needed:.1f}")
-    return sheet.width
+    if canvas.width is None:
+        return WIDTH * canvas.page.per_inch - 2 * canvas.margin
+    if canvas.width < NARROWEST_TEXT:
+        needed = (NARROWEST_TEXT + 2 * canvas.margin) / canvas.page.per_inch
+        raise ValueError(f"the width is {canvas.inches:.3g} inches; it must be at least {needed:.1f}")
+    return canvas.width
 
 
 class Run(NamedTuple):

@@ -276,8 +276,8 @@ def framed(title: str, main: Markup, results: Sequence[Result]) -> str:
     )  # fmt: skip
 
 
-def document(results: Sequence[Shown]) -> str:
-    """Results as a whole HTML document, in which one is chosen where they are several."""
+def document(*results: Shown) -> str:
+    """Results as a whole HTML document, in which a reader chooses one where they are several."""
     if not results:
         raise ValueError("there is nothing to show: give at least one attribution")
     first_rows = [each if isinstance(each, Attribution) else each[0] for each in results]
@@ -288,11 +288,6 @@ def document(results: Sequence[Shown]) -> str:
     ]
     title = Markup("<h1>Why the model said that</h1>" if several else "")
     return framed(results[0].heading, title + Markup("").join(sections), results)
-
-
-def page_of(result: Shown) -> str:
-    """One result as a whole HTML document."""
-    return document([result])
 
 
 def page(results: Sequence[Shown], path: str | Path) -> Path:
@@ -309,4 +304,4 @@ def page(results: Sequence[Shown], path: str | Path) -> Path:
     path = Path(path).expanduser()
     if path.suffix.lower() != ".html":
         raise ValueError(f"cannot save a page as {path.name!r}: the ending must be .html")
-    return write_whole(path, lambda part: part.write_text(document(results), encoding="utf-8"))
+    return write_whole(path, lambda part: part.write_text(document(*results), encoding="utf-8"))

@@ -13,7 +13,7 @@ from matplotlib.patches import Polygon
 
 from interpret.results.matrix import AttributionMatrix
 from interpret.results.numbers import format_number
-from interpret.views.canvas import SLIT, Canvas, ColourBar, Part, Sheet, heading, legend, notes
+from interpret.views.canvas import SLIT, Canvas, ColourBar, Part, heading, legend, notes
 from interpret.views.cells import escape_invisible, matrix_cells
 from interpret.views.fonts import drawable, shortened, text_width
 from interpret.views.scale import Scale, ink
@@ -50,16 +50,16 @@ def matrix_heatmap(matrix: AttributionMatrix, width: float | str | None = None, 
     Raises:
         ValueError: a width or axes that leave no room.
     """
-    sheet = Sheet(width, ax)
+    canvas = Canvas(width, ax)
     scale = Scale.of(*matrix)
-    grid = Grid(matrix, scale, sheet)
-    full = max(grid.width, LEAST_WIDTH) if sheet.width is None else sheet.width
+    grid = Grid(matrix, scale, canvas)
+    full = max(grid.width, LEAST_WIDTH) if canvas.width is None else canvas.width
     above = heading(matrix.heading, matrix.facts, full)
     below: list[Part] = [notes(legend(scale.written_unit, [matrix[0]]), full), ColourBar(scale, full)]
-    if sheet.ax is not None:
-        room = sheet.height - grid.head - BELOW - sum(part.height for part in [above, *below])
+    if canvas.given is not None:
+        room = canvas.height - grid.head - BELOW - sum(part.height for part in [above, *below])
         grid.row = min(grid.row, max(room / len(matrix), TINY_LABEL / 0.8))
-    return sheet.draw(full, [above, grid, *below], [matrix])
+    return canvas.draw(full, [above, grid, *below], [matrix])
 
 
 class Grid:
@@ -68,12 +68,12 @@ class Grid:
     Raises ValueError where there is no room for the columns.
     """
 
-    def __init__(self, matrix: AttributionMatrix, scale: Scale, sheet: Sheet):
+    def __init__(self, matrix: AttributionMatrix, scale: Scale, canvas: Canvas):
         self.cells = matrix_cells(matrix, scale)
         self.ends = [max(matrix.columns(row)) + 1 for row in range(len(matrix))]
         self.template = matrix.attributions[-1].template
         self.columns = [_label(label, LONGEST_LABEL) for label in matrix.labels]
-        most = LONGEST_LABEL if sheet.width is None else min(LONGEST_LABEL, LABELS_SHARE * sheet.width)
+        most = LONGEST_LABEL if canvas.width is None else min(LONGEST_LABEL, LABELS_SHARE * canvas.width)
         self.rows = [
             _label(target, most) + ("" if probability is None else f"  p = {format_number(probability)}")
             for target, probability in zip(matrix.targets, matrix.probabilities, strict=True)
@@ -82,10 +82,10 @@ class Grid:
         count = len(self.columns)
         longest = max(text_width(label, LABEL_SIZE) for label in self.columns)
         self.cell = min(max(WIDE, longest + 6), WIDEST) if count <= MANY else NARROW
-        if sheet.width is not None:
-            self.cell = min((sheet.width - self.left) / count, WIDEST)
+        if canvas.width is not None:
+            self.cell = min((canvas.width - self.left) / count, WIDEST)
         if self.cell < THINNEST:
-            raise ValueError(f"the width is {sheet.inches:.3g} inches, which leaves no room for {count} columns")
+            raise ValueError(f"the width is {canvas.inches:.3g} inches, which leaves no room for {count} columns")
         self.row = HIGH if count <= MANY else min(HIGH, max(LOW, self.cell))
         self.upright = longest > self.cell - 2
         self.size = max(TINY_LABEL, min(LABEL_SIZE, self.cell * 0.8)) if self.upright else LABEL_SIZE

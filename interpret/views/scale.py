@@ -130,7 +130,6 @@ class Scale:
 
     @cached_property
     def numbers(self) -> NumberFormat:
-        """How its scores are written."""
         return NumberFormat.of(self.limit, self.signed)
 
     @cached_property
@@ -140,17 +139,14 @@ class Scale:
 
     @property
     def written_unit(self) -> str:
-        """The unit of what `numbers` writes: with the power of ten that all have in common, if there is one."""
         return self.numbers.unit(self.unit)
 
     @property
     def low(self) -> float:
-        """The lower end."""
         return -self.limit if self.signed else 0.0
 
     @property
     def ticks(self) -> tuple[tuple[float, str], ...]:
-        """The scores at the ends of a colour bar and at zero, as numbers and as text."""
         ticks = sorted({self.low, 0.0, self.limit})
         return tuple((tick, self.numbers(tick) if tick else "0") for tick in ticks)
 
@@ -159,7 +155,6 @@ class Scale:
         return [self.low + (self.limit - self.low) * step / count for step in range(count + 1)]
 
     def colour(self, score: float, page: Colour = WHITE, fixed: bool = False) -> Colour:
-        """The colour of a score on a page, or of a piece that was fixed."""
         return fixed_colour(page) if fixed else colour(score, self.limit, self.signed, page)
 
     def mark(self, score: float, fixed: bool = False) -> Mark:

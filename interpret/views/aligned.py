@@ -20,7 +20,7 @@ SIZE, NUMBER_SIZE = 9.0, 8.0
 WORDS, ROW, LABEL_LINE = 15.0, 17.0, 10.5  # the heights of the words above, a row, and a line of its label, in units
 GAP, BESIDE, NARROWEST = 8.0, 3.0, 34.0  # the space about a word, about a number, and the narrowest column
 FOOT = 2.2  # the slit's distance from the lower edge
-WIDEST = 12.0  # of a figure that nothing else is said about, in inches
+WIDEST = 12.0  # of a figure without a given width, in inches
 LABELS_SHARE = 0.3  # of the width, for labels where the text has to be broken
 BETWEEN = 9.0  # between blocks
 Key = tuple[int, int, str]  # a character, whether text follows (1) or a token without text (0), and its label
@@ -93,28 +93,19 @@ def aligned(
 
 
 class Column(NamedTuple):
-    """A stretch of the text, or a token that a tokenizer added.
-
-    Attributes:
-        template: whether it was written by the template or tokenizer.
-        scores: of each attribution; "fixed" for what was fixed, None where it has no such token.
-        numbers: the scores as text.
-        width: in units.
-    """
+    """A stretch of the text, or a token that a tokenizer added; its width is in units."""
 
     word: str
     template: bool
-    scores: list[float | str | None]
-    numbers: list[str | None]
+    scores: list[
+        float | str | None
+    ]  # of each attribution; "fixed" for what was fixed, None where there is no such token
+    numbers: list[str | None]  # the same as text
     width: float
 
 
 def columns(attributions: Sequence[Attribution], scales: Sequence[Scale]) -> list[Column]:
-    """The columns of attributions of one text, in its order.
-
-    Raises:
-        ValueError: no attributions, different texts, or unsigned scores that do not tell the total of a column.
-    """
+    """The columns of attributions in the order of their text. Raises ValueError as `aligned` does."""
     if not attributions:
         raise ValueError("there is nothing to show: give at least one attribution")
     text = attributions[0].prompt
@@ -124,7 +115,7 @@ def columns(attributions: Sequence[Attribution], scales: Sequence[Scale]) -> lis
                 "the attributions are of different texts, so they have no common columns: "
                 f"{text[:40]!r} and {each.prompt[:40]!r}"
             )
-    starts = ({_start_of(text, position) for position in offsets(each.tokens)} for each in attributions)
+    starts = ({len(text[:start].rstrip(" ")) for start in offsets(each.tokens)} for each in attributions)
     borders = sorted(set.intersection(*starts)) or [0]
     groups = [_grouped(each, borders) for each in attributions]
     formats, found = alike(scales), []
@@ -141,10 +132,6 @@ def columns(attributions: Sequence[Attribution], scales: Sequence[Scale]) -> lis
         width = max(text_width(word, SIZE) + GAP, NARROWEST, widest)
         found.append(Column(word, all(owner.template[position] for position in group), scores, numbers, width))
     return found
-
-
-def _start_of(text: str, position: int) -> int:
-    return len(text[:position].rstrip(" "))
 
 
 def _grouped(attribution: Attribution, borders: Sequence[int]) -> dict[Key, list[int]]:

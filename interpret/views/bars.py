@@ -38,10 +38,7 @@ class Chart:
         self, result: Result, note: str, label: str, height: float, left: float,
         width: float | str | None, ax: Axes | None, title: str = "",
     ):  # fmt: skip
-        """Make room for a plot `height` points high, with `left` points for the labels on its left.
-
-        It stands under the title that is given, or else that of the result.
-        """
+        """Make room for a plot `height` points high with `left` points for labels, under the title given or its own."""
         canvas.check_one(width, ax)
         self.page = Page.of(ax)
         unit, label_size, margin = self.page.unit, points(rcParams["axes.labelsize"]), MARGIN * self.page.unit
@@ -109,7 +106,7 @@ WHISKER, CAP = 0.8, 1.6
 def bars(attribution: Attribution, top: int = MOST, width: float | str | None = None, ax: Axes | None = None) -> Figure:
     """The scores as horizontal bars in the order of the text, with numbers and errors.
 
-    Whiskers are the standard error where the method samples, or else the numerical error where it knows one; the
+    Whiskers are the standard error where the method samples, or else the numerical error where there is one; the
     heading says which. Pieces that were fixed have no bar.
 
     Args:
@@ -165,7 +162,7 @@ def report_figure(report: Report, number: int = 0, top: int = 20, width: float |
     ]  # fmt: skip
     note = f"whiskers: standard error; hollow: q above {SURE}"
     label = f"mean score over the prompts that the word comes in ({report.facts_of['unit']})"
-    title = f"Which words speak for {target.name}, over {target.rows:,} prompts"
+    title = f"Which words support {target.name}, over {target.rows:,} prompts"
     return root(bar_chart(report, rows, note, label, width, title=title, most_lines=1).axes)
 
 

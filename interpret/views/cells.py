@@ -49,22 +49,14 @@ def shown_text(text: str) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """A piece as it is shown.
-
-    Attributes:
-        scale: what its score is measured against.
-        text: its label in running text, with signs for what is no visible character.
-        name: its label where it stands alone: spaces only are signs as well.
-        share: the part of its magnitude in the sum of all, in percent; empty where it has none.
-        role: who wrote it in a chat; empty in other prompts.
-    """
+    """A piece as it is shown: texts, each empty where it has none."""
 
     piece: ScoredPiece
     scale: Scale
-    text: str
-    name: str
-    share: str
-    role: str
+    text: str  # its label in running text, with signs for what is no visible character
+    name: str  # its label where it stands alone: spaces only are signs as well
+    share: str  # the part of its magnitude in the sum of all, in percent
+    role: str  # who wrote it in a chat
 
     @property
     def number(self) -> str:
@@ -206,11 +198,9 @@ def rows_of(results: Sequence[Attribution]) -> tuple[list[str], str, str]:
 
 
 def choices_of(results: Sequence[Attribution], shown: Sequence[Result]) -> list[str]:
-    """What a reader chooses results by: what is asked, methods and models as far as they differ; if need be, numbers.
+    """What a reader chooses each of `shown` by, for which one of `results` stands.
 
-    Args:
-        results: one that stands for each.
-        shown: what is chosen.
+    It is what is asked, methods and models as far as they differ; if need be, numbers.
     """
     several = len({each.title for each in shown}) > 1
     aspect = [each.heading for each in shown] if several else [each.model for each in results]

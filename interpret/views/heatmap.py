@@ -64,8 +64,12 @@ def compare(
 
 
 def _figure(attributions: Sequence[Attribution], scales: Sequence[Scale], note: str, canvas: Canvas) -> Figure:
+    per_inch = canvas.page.per_inch
+    room = WIDTH * per_inch - 2 * canvas.margin if canvas.width is None else canvas.width
+    if canvas.width is not None and room < NARROWEST_TEXT:
+        needed = (NARROWEST_TEXT + 2 * canvas.margin) / per_inch
+        raise ValueError(f"the width is {canvas.inches:.3g} inches; it must be at least {needed:.1f}")
     cells = [cells_of(each, scale) for each, scale in zip(attributions, scales, strict=True)]
-    room = _room(canvas)
     texts = [RunningText(each, room) for each in cells]
     needed = max(LEAST_WIDTH, *(text.width for text in texts))
     if canvas.width is None and needed < room:
@@ -77,16 +81,6 @@ def _figure(attributions: Sequence[Attribution], scales: Sequence[Scale], note: 
         explained = notes([*legend(scale.written_unit, [each]), note], room)
         parts += [text, explained, ColourBar(scale, room), notes([each.checked], room, BELOW)]
     return canvas.draw(room, parts, attributions)
-
-
-def _room(canvas: Canvas) -> float:
-    """The width for text, in units, at most. Raises ValueError if it is too little."""
-    if canvas.width is None:
-        return WIDTH * canvas.page.per_inch - 2 * canvas.margin
-    if canvas.width < NARROWEST_TEXT:
-        needed = (NARROWEST_TEXT + 2 * canvas.margin) / canvas.page.per_inch
-        raise ValueError(f"the width is {canvas.inches:.3g} inches; it must be at least {needed:.1f}")
-    return canvas.width
 
 
 class Run(NamedTuple):

@@ -101,7 +101,11 @@ class Grid:
         across = self.left + self.cell * numpy.arange(len(self.columns) + 1)
         down = top + self.row * numpy.arange(len(self.rows) + 1)
         self._draw_cells(canvas, across, down)
-        self._draw_outline(canvas, across, down)
+        corners = [(self.left, down[0])]
+        for row, end in enumerate(self.ends):
+            corners += [(across[end], down[row]), (across[end], down[row + 1])]
+        corners.append((self.left, down[-1]))
+        canvas.axes.add_patch(Polygon(corners, fill=False, edgecolor=canvas.page.muted, linewidth=OUTLINE, zorder=2))
         self._draw_labels(canvas, top)
 
     def _draw_cells(self, canvas: Canvas, across: numpy.ndarray, down: numpy.ndarray) -> None:
@@ -130,13 +134,6 @@ class Grid:
             x, y = across[column] + self.cell / 2, down[row] + self.row / 2
             shade = ink(tuple(shades[row, column]))
             canvas.write(x, y + NUMBER_SIZE * 0.36, text, NUMBER_SIZE, shade=shade, ha="center")
-
-    def _draw_outline(self, canvas: Canvas, across: numpy.ndarray, down: numpy.ndarray) -> None:
-        corners = [(self.left, down[0])]
-        for row, end in enumerate(self.ends):
-            corners += [(across[end], down[row]), (across[end], down[row + 1])]
-        corners.append((self.left, down[-1]))
-        canvas.axes.add_patch(Polygon(corners, fill=False, edgecolor=canvas.page.muted, linewidth=OUTLINE, zorder=2))
 
     def _draw_labels(self, canvas: Canvas, top: float) -> None:
         how: dict[str, Any] = {"rotation": 90, "va": "bottom"} if self.upright else {}

@@ -14,7 +14,7 @@ from interpret.results.numbers import NumberFormat
 
 Colour = tuple[float, float, float]
 
-# Blue against, white neutral, orange-red for: told apart with every common colour blindness. The two are equally light
+# Blue against, white neutral, orange-red for: different with every common colour blindness. The two are equally light
 # at equal strength (CIE L* 100, 81, 56, 33), so neither looks stronger in grey; the sign needs a mark there.
 AGAINST: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.66, 0.80, 0.93), (0.29, 0.54, 0.80), (0.09, 0.30, 0.58))
 FOR: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.96, 0.75, 0.61), (0.85, 0.39, 0.21), (0.60, 0.11, 0.06))
@@ -27,9 +27,8 @@ STRENGTH_DARK: tuple[Colour, ...] = ((0.0, 0.0, 0.0), (0.04, 0.25, 0.20), (0.13,
 FIXED_DARK: Colour = (0.22, 0.22, 0.22)
 READABLE = 4.6  # WCAG 2.1, level AA, asks for a contrast of 4.5; the rest is for rounding to bytes
 PALEST, STEPS = 0.6, 60  # how far pale ink may go towards the background, and the steps it is sought in
-LIGHT_INK: Colour = (1.0, 1.0, 1.0)
-DARK_INK: Colour = (0.0, 0.0, 0.0)
 WHITE: Colour = (1.0, 1.0, 1.0)
+BLACK: Colour = (0.0, 0.0, 0.0)
 NIGHT: Colour = (0.086, 0.098, 0.118)  # a page in the dark
 MIDDLE = 0.18  # the luminance of middle grey: below it, a page is dark
 LIGHT_PAGE, DARK_PAGE = 0.8, 0.01  # a page this light or dark is itself what no score looks like
@@ -66,7 +65,7 @@ def is_dark(page: Colour) -> bool:
 def neutral(page: Colour) -> Colour:
     """The colour of a score of zero."""
     if is_dark(page):
-        return page if luminance(page) <= DARK_PAGE else DARK_INK
+        return page if luminance(page) <= DARK_PAGE else BLACK
     return page if luminance(page) >= LIGHT_PAGE else WHITE
 
 
@@ -89,7 +88,7 @@ def contrast(one: Colour, other: Colour) -> float:
 
 def ink(background: Colour) -> Colour:
     """Black or white, whichever reads better on the background."""
-    return max((DARK_INK, LIGHT_INK), key=lambda text: contrast(text, background))
+    return max((BLACK, WHITE), key=lambda text: contrast(text, background))
 
 
 def pale_ink(background: Colour) -> Colour:
@@ -151,7 +150,7 @@ class Scale:
         return tuple((tick, self.numbers(tick) if tick else "0") for tick in ticks)
 
     def steps(self, count: int) -> list[float]:
-        """Scores from the lower end to the upper one, for a colour bar with so many steps."""
+        """Scores from the lower end to the upper one, `count` steps apart."""
         return [self.low + (self.limit - self.low) * step / count for step in range(count + 1)]
 
     def colour(self, score: float, page: Colour = WHITE, fixed: bool = False) -> Colour:

@@ -165,8 +165,8 @@ def _report(report: Report) -> Markup:
         name = f"Maps that fail their check ({len(rows)} of {report.verdicts['fails']:,})"
         parts.append(_details(name, html_table(("row", "what it found"), rows)))
     if report.gaps:
-        known = [most for most, _ in report.gaps if most is not None]
-        names = [f"at most {percent(most)}" for most in known] + [f"above {percent(known[-1])}"]
+        limits = [limit for limit, _ in report.gaps if limit is not None]
+        names = [*(f"at most {percent(limit)}" for limit in limits), f"above {percent(limits[-1])}"]
         rows = [[name, f"{count:,}"] for name, (_, count) in zip(names, report.gaps, strict=True)]
         parts.append(_details("Certified gaps", html_table(("gap", "rows"), rows)))
     if report.errors:

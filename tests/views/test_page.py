@@ -182,9 +182,9 @@ def test_the_styles_stand_in_one_block():
     style = (Path(__file__).parents[2] / "interpret" / "views" / "why.css").read_text(encoding="utf-8")
     style = re.sub(r"/\*.*?\*/", "", style, flags=re.S).strip()
     depth, ends = 0, []
-    for place, character in enumerate(style):
+    for position, character in enumerate(style):
         depth += {"{": 1, "}": -1}.get(character, 0)
         if character == "}" and depth == 0:
-            ends.append(place)
+            ends.append(position)
     assert style.startswith(".nexttoken-why {")
     assert ends == [len(style) - 1]

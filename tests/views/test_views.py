@@ -77,7 +77,7 @@ def test_pale_ink_can_be_read_on_every_colour_and_is_paler_where_it_can_be():
         shown, behind = (tuple(round(255 * part) / 255 for part in rgb) for rgb in (pale_ink(background), background))
         assert contrast(shown, behind) >= 4.5
         assert contrast(pale_ink(background), background) <= contrast(ink(background), background)
-    for background in (FIXED, *(anchors[place] for anchors in (FOR, AGAINST, STRENGTH) for place in (0, 1, -1))):
+    for background in (FIXED, *(anchors[position] for anchors in (FOR, AGAINST, STRENGTH) for position in (0, 1, -1))):
         assert contrast(pale_ink(background), background) < 0.75 * contrast(ink(background), background)
 
 
@@ -214,7 +214,7 @@ def test_html_escapes_what_comes_from_outside():
     assert page.count('<span class="piece') == 4
 
 
-def test_html_shows_scores_unit_and_held():
+def test_html_shows_scores_unit_and_fixed_pieces():
     page = html(made(["a", "b"], [0.25, -0.5], fixed=[True, False]))
     assert "fixed: context, no score" in page
     assert "−0.500 nats" in page
@@ -296,7 +296,7 @@ def test_matrix_colours_every_cell_on_one_scale(signed):
 def test_a_small_matrix_has_all_labels_and_numbers():
     matrix = grid(5, 10)
     shown = words(matrix.heatmap())
-    assert {f"w{place}" for place in range(10)} <= set(shown)
+    assert {f"w{position}" for position in range(10)} <= set(shown)
     assert shown.count("$t_  p = 0.5") == 5
     numbers = [
         f"{score:+.2f}".replace("-", "−").replace("+0.00", "0.00")
@@ -352,7 +352,7 @@ def test_ugly_labels_in_a_matrix(tmp_path):
     assert "[red]" in console.file.getvalue()
 
 
-def test_a_matrix_of_zeros_and_of_held_pieces():
+def test_a_matrix_of_zeros_and_of_fixed_pieces():
     row = made([" a", " b"], [0.0, 0.0], fixed=[True, False])
     matrix = AttributionMatrix("candidates", (row,))
     assert tuple(image_of(matrix.heatmap())[0, 0]) == pytest.approx(FIXED)

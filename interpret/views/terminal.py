@@ -63,15 +63,11 @@ def style_of(cell: Cell, system: str | None = TRUE) -> Style:
 
 def headline(result: Attribution | AttributionMatrix) -> Text:
     """What is explained, how, and what the check of it found."""
-    lines: list[str | tuple[str, str]] = [
-        (escape_invisible(result.heading), "bold"),
-        "\n",
-        (escape_invisible(result.facts), "dim"),
-    ]
+    lines = [(escape_invisible(result.heading), "bold"), (escape_invisible(result.facts), "dim")]
     if isinstance(result, Attribution) and result.faithfulness is not None:
         found = result.faithfulness
-        lines += ["\n", (found.sentence, "bold" if found.verdict == "fails" else ""), "\n", (found.details, "dim")]
-    return Text.assemble(*lines)
+        lines += [(found.sentence, "bold" if found.verdict == "fails" else ""), (found.details, "dim")]
+    return Text("\n").join(Text(text, style) for text, style in lines)
 
 
 def running_text(attribution: Attribution, system: str | None = TRUE) -> Text:

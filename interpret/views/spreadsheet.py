@@ -28,14 +28,12 @@ def tsv(result: Result) -> str:
     it. A fixed piece has no score; its 0 stands for that. In a matrix, the last column is the target. Texts have no
     line breaks: see `field`. A field with a quotation mark is quoted, as csv readers expect it.
     """
-    rows = _rows(result)
-    return lines_of([list(rows[0]), *([_written(value, field) for value in row.values()] for row in rows)])
+    return _lines(result, field, "\t")
 
 
 def csv_text(result: Result) -> str:
     """The same with commas, and texts as they are, quoted where they have line breaks."""
-    rows = _rows(result)
-    return lines_of([list(rows[0]), *([_written(value, str) for value in row.values()] for row in rows)], ",")
+    return _lines(result, str, ",")
 
 
 def frame(result: Result) -> pandas.DataFrame:
@@ -65,10 +63,14 @@ def _rows(result: Result) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _written(value: Any, text: Callable[[str], str]) -> str:
-    if isinstance(value, str):
-        return text(value)
-    return "" if value is None else repr(value).lower()
+def _lines(result: Result, text: Callable[[str], str], separator: str) -> str:
+    def written(value: Any) -> str:
+        if isinstance(value, str):
+            return text(value)
+        return "" if value is None else repr(value).lower()
+
+    rows = _rows(result)
+    return lines_of([list(rows[0]), *(list(map(written, row.values())) for row in rows)], separator)
 
 
 def lines_of(rows: Iterable[Sequence[str]], separator: str = "\t") -> str:

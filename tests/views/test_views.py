@@ -63,14 +63,6 @@ def test_colours_diverge_about_zero_and_grow_darker():
     assert colour(2, 1, False) == pytest.approx(STRENGTH[-1])
 
 
-def test_ink_can_be_read_on_every_colour():
-    for signed in (True, False):
-        for step in range(-100, 101):
-            background = colour(step / 100, 1, signed)
-            assert contrast(background, ink(background)) >= 4.5
-    assert contrast(FIXED, ink(FIXED)) >= 4.5
-
-
 def test_pale_ink_can_be_read_on_every_colour_and_is_paler_where_it_can_be():
     backgrounds = [colour(step / 100, 1, signed) for signed in (True, False) for step in range(-100, 101)]
     for background in [*backgrounds, FIXED]:
@@ -181,13 +173,6 @@ def test_text_width_counts_spaces():
     assert text_width(" a") > text_width("a") > 0
     assert text_width("a ") == pytest.approx(text_width(" a"), abs=0.5)
     assert text_width("mm", TEXT_SIZE) == pytest.approx(2 * text_width("m", TEXT_SIZE), rel=0.02)
-
-
-@pytest.mark.parametrize("format", ["png", "pdf", "svg"])
-def test_any_text_can_be_drawn(format):
-    file = io.BytesIO()
-    made(UGLY).heatmap().savefig(file, format=format)
-    assert len(file.getvalue()) > 1000
 
 
 def test_all_zero_scores_can_be_drawn():

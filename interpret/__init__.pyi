@@ -63,8 +63,8 @@ from .results.faithfulness import Faithfulness as Faithfulness
 from .results.matrix import AttributionMatrix as AttributionMatrix
 from .views.aligned import aligned as aligned
 from .views.bars import bars as bars
+from .views.bars import path_plot as path_plot
 from .views.figure import save_figure as save_figure
 from .views.heatmap import compare as compare
 from .views.heatmap import heatmap as heatmap
 from .views.html import page as page
-from .views.path import path_plot as path_plot

@@ -234,17 +234,17 @@ def report_corpus(
         if by not in ("word", "piece"):
             raise ValueError(f"--by {by!r}: give word or piece")
         from interpret.corpus import report
-        from interpret.views.terminal import print_report
+        from interpret.views.terminal import print_result
 
         found = report(out, by=by, min_rows=min_rows, top=top, targets=targets)  # type: ignore[arg-type]
-        _show(console, found, print_report, printed, paths)
+        _show(console, found, print_result, printed, paths)
 
 
 @app.command()
 def methods() -> None:
     """List the methods and their settings."""
     with errors_in_one_line():
-        from interpret.views.plain import print_text
+        from interpret.views.terminal import print_text
 
         print_text(methods_listing())
 
@@ -295,11 +295,11 @@ def _answer_there(
 def _show_edits(console: Console, find: Callable[..., Flip | Reduction], paths: Sequence[Path], printed: str) -> None:
     """Find, save and print a flip or a reduction."""
     from interpret.engine.progress import progress
-    from interpret.views.terminal import print_counterfactual
+    from interpret.views.terminal import print_result
 
     with progress(None, "forward passes", delay=SLOW) as advance:
         found = find(on_progress=advance)
-    _show(console, found, print_counterfactual, printed, paths)
+    _show(console, found, print_result, printed, paths)
 
 
 def _show(

@@ -21,7 +21,7 @@ from interpret.methods.method import Method
 from interpret.methods.settings import every_method
 from interpret.question.question import Token
 from interpret.results.numbers import format_number
-from interpret.views.plain import escape_invisible
+from interpret.views.cells import escape_invisible
 from interpret.views.scale import AGAINST, FOR, ink, to_hex
 from nexttoken import Target
 

@@ -276,7 +276,7 @@ class Attribution(Result):
 
     def path_plot(self, width: float | str | None = None, ax: Axes | None = None) -> Figure:
         """The objective along a path method's path, as a matplotlib figure; see `interpret.path_plot`."""
-        return function_of("interpret.views.path:path_plot")(self, width, ax)
+        return function_of("interpret.views.bars:path_plot")(self, width, ax)
 
     def to_frame(self) -> pandas.DataFrame:
         """The pieces as a pandas DataFrame (piece,), with a score of NaN where a piece was fixed.

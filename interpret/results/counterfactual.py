@@ -96,7 +96,7 @@ class Flip(Result):
     facts_of: dict[str, Any] = field(default_factory=dict)
 
     DERIVED = ("sentence",)
-    fragment = "interpret.views.edits:edits_html"
+    fragment = "interpret.views.tables:html"
 
     @property
     def title(self) -> str:
@@ -191,7 +191,7 @@ class Reduction(Result):
     facts_of: dict[str, Any] = field(default_factory=dict)
 
     DERIVED = ("sentence",)
-    fragment = "interpret.views.edits:edits_html"
+    fragment = "interpret.views.tables:html"
 
     @property
     def title(self) -> str:
@@ -273,7 +273,7 @@ class Replacements(Result):
     forwards: int
     facts_of: dict[str, Any] = field(default_factory=dict)
 
-    fragment = "interpret.views.edits:replacements_html"
+    fragment = "interpret.views.tables:html"
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -23,9 +23,9 @@ PACKAGES = ("nexttoken-interpret", "torch", "transformers")  # that results depe
 FIGURES = (".png", ".pdf", ".svg", ".pgf")
 JSON = "interpret.results.files:Result.to_json"
 TABLES = {".csv": "interpret.views.spreadsheet:csv_text", ".tsv": "interpret.views.spreadsheet:tsv"}
-PAGE = {".json": JSON, ".html": "interpret.views.html:page_of"}
-EDITS = {".json": JSON, ".html": "interpret.views.edits:document"}
-REPORT = {".json": JSON, ".html": "interpret.views.report:report_document"}
+PAGE = {".json": JSON, ".html": "interpret.views.html:document"}
+EDITS = {".json": JSON, ".html": "interpret.views.tables:document"}
+REPORT = {".json": JSON, ".html": "interpret.views.tables:document"}
 
 # What writes each kind of result as each kind of file: a function to its text, or to its figure for FIGURES.
 WRITERS: dict[str, dict[str, str]] = {
@@ -34,7 +34,7 @@ WRITERS: dict[str, dict[str, str]] = {
     "Flip": EDITS,
     "Reduction": EDITS,
     "Replacements": EDITS,
-    "Report": {**REPORT, **dict.fromkeys(FIGURES[:3], "interpret.views.report:report_figure")},
+    "Report": {**REPORT, **dict.fromkeys(FIGURES[:3], "interpret.views.bars:report_figure")},
 }
 
 

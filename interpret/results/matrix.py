@@ -34,7 +34,7 @@ class AttributionMatrix(Result):
     kind: Literal["candidates", "continuation"]
     attributions: tuple[Attribution, ...]
 
-    fragment = "interpret.views.html:matrix_html"
+    fragment = "interpret.views.html:html"
 
     def __len__(self) -> int:
         return len(self.attributions)

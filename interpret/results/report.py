@@ -114,7 +114,7 @@ class Report(Result):
     facts_of: dict[str, Any]
 
     DERIVED = ("sentence",)
-    fragment = "interpret.views.report:report_html"
+    fragment = "interpret.views.tables:html"
 
     @property
     def title(self) -> str:
@@ -155,7 +155,7 @@ class Report(Result):
         Raises:
             ValueError: there is no such target, or no word to show.
         """
-        return function_of("interpret.views.report:report_figure")(self, target, top, width)
+        return function_of("interpret.views.bars:report_figure")(self, target, top, width)
 
     def __repr__(self) -> str:
         return f"Report: {self.title}\n  {self.sentence}\n  {self.facts}"

@@ -7,11 +7,10 @@ from typing import Any
 from interpret.results.attribution import Attribution
 from interpret.results.counterfactual import Flip, Reduction
 from interpret.results.numbers import format_number
-from interpret.views.cells import NOTES, Cell, cells_of, legend_keys
-from interpret.views.edits import parts_of, sentence_of, table_of
-from interpret.views.markup import LOOKS, STOPS
-from interpret.views.plain import escape_invisible
+from interpret.views.cells import NOTES, Cell, cells_of, escape_invisible, legend_keys
+from interpret.views.html import LOOKS, STOPS
 from interpret.views.scale import NIGHT, Colour, Scale, ink, pale_ink, to_hex
+from interpret.views.tables import parts_of, sentence_of, table_of
 from nexttoken import Target
 
 

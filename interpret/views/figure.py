@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 
 from interpret.results.files import FIGURES, Result, write_whole
+from interpret.views.cells import escape_invisible
 from interpret.views.fonts import UNHINTED
-from interpret.views.plain import escape_invisible
 
 ENGINES = ("xelatex", "lualatex", "pdflatex")  # that matplotlib can measure text with
 # What TeX would read as a command or set as another character; % and ^ are matplotlib's to escape.
@@ -27,6 +27,11 @@ SPECIAL = {
     ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
 RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+SCREEN, PRINT = 144, 300  # dots per inch of pixels
+CREATOR = "nexttoken-interpret"
+# Text as text: in SVG it stays text, in PDF fonts are embedded as TrueType (Type 3 mixes up glyphs without a name).
+SETTINGS: Any = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": CREATOR, **UNHINTED}
+DATES = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # left out, so that the same figure gives the same file
 
 
 def escaped(text: str) -> str:
@@ -39,28 +44,27 @@ def escaped(text: str) -> str:
 @contextmanager
 def texts_escaped(figure: Figure) -> Iterator[None]:
     """While it lasts, the figure is drawn with all of its texts escaped, but for mathematics."""
-    if "draw" in vars(figure):  # they are already
-        yield
-        return
-    drawn: Callable[[Any], None] = figure.draw
+    drawn = figure.draw
 
     def draw(renderer: Any) -> None:
         write, measure = renderer.draw_text, renderer.get_text_width_height_descent
 
-        def draw_text(gc: Any, x: float, y: float, s: str, prop: Any, angle: float, ismath: Any = False, **more: Any):  # type: ignore[no-untyped-def]
+        def write_escaped(
+            gc: Any, x: float, y: float, s: str, prop: Any, angle: float, ismath: Any = False, **more: Any
+        ) -> None:
             write(gc, x, y, s if ismath else escaped(s), prop, angle, ismath=ismath, **more)
 
-        def get_text_width_height_descent(s: str, prop: Any, ismath: Any) -> Any:
-            return measure(s if ismath else escaped(s), prop, ismath)
-
-        renderer.draw_text, renderer.get_text_width_height_descent = draw_text, get_text_width_height_descent
+        renderer.draw_text = write_escaped
+        renderer.get_text_width_height_descent = lambda s, prop, ismath: measure(
+            s if ismath else escaped(s), prop, ismath
+        )
         drawn(renderer)
 
-    figure.draw = draw  # type: ignore[method-assign]
+    vars(figure)["draw"] = draw
     try:
         yield
     finally:
-        del figure.draw
+        del vars(figure)["draw"]
 
 
 def write_pgf(figure: Figure, part: Path, path: Path, about: Sequence[dict[str, Any]]) -> None:
@@ -73,45 +77,32 @@ def write_pgf(figure: Figure, part: Path, path: Path, about: Sequence[dict[str, 
         found = next((name for name in ENGINES if shutil.which(name)), None)
         remedy = f'set rcParams["pgf.texsystem"] = {found!r}' if found else "install TeX Live, or save it as .pdf"
         raise FileNotFoundError(f"a .pgf file is measured by LaTeX, and {engine} is not there: {remedy}")
-    with tempfile.TemporaryDirectory(prefix=".pgf-", dir=path.parent) as room:
-        whole = Path(room) / path.name
+    with tempfile.TemporaryDirectory(prefix=".pgf-", dir=path.parent) as folder:
+        whole = Path(folder) / path.name
         with texts_escaped(figure):
-            figure.savefig(whole, format="pgf")
+            Figure.savefig(figure, whole, format="pgf")
         for image in whole.parent.glob(f"{path.stem}-img*"):
             image.replace(path.parent / image.name)
-        said = "".join(f"% {json.dumps(each, allow_nan=False)}\n" for each in about)
-        part.write_text(said + whole.read_text(encoding="utf-8"), encoding="utf-8")
-
-
-SCREEN, PRINT = 144, 300  # dots per inch of pixels
-CREATOR = "nexttoken-interpret"
-# Text as text: in SVG it stays text, in PDF fonts are embedded as TrueType (Type 3 mixes up glyphs without a name).
-SETTINGS: Any = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": CREATOR, **UNHINTED}
+        comments = "".join(f"% {json.dumps(each, allow_nan=False)}\n" for each in about)
+        part.write_text(comments + whole.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 class ResultFigure(Figure):
     """A matplotlib figure that a notebook shows by itself, and whose files say what it shows."""
 
-    def __init__(self, results: Sequence[Result] = (), **options: Any):
+    def __init__(self, results: Sequence[Result], **options: Any):
         super().__init__(**options)
         self.results = tuple(results)
-
-    def draw(self, renderer: Any) -> None:
-        """As in matplotlib, with text as wide as it was measured."""
-        with rc_context(UNHINTED):
-            super().draw(renderer)
 
     def savefig(self, fname: Any, *, metadata: dict[str, Any] | None = None, **options: Any) -> None:
         """As in matplotlib, with text as text, and what it shows as metadata; yours are added to them."""
         if isinstance(fname, str | Path):
             fname = Path(fname).expanduser()
-        named = fname.suffix[1:] if isinstance(fname, Path) else ""
-        kind = str(options.get("format") or named or "png").lower()
-        known = _metadata_of(self.results, kind) if f".{kind}" in FIGURES else {}
-        if about := {**known, **(metadata or {})}:  # some kinds of files, such as .pgf, take none
+        ending = fname.suffix[1:] if isinstance(fname, Path) else ""
+        kind = str(options.get("format") or ending or "png").lower()
+        if about := {**_metadata_of(self.results, kind), **(metadata or {})}:  # some kinds of files take none
             options["metadata"] = about
-        latex = "pgf" in (kind, options.get("backend"))
-        with rc_context(SETTINGS), texts_escaped(self) if latex else nullcontext():
+        with rc_context(SETTINGS), texts_escaped(self) if kind == "pgf" else nullcontext():
             super().savefig(fname, **options)
 
     def _repr_png_(self) -> bytes:
@@ -130,7 +121,7 @@ def save_figure(figure: Figure, path: str | Path, *results: Result) -> Path:
         figure: any matplotlib figure.
         path: ends in .png (300 dots per inch), .pdf, .svg or .pgf. LaTeX must be there to measure the texts of a .pgf
             file, which begins with the description as a comment; what is not mathematics in it is set as it stands.
-        results: what it shows, where it is a figure of your own; those made here know it.
+        results: what it shows, where it is a figure of your own; those made here have it.
 
     Raises:
         ValueError: an ending that is not one of the formats.
@@ -145,18 +136,14 @@ def save_figure(figure: Figure, path: str | Path, *results: Result) -> Path:
         if kind == "pgf":
             about = [result.provenance() for result in shown]
             return write_whole(path, lambda part: write_pgf(figure, part, path, about))
-        return write_whole(
-            path, lambda part: figure.savefig(part, format=kind, dpi=PRINT, metadata=_metadata_of(shown, kind))
-        )
+        metadata = _metadata_of(shown, kind)
+        return write_whole(path, lambda part: figure.savefig(part, format=kind, dpi=PRINT, metadata=metadata))
 
 
 def _metadata_of(results: Sequence[Result], kind: str) -> dict[str, Any]:
+    if kind not in ("png", "pdf", "svg"):
+        return {}
     title = "; ".join(dict.fromkeys(escape_invisible(result.heading) for result in results))
     description = json.dumps([result.provenance() for result in results], allow_nan=False)
-    if kind == "pdf":
-        return {"Title": title, "Subject": description, "Creator": CREATOR, "CreationDate": None}
-    if kind == "pgf":
-        return {}
-    if kind == "svg":
-        return {"Title": title, "Description": description, "Creator": CREATOR, "Date": None}
-    return {"Title": title, "Description": description, "Creator": CREATOR}
+    name = "Subject" if kind == "pdf" else "Description"
+    return {"Title": title, name: description, "Creator": CREATOR, **DATES.get(kind, {})}

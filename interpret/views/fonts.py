@@ -1,8 +1,8 @@
-"""Fonts for any text: what is drawn in which font, how wide it is, where it wraps, and a box for what no font has."""
+"""Fonts for any text: which of them draw it, how wide it is, and where it wraps."""
 
 from __future__ import annotations
 
-import unicodedata
+from bisect import bisect_right
 from functools import lru_cache
 from typing import Any
 
@@ -13,38 +13,32 @@ from matplotlib.textpath import TextToPath
 from matplotlib.transforms import Bbox
 
 TEXT_SIZE = 12.0
-NO_GLYPH = "□"
-BYTE_ORDER_MARK = "\ufeff"  # which nobody sees, and matplotlib cannot write into a PDF
+BYTE_ORDER_MARK = "\ufeff"  # invisible, and matplotlib cannot write it into a PDF
 SANS = "Noto Sans"  # preferred where the usual fonts lack a character; one family for many scripts
 HAN = "Noto Sans CJK SC"  # its faces differ in how they draw the same Chinese characters
-LAST = "Last Resort"  # matplotlib's own: a box with a sign of the script
+LAST = "Last Resort"  # matplotlib's own from 3.11 on: a box with a sign of the script
 # Hinting moves letters to whole pixels; at screen resolutions text becomes up to a tenth wider than it was measured.
 UNHINTED: Any = {"text.hinting": "no_hinting"}
 
 
 class MeasuredText(Text):
-    """Text that is as wide at every resolution as `text_width` says."""
+    """Text that is as wide at every resolution as `text_width` says: it is drawn without hinting."""
 
     def draw(self, renderer: Any) -> None:
-        """As in matplotlib, without hinting."""
         with rc_context(UNHINTED):
             super().draw(renderer)
 
     def get_window_extent(self, renderer: Any = None, dpi: float | None = None) -> Bbox:
-        """As in matplotlib, without hinting."""
         with rc_context(UNHINTED):
             return super().get_window_extent(renderer, dpi)
 
 
 def font(text: str, size: float, weight: str = "normal") -> dict[str, Any]:
-    """How a text is drawn: without mathematics and TeX, in fonts that have its characters."""
-    return {"fontproperties": font_properties(text, size, weight), "parse_math": False, "usetex": False}
-
-
-def font_properties(text: str, size: float, weight: str) -> FontProperties:
-    """The fonts for a text: the usual ones, then installed ones that have the characters which those lack."""
-    others = dict.fromkeys(family for character in text if (family := fallback_family(character)))
-    return FontProperties(family=[*rcParams["font.family"], *others], size=size, weight=weight)
+    """How a text is drawn: without mathematics and TeX, in the usual fonts and those that have what these lack."""
+    usual = usual_fonts()
+    others = dict.fromkeys(family for character in text if (family := fallback_family(character, usual)))
+    properties = FontProperties(family=[*rcParams["font.family"], *others], size=size, weight=weight)
+    return {"fontproperties": properties, "parse_math": False, "usetex": False}
 
 
 def usual_fonts() -> tuple[str, ...]:
@@ -61,36 +55,23 @@ def characters_of(path: str) -> frozenset[int]:
         return frozenset()
 
 
-def fallback_family(character: str) -> str | None:
-    """An installed font that has a character which the usual fonts lack: None if they have it, "" if no font does."""
-    return fallback_beside(character, usual_fonts())
-
-
 @lru_cache(maxsize=4096)
-def fallback_beside(character: str, usual: tuple[str, ...]) -> str | None:
-    """The same, beside given font files."""
+def fallback_family(character: str, usual: tuple[str, ...]) -> str | None:
+    """An installed font that has a character which the usual font files lack; None if they have it, or no font does."""
     if any(ord(character) in characters_of(path) for path in usual):
         return None
-    fonts = sorted(fontManager.ttflist, key=preference)
-    return next((entry.name for entry in fonts if ord(character) in characters_of(entry.fname)), "")
 
+    def rank(entry: FontEntry) -> tuple[bool | str, ...]:  # upright and regular first, boxes only if nothing else
+        plain = (entry.style == "normal", entry.weight == 400, entry.name == HAN, entry.name.startswith(SANS))
+        return (entry.name.startswith(LAST), *(not good for good in plain), entry.name, entry.fname)
 
-def preference(entry: FontEntry) -> tuple[bool | str, ...]:
-    """A sort key of installed fonts, the preferred ones first: upright and regular, and boxes only if nothing else."""
-    plain = (entry.style == "normal", entry.weight == 400, entry.name == HAN, entry.name.startswith(SANS))
-    return (entry.name.startswith(LAST), *(not good for good in plain), entry.name, entry.fname)
+    having = [entry for entry in fontManager.ttflist if ord(character) in characters_of(entry.fname)]
+    return min(having, key=rank).name if having else None
 
 
 def drawable(text: str) -> str:
-    """The text with a box for each character that no installed font has; marks without a width are left out."""
-    return "".join(
-        character
-        if fallback_family(character) != "" and character != BYTE_ORDER_MARK
-        else ""
-        if unicodedata.category(character) in ("Mn", "Me", "Cf")
-        else NO_GLYPH
-        for character in text
-    )
+    """The text without what matplotlib cannot write."""
+    return text.replace(BYTE_ORDER_MARK, "")
 
 
 def text_width(text: str, size: float = TEXT_SIZE, weight: str = "normal") -> float:
@@ -100,19 +81,14 @@ def text_width(text: str, size: float = TEXT_SIZE, weight: str = "normal") -> fl
 
 @lru_cache(maxsize=4096)
 def measured(text: str, size: float, weight: str, usual: tuple[str, ...]) -> float:
-    """The width of a text in points, in given font files where they have its characters."""
-    prop, measure = font_properties(text, size, weight), TextToPath().get_text_width_height_descent
+    """The same, while the usual fonts are those files."""
+    prop, measure = font(text, size, weight)["fontproperties"], TextToPath().get_text_width_height_descent
     return float(measure(f"|{text}|", prop, False)[0] - measure("||", prop, False)[0])
 
 
-def fit(text: str, room: float, at_least_one: bool) -> int:
-    """How many of the text's characters fit; all, if they all do."""
-    if text_width(text) <= room:
-        return len(text)
-    count = 0
-    while count < len(text) and text_width(text[: count + 1]) <= room:
-        count += 1
-    return max(count, int(at_least_one))
+def fit(text: str, room: float) -> int:
+    """How many of the text's characters fit into a room."""
+    return bisect_right(range(1, len(text) + 1), room, key=lambda count: text_width(text[:count]))
 
 
 def wrapped(text: str, room: float, size: float, weight: str = "normal") -> list[str]:
@@ -130,9 +106,8 @@ def shortened(text: str, room: float, size: float, weight: str = "normal") -> st
     """A text that fits the room, with … in place of its end where it is too long."""
     if text_width(text, size, weight) <= room:
         return text
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        fits = text_width(text[:middle].rstrip() + "…", size, weight) <= room
-        low, high = (middle, high) if fits else (low, middle - 1)
-    return text[:low].rstrip() + "…"
+
+    def width(count: int) -> float:
+        return text_width(f"{text[:count].rstrip()}…", size, weight)
+
+    return text[: bisect_right(range(1, len(text) + 1), room, key=width)].rstrip() + "…"

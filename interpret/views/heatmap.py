@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interpret.results.attribution import Attribution
-from interpret.views.canvas import POINTS_PER_INCH, WIDTH, Canvas, Page, Sheet
-from interpret.views.caption import SLIT, ColourBar, Heading, Verdict, legend
+from interpret.views.canvas import BELOW, SLIT, WIDTH, Canvas, ColourBar, Part, heading, legend, notes
 from interpret.views.cells import Cell, cells_of, disambiguate
 from interpret.views.fonts import TEXT_SIZE, drawable, fit, text_width
 from interpret.views.scale import Scale, ink, pale_ink, scales, sharing
@@ -22,17 +21,6 @@ BASELINE = 12.5  # of the text in its cell
 FOOT = 2.4  # the slit's distance from the lower edge
 BETWEEN = 18.0  # the space between panels
 AFTER_TEXT = 5.0
-
-
-@dataclass(frozen=True)
-class Run:
-    """A part of a cell's text, placed on its line; x and width in units."""
-
-    cell: Cell
-    text: str
-    x: float
-    width: float
-    line: int
 
 
 def heatmap(attribution: Attribution, width: float | str | None = None, ax: Axes | None = None) -> Figure:
@@ -52,11 +40,7 @@ def heatmap(attribution: Attribution, width: float | str | None = None, ax: Axes
     Raises:
         ValueError: a width or axes without room for the text, or both of them.
     """
-    sheet = Sheet(width, ax)
-    (panel,) = _panels([attribution], sheet, [Scale.of(attribution)], "")
-    canvas = sheet.open(panel.room, panel.height, [attribution])
-    panel.draw(canvas, 0.0)
-    return canvas.figure
+    return _figure([attribution], [Scale.of(attribution)], "", Canvas(width, ax))
 
 
 def compare(
@@ -75,94 +59,85 @@ def compare(
     """
     if not attributions:
         raise ValueError("there is nothing to show: give at least one attribution")
-    sheet, note = Sheet(width, None), sharing(attributions, shared_scale, "panel")
-    panels = _panels(disambiguate(attributions), sheet, scales(attributions, shared_scale), note)
-    height = sum(panel.height for panel in panels) + BETWEEN * (len(panels) - 1)
-    canvas, top = sheet.open(panels[0].room, height, attributions), 0.0
-    for panel in panels:
-        panel.draw(canvas, top)
-        top += panel.height + BETWEEN
-    return canvas.figure
+    note = sharing(attributions, shared_scale, "panel")
+    return _figure(disambiguate(attributions), scales(attributions, shared_scale), note, Canvas(width, None))
 
 
-def _panels(attributions: Sequence[Attribution], sheet: Sheet, scales: Sequence[Scale], note: str) -> list[Panel]:
+def _figure(attributions: Sequence[Attribution], scales: Sequence[Scale], note: str, canvas: Canvas) -> Figure:
+    per_inch = canvas.page.per_inch
+    room = WIDTH * per_inch - 2 * canvas.margin if canvas.width is None else canvas.width
+    if canvas.width is not None and room < NARROWEST_TEXT:
+        needed = (NARROWEST_TEXT + 2 * canvas.margin) / per_inch
+        raise ValueError(f"the width is {canvas.inches:.3g} inches; it must be at least {needed:.1f}")
+    cells = [cells_of(each, scale) for each, scale in zip(attributions, scales, strict=True)]
+    texts = [RunningText(each, room) for each in cells]
+    needed = max(LEAST_WIDTH, *(text.width for text in texts))
+    if canvas.width is None and needed < room:
+        room = needed
+        texts = [RunningText(each, room) for each in cells]
+    parts: list[Part] = []
+    for each, scale, text in zip(attributions, scales, texts, strict=True):
+        parts.append(heading(each.heading, each.facts, room, BETWEEN if parts else 0.0))
+        explained = notes([*legend(scale.written_unit, [each]), note], room)
+        parts += [text, explained, ColourBar(scale, room), notes([each.checked], room, BELOW)]
+    return canvas.draw(room, parts, attributions)
 
-    def laid_out(room: float) -> list[Panel]:
-        return [Panel(each, room, sheet.page, scale, note) for each, scale in zip(attributions, scales, strict=True)]
 
-    panels = laid_out(_room(sheet))
-    needed = max(LEAST_WIDTH, *(panel.text_width for panel in panels))
-    return laid_out(needed) if sheet.width is None and needed < panels[0].room else panels
+class Run(NamedTuple):
+    """A part of a cell's text on its line; x and width in units."""
 
-
-def _room(sheet: Sheet) -> float:
-    """The width for text, in units, at most. Raises ValueError if it is too little."""
-    if sheet.width is None:
-        return WIDTH * POINTS_PER_INCH / sheet.page.unit - 2 * sheet.margin
-    if sheet.width < NARROWEST_TEXT:
-        needed = (NARROWEST_TEXT + 2 * sheet.margin) * sheet.page.unit / POINTS_PER_INCH
-        raise ValueError(f"the width is {sheet.inches:.3g} inches; it must be at least {needed:.1f}")
-    return sheet.width
+    cell: Cell
+    text: str
+    x: float
+    width: float
+    line: int
 
 
-class Panel:
-    """One attribution laid out in a given width: title, text and colour bar, all in units."""
+class RunningText:
+    """The cells of a text in lines that fit a room."""
 
-    def __init__(self, attribution: Attribution, room: float, page: Page, scale: Scale, note: str):
-        self.room, self.page = room, page
-        self.heading = Heading(attribution.heading, attribution.facts, room)
-        self.runs = self._lay_out(cells_of(attribution, scale), only_spaces=not attribution.prompt.strip(" "))
-        self.text_width = max(run.x + run.width for run in self.runs)
-        self.text_height = LINE * (1 + max(run.line for run in self.runs))
-        lines = [*legend(scale.written_unit, [attribution]), *filter(None, [note])]
-        self.bar = ColourBar(scale, lines, room)
-        self.verdict = Verdict([attribution.checked], room)
-        self.height = self.heading.height + self.text_height + AFTER_TEXT + self.bar.height + self.verdict.height
-
-    def _lay_out(self, cells: Sequence[Cell], only_spaces: bool) -> list[Run]:
-        x, line = 0.0, 0
-        runs: list[Run] = []
-        words: list[list[tuple[str, Cell]]] = []
-        for cell in cells:
-            shown = drawable(cell.name if only_spaces else cell.text)
-            for part in re.split(r"(?<=[^ ])(?= )|(?<=↵)(?=.)", shown):
-                if not words or part.startswith(" ") or words[-1][-1][0].endswith("↵"):
-                    words.append([])
-                words[-1].append((part, cell))
-        for word in words:
-            wide = sum(text_width(part) for part, _ in word)
-            if x > 0 and (runs[-1].text.endswith("↵") or x + wide > self.room):
-                x, line = 0.0, line + 1
-            for part, cell in word:
-                rest = part.lstrip(" ") if x == 0 and line > 0 and part.strip(" ") else part
-                while rest:
-                    fitting = fit(rest, self.room - x, at_least_one=x == 0)
-                    if fitting:
-                        width = text_width(rest[:fitting])
-                        runs.append(Run(cell, rest[:fitting], x, width, line))
-                        x, rest = x + width, rest[fitting:]
-                    if rest:
-                        x, line = 0.0, line + 1
-        return runs
+    def __init__(self, cells: Sequence[Cell], room: float):
+        self.runs = _laid_out(cells, room)
+        self.width = max(run.x + run.width for run in self.runs)
+        self.height = LINE * (1 + max(run.line for run in self.runs)) + AFTER_TEXT
 
     def draw(self, canvas: Canvas, top: float) -> None:
-        """Draw it from `top` on."""
-        self.heading.draw(canvas, top)
-        top += self.heading.height
+        slits = []
         for run in self.runs:
-            y, background = top + run.line * LINE, run.cell.colour(self.page.background)
+            y, background = top + run.line * LINE, run.cell.colour(canvas.page.background)
             canvas.block(run.x, y, run.width, CELL, background)
             shown = run.text.lstrip(" ")
             indent = text_width(run.text[: len(run.text) - len(shown)]) if shown else 0.0
             template = run.cell.piece.template
             shade, style = (pale_ink if template else ink)(background), "italic" if template else "normal"
             canvas.write(run.x + indent, y + BASELINE, shown, TEXT_SIZE, shade=shade, fontstyle=style)
-        slits = [
-            (run.x, run.x + run.width, top + run.line * LINE + CELL - FOOT)
-            for run in self.runs
-            if run.cell.mark == "against"
-        ]
+            if run.cell.mark == "against":
+                slits.append((run.x, run.x + run.width, y + CELL - FOOT))
         canvas.slits(slits, SLIT)
-        top += self.text_height + AFTER_TEXT
-        self.bar.draw(canvas, top)
-        self.verdict.draw(canvas, top + self.bar.height)
+
+
+def _laid_out(cells: Sequence[Cell], room: float) -> list[Run]:
+    only_spaces = not any(cell.piece.text.strip(" ") for cell in cells)
+    words: list[list[tuple[str, Cell]]] = []
+    for cell in cells:
+        shown = drawable(cell.name if only_spaces else cell.text)
+        for part in re.split(r"(?<=[^ ])(?= )|(?<=↵)(?=.)", shown):
+            if not words or part.startswith(" ") or words[-1][-1][0].endswith("↵"):
+                words.append([])
+            words[-1].append((part, cell))
+    x, line = 0.0, 0
+    runs: list[Run] = []
+    for word in words:
+        wide = sum(text_width(part) for part, _ in word)
+        if x > 0 and (runs[-1].text.endswith("↵") or x + wide > room):
+            x, line = 0.0, line + 1
+        for part, cell in word:
+            rest = part.lstrip(" ") if x == 0 and line > 0 and part.strip(" ") else part
+            while rest:
+                if fitting := max(fit(rest, room - x), x == 0):
+                    width = text_width(rest[:fitting])
+                    runs.append(Run(cell, rest[:fitting], x, width, line))
+                    x, rest = x + width, rest[fitting:]
+                if rest:
+                    x, line = 0.0, line + 1
+    return runs

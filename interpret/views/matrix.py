@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
@@ -14,11 +13,9 @@ from matplotlib.patches import Polygon
 
 from interpret.results.matrix import AttributionMatrix
 from interpret.results.numbers import format_number
-from interpret.views.canvas import Canvas, Page, Sheet
-from interpret.views.caption import SLIT, ColourBar, Heading, legend
-from interpret.views.cells import Cell, matrix_cells
+from interpret.views.canvas import SLIT, Canvas, ColourBar, Part, heading, legend, notes
+from interpret.views.cells import escape_invisible, matrix_cells
 from interpret.views.fonts import drawable, shortened, text_width
-from interpret.views.plain import escape_invisible
 from interpret.views.scale import Scale, ink
 
 LABEL_SIZE, NUMBER_SIZE = 8.5, 7.5  # lengths are in units: points at matplotlib's default font size
@@ -32,19 +29,6 @@ LEAST_WIDTH = 280.0
 HEAD = 16.0  # the labels of columns, where they lie
 BELOW = 8.0
 OUTLINE = 0.4
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where everything is, in units: the rows' labels on the left, the columns' above, the cells' width and height."""
-
-    left: float
-    head: float
-    cell: float
-    height: float
-    upright: bool
-    size: float
-    every: int
 
 
 def matrix_heatmap(matrix: AttributionMatrix, width: float | str | None = None, ax: Axes | None = None) -> Figure:
@@ -66,112 +50,103 @@ def matrix_heatmap(matrix: AttributionMatrix, width: float | str | None = None, 
     Raises:
         ValueError: a width or axes that leave no room.
     """
-    sheet = Sheet(width, ax)
+    canvas = Canvas(width, ax)
     scale = Scale.of(*matrix)
-    columns = [_label(label, LONGEST_LABEL) for label in matrix.labels]
-    most = LONGEST_LABEL if sheet.width is None else min(LONGEST_LABEL, LABELS_SHARE * sheet.width)
-    rows = [
-        _label(target, most) + ("" if probability is None else f"  p = {format_number(probability)}")
-        for target, probability in zip(matrix.targets, matrix.probabilities, strict=True)
-    ]
-    grid = _grid_of(columns, rows, sheet)
-    full = max(grid.left + grid.cell * len(columns), LEAST_WIDTH) if sheet.width is None else sheet.width
-    heading = Heading(matrix.heading, matrix.facts, full)
-    cells = matrix_cells(matrix, scale)
-    ends = [max(matrix.columns(row)) + 1 for row in range(len(matrix))]
-    bar = ColourBar(scale, legend(scale.written_unit, [matrix[0]]), full)
-    around = heading.height + grid.head + BELOW + bar.height
-    if sheet.ax is not None:
-        grid = _lowered(grid, len(rows), (sheet.height_in_units - around) / len(rows))
-    canvas = sheet.open(full, around + grid.height * len(rows), [matrix])
-    heading.draw(canvas)
-    top = heading.height + grid.head
-    _draw_cells(canvas, grid, top, cells)
-    _draw_outline(canvas, grid, top, ends)
-    _draw_labels(canvas, grid, top, columns, rows, matrix.attributions[-1].template)
-    bar.draw(canvas, top + grid.height * len(rows) + BELOW)
-    return canvas.figure
+    grid = Grid(matrix, scale, canvas)
+    full = max(grid.width, LEAST_WIDTH) if canvas.width is None else canvas.width
+    above = heading(matrix.heading, matrix.facts, full)
+    below: list[Part] = [notes(legend(scale.written_unit, [matrix[0]]), full), ColourBar(scale, full)]
+    if canvas.given is not None:
+        room = canvas.height - grid.head - BELOW - sum(part.height for part in [above, *below])
+        grid.row = min(grid.row, max(room / len(matrix), TINY_LABEL / 0.8))
+    return canvas.draw(full, [above, grid, *below], [matrix])
 
 
-def _grid_of(columns: list[str], rows: list[str], sheet: Sheet) -> Grid:
-    """Where labels and cells go. Raises ValueError where there is no room for the columns."""
-    left = max(text_width(row, LABEL_SIZE) for row in rows) + 8
-    few = len(columns) <= MANY
-    longest = max(text_width(label, LABEL_SIZE) for label in columns)
-    natural = min(max(WIDE, longest + 6), WIDEST) if few else NARROW
-    cell = natural if sheet.width is None else min((sheet.width - left) / len(columns), WIDEST)
-    if cell < THINNEST:
-        raise ValueError(f"the width is {sheet.inches:.3g} inches, which leaves no room for {len(columns)} columns")
-    upright = longest > cell - 2
-    size = LABEL_SIZE if not upright else max(TINY_LABEL, min(LABEL_SIZE, cell * 0.8))
-    every = max(1, math.ceil(size * 1.15 / cell)) if upright else 1
-    head = max(text_width(label, size) for label in columns) + 6 if upright else HEAD
-    return Grid(left, head, cell, HIGH if few else min(HIGH, max(LOW, cell)), upright, size, every)
+class Grid:
+    """The cells with the labels of rows on their left and those of columns above them; all in units.
 
+    Raises ValueError where there is no room for the columns.
+    """
 
-def _lowered(grid: Grid, rows: int, room: float) -> Grid:
-    height = min(grid.height, max(room, TINY_LABEL / 0.8))
-    return replace(grid, height=height)
+    def __init__(self, matrix: AttributionMatrix, scale: Scale, canvas: Canvas):
+        self.cells = matrix_cells(matrix, scale)
+        self.ends = [max(matrix.columns(row)) + 1 for row in range(len(matrix))]
+        self.template = matrix.attributions[-1].template
+        self.columns = [_label(label, LONGEST_LABEL) for label in matrix.labels]
+        most = LONGEST_LABEL if canvas.width is None else min(LONGEST_LABEL, LABELS_SHARE * canvas.width)
+        self.rows = [
+            _label(target, most) + ("" if probability is None else f"  p = {format_number(probability)}")
+            for target, probability in zip(matrix.targets, matrix.probabilities, strict=True)
+        ]
+        self.left = max(text_width(row, LABEL_SIZE) for row in self.rows) + 8
+        count = len(self.columns)
+        longest = max(text_width(label, LABEL_SIZE) for label in self.columns)
+        self.cell = min(max(WIDE, longest + 6), WIDEST) if count <= MANY else NARROW
+        if canvas.width is not None:
+            self.cell = min((canvas.width - self.left) / count, WIDEST)
+        if self.cell < THINNEST:
+            raise ValueError(f"the width is {canvas.inches:.3g} inches, which leaves no room for {count} columns")
+        self.row = HIGH if count <= MANY else min(HIGH, max(LOW, self.cell))
+        self.upright = longest > self.cell - 2
+        self.size = max(TINY_LABEL, min(LABEL_SIZE, self.cell * 0.8)) if self.upright else LABEL_SIZE
+        self.head = max(text_width(label, self.size) for label in self.columns) + 6 if self.upright else HEAD
+        self.width = self.left + self.cell * count
 
+    @property
+    def height(self) -> float:
+        return self.head + self.row * len(self.rows) + BELOW
 
-def _draw_cells(canvas: Canvas, grid: Grid, top: float, cells: list[list[Cell | None]]) -> None:
-    rows, columns = len(cells), len(cells[0])
-    shades = _shades(cells, canvas.page)
-    across = grid.left + grid.cell * numpy.arange(columns + 1)
-    down = top + grid.height * numpy.arange(rows + 1)
-    # Not imshow, which takes 3 GB to print 100 targets by 200 pieces.
-    image = PcolorImage(canvas.axes, across, down, shades, zorder=1)
-    image.set_in_layout(False)  # it does not know its extent
-    canvas.axes.add_image(image)
-    seen = [(row, column, cell) for row, line in enumerate(cells) for column, cell in enumerate(line) if cell]
-    thick = min(SLIT, grid.height / 10)
-    foot = max(grid.height / 7, 2 * thick)
-    slits = [
-        (grid.left + column * grid.cell, grid.left + (column + 1) * grid.cell, top + (row + 1) * grid.height - foot)
-        for row, column, cell in seen
-        if cell.mark == "against"
-    ]
-    canvas.slits(slits, thick)
-    numbers = [(row, column, cell.number) for row, column, cell in seen if not cell.piece.fixed]
-    widest = max((text_width(text, NUMBER_SIZE) for _, _, text in numbers), default=0.0)
-    if widest > grid.cell - 2 or grid.height < NUMBER_SIZE * 1.5:
-        return
-    for row, column, text in numbers:
-        x, y = grid.left + (column + 0.5) * grid.cell, top + (row + 0.5) * grid.height
-        shade = ink(tuple(shades[row, column]))
-        canvas.write(x, y + NUMBER_SIZE * 0.36, text, NUMBER_SIZE, shade=shade, ha="center")
+    def draw(self, canvas: Canvas, top: float) -> None:
+        top += self.head
+        across = self.left + self.cell * numpy.arange(len(self.columns) + 1)
+        down = top + self.row * numpy.arange(len(self.rows) + 1)
+        self._draw_cells(canvas, across, down)
+        corners = [(self.left, down[0])]
+        for row, end in enumerate(self.ends):
+            corners += [(across[end], down[row]), (across[end], down[row + 1])]
+        corners.append((self.left, down[-1]))
+        canvas.axes.add_patch(Polygon(corners, fill=False, edgecolor=canvas.page.muted, linewidth=OUTLINE, zorder=2))
+        self._draw_labels(canvas, top)
 
+    def _draw_cells(self, canvas: Canvas, across: numpy.ndarray, down: numpy.ndarray) -> None:
+        page = canvas.page
+        shades = numpy.array(
+            [[page.neutral if cell is None else cell.colour(page.background) for cell in line] for line in self.cells]
+        )
+        # Not imshow, which takes 3 GB to print 100 targets by 200 pieces.
+        image = PcolorImage(canvas.axes, across, down, shades, zorder=1)
+        image.set_in_layout(False)  # its extent is unknown to it
+        canvas.axes.add_image(image)
+        seen = [(row, column, cell) for row, line in enumerate(self.cells) for column, cell in enumerate(line) if cell]
+        thick = min(SLIT, self.row / 10)
+        foot = max(self.row / 7, 2 * thick)
+        slits = [
+            (across[column], across[column + 1], down[row + 1] - foot)
+            for row, column, cell in seen
+            if cell.mark == "against"
+        ]
+        canvas.slits(slits, thick)
+        numbers = [(row, column, cell.number) for row, column, cell in seen if not cell.piece.fixed]
+        widest = max((text_width(text, NUMBER_SIZE) for _, _, text in numbers), default=0.0)
+        if widest > self.cell - 2 or self.row < NUMBER_SIZE * 1.5:
+            return
+        for row, column, text in numbers:
+            x, y = across[column] + self.cell / 2, down[row] + self.row / 2
+            shade = ink(tuple(shades[row, column]))
+            canvas.write(x, y + NUMBER_SIZE * 0.36, text, NUMBER_SIZE, shade=shade, ha="center")
 
-def _draw_outline(canvas: Canvas, grid: Grid, top: float, ends: list[int]) -> None:
-    corners = [(grid.left, top)]
-    for row, end in enumerate(ends):
-        x = grid.left + end * grid.cell
-        corners += [(x, top + row * grid.height), (x, top + (row + 1) * grid.height)]
-    corners.append((grid.left, top + len(ends) * grid.height))
-    canvas.axes.add_patch(Polygon(corners, fill=False, edgecolor=canvas.page.muted, linewidth=OUTLINE, zorder=2))
-
-
-def _draw_labels(
-    canvas: Canvas, grid: Grid, top: float, columns: list[str], rows: list[str], template: tuple[bool, ...]
-) -> None:
-    for number, label in enumerate(columns):
-        how: dict[str, Any] = {"shade": canvas.page.muted, "fontstyle": "italic"} if template[number] else {}
-        x = grid.left + (number + 0.5) * grid.cell
-        if grid.upright and number % grid.every == 0:
-            canvas.write(x, top - 4, label, grid.size, rotation=90, ha="center", va="bottom", **how)
-        elif not grid.upright:
-            canvas.write(x, top - 4, label, grid.size, ha="center", **how)
-    size = min(LABEL_SIZE, grid.height * 0.8)
-    for number, label in enumerate(rows):
-        y = top + (number + 0.5) * grid.height
-        canvas.write(grid.left - 5, y + size * 0.36, label, size, ha="right")
+    def _draw_labels(self, canvas: Canvas, top: float) -> None:
+        how: dict[str, Any] = {"rotation": 90, "va": "bottom"} if self.upright else {}
+        every = max(1, math.ceil(self.size * 1.15 / self.cell)) if self.upright else 1
+        for number in range(0, len(self.columns), every):
+            pale: dict[str, Any] = {"shade": canvas.page.muted, "fontstyle": "italic"} if self.template[number] else {}
+            x = self.left + (number + 0.5) * self.cell
+            canvas.write(x, top - 4, self.columns[number], self.size, ha="center", **how, **pale)
+        size = min(LABEL_SIZE, self.row * 0.8)
+        for number, label in enumerate(self.rows):
+            y = top + (number + 0.5) * self.row
+            canvas.write(self.left - 5, y + size * 0.36, label, size, ha="right")
 
 
 def _label(label: str, room: float) -> str:
     return shortened(drawable(escape_invisible(label, edge_spaces=True)).strip() or "␣", room, LABEL_SIZE)
-
-
-def _shades(cells: list[list[Cell | None]], page: Page) -> numpy.ndarray:
-    return numpy.array(
-        [[page.neutral if cell is None else cell.colour(page.background) for cell in line] for line in cells]
-    )

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Literal
+
+import numpy
 
 from interpret.results.attribution import Attribution
 from interpret.results.numbers import NumberFormat
 
 Colour = tuple[float, float, float]
 
-# Blue against, white neutral, orange-red for: told apart with every common colour blindness. The two are equally light
+# Blue against, white neutral, orange-red for: different with every common colour blindness. The two are equally light
 # at equal strength (CIE L* 100, 81, 56, 33), so neither looks stronger in grey; the sign needs a mark there.
 AGAINST: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.66, 0.80, 0.93), (0.29, 0.54, 0.80), (0.09, 0.30, 0.58))
 FOR: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.96, 0.75, 0.61), (0.85, 0.39, 0.21), (0.60, 0.11, 0.06))
@@ -26,9 +27,8 @@ STRENGTH_DARK: tuple[Colour, ...] = ((0.0, 0.0, 0.0), (0.04, 0.25, 0.20), (0.13,
 FIXED_DARK: Colour = (0.22, 0.22, 0.22)
 READABLE = 4.6  # WCAG 2.1, level AA, asks for a contrast of 4.5; the rest is for rounding to bytes
 PALEST, STEPS = 0.6, 60  # how far pale ink may go towards the background, and the steps it is sought in
-LIGHT_INK: Colour = (1.0, 1.0, 1.0)
-DARK_INK: Colour = (0.0, 0.0, 0.0)
 WHITE: Colour = (1.0, 1.0, 1.0)
+BLACK: Colour = (0.0, 0.0, 0.0)
 NIGHT: Colour = (0.086, 0.098, 0.118)  # a page in the dark
 MIDDLE = 0.18  # the luminance of middle grey: below it, a page is dark
 LIGHT_PAGE, DARK_PAGE = 0.8, 0.01  # a page this light or dark is itself what no score looks like
@@ -41,10 +41,8 @@ def colour(score: float, limit: float, signed: bool, page: Colour = WHITE) -> Co
     """
     share = min(1.0, abs(score) / limit) if limit > 0 else 0.0
     anchors = (neutral(page), *_anchors(score, signed, page)[1:])
-    position = share * (len(anchors) - 1)
-    low, high = list(pairwise(anchors))[min(int(position), len(anchors) - 2)]
-    part = position - min(int(position), len(anchors) - 2)
-    red, green, blue = (a + part * (b - a) for a, b in zip(low, high, strict=True))
+    at = range(len(anchors))
+    red, green, blue = (float(numpy.interp(share * at[-1], at, channel)) for channel in zip(*anchors, strict=True))
     return red, green, blue
 
 
@@ -67,7 +65,7 @@ def is_dark(page: Colour) -> bool:
 def neutral(page: Colour) -> Colour:
     """The colour of a score of zero."""
     if is_dark(page):
-        return page if luminance(page) <= DARK_PAGE else DARK_INK
+        return page if luminance(page) <= DARK_PAGE else BLACK
     return page if luminance(page) >= LIGHT_PAGE else WHITE
 
 
@@ -90,7 +88,7 @@ def contrast(one: Colour, other: Colour) -> float:
 
 def ink(background: Colour) -> Colour:
     """Black or white, whichever reads better on the background."""
-    return max((DARK_INK, LIGHT_INK), key=lambda text: contrast(text, background))
+    return max((BLACK, WHITE), key=lambda text: contrast(text, background))
 
 
 def pale_ink(background: Colour) -> Colour:
@@ -111,7 +109,6 @@ def to_hex(rgb: Colour) -> str:
 
 Mark = Literal["for", "against", "fixed", ""]
 FAINT = 0.05  # of the largest magnitude: up to it, a piece has hardly a colour, and no mark
-ZERO = "0"  # at the tick of zero, which is exact
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,6 @@ class Scale:
 
     @cached_property
     def numbers(self) -> NumberFormat:
-        """How its scores are written."""
         return NumberFormat.of(self.limit, self.signed)
 
     @cached_property
@@ -142,26 +138,22 @@ class Scale:
 
     @property
     def written_unit(self) -> str:
-        """The unit of what `numbers` writes: with the power of ten that all have in common, if there is one."""
         return self.numbers.unit(self.unit)
 
     @property
     def low(self) -> float:
-        """The lower end."""
         return -self.limit if self.signed else 0.0
 
     @property
     def ticks(self) -> tuple[tuple[float, str], ...]:
-        """The scores at the ends of a colour bar and at zero, as numbers and as text."""
-        ticks = [0.0] if self.limit == 0 else [self.low, 0.0, self.limit] if self.signed else [0.0, self.limit]
-        return tuple((tick, self.numbers(tick) if tick else ZERO) for tick in ticks)
+        ticks = sorted({self.low, 0.0, self.limit})
+        return tuple((tick, self.numbers(tick) if tick else "0") for tick in ticks)
 
     def steps(self, count: int) -> list[float]:
-        """Scores from the lower end to the upper one, for a colour bar with so many steps."""
+        """Scores from the lower end to the upper one, `count` steps apart."""
         return [self.low + (self.limit - self.low) * step / count for step in range(count + 1)]
 
     def colour(self, score: float, page: Colour = WHITE, fixed: bool = False) -> Colour:
-        """The colour of a score on a page, or of a piece that was fixed."""
         return fixed_colour(page) if fixed else colour(score, self.limit, self.signed, page)
 
     def mark(self, score: float, fixed: bool = False) -> Mark:
@@ -180,10 +172,7 @@ def scales(results: Sequence[Attribution], shared: bool) -> list[Scale]:
     """The scale of each result: its own, or one that it shares with all in its unit."""
     if not shared:
         return [Scale.of(each) for each in results]
-    kinds = {
-        kind_of(each): Scale.of(*(other for other in results if kind_of(other) == kind_of(each))) for each in results
-    }
-    return [kinds[kind_of(each)] for each in results]
+    return [Scale.of(*(other for other in results if kind_of(other) == kind_of(each))) for each in results]
 
 
 def alike(given: Sequence[Scale]) -> list[NumberFormat]:

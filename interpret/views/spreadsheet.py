@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from interpret.results.attribution import Attribution
@@ -14,7 +14,6 @@ from interpret.results.matrix import AttributionMatrix
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("piece", "ids", "score", "standard_error", "fixed", "template")
 ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # categories of characters that would end a line, or steer a terminal
 
@@ -29,14 +28,12 @@ def tsv(result: Result) -> str:
     it. A fixed piece has no score; its 0 stands for that. In a matrix, the last column is the target. Texts have no
     line breaks: see `field`. A field with a quotation mark is quoted, as csv readers expect it.
     """
-    head, rows = _table(result)
-    return lines_of([head, *(_written(row, field) for row in rows)])
+    return _lines(result, field, "\t")
 
 
 def csv_text(result: Result) -> str:
     """The same with commas, and texts as they are, quoted where they have line breaks."""
-    head, rows = _table(result)
-    return lines_of([head, *(_written(row, str) for row in rows)], ",")
+    return _lines(result, str, ",")
 
 
 def frame(result: Result) -> pandas.DataFrame:
@@ -45,37 +42,35 @@ def frame(result: Result) -> pandas.DataFrame:
         import pandas
     except ImportError as error:
         raise ImportError("to_frame needs the package pandas; run: pip install pandas") from error
-    head, rows = _table(result)
-    found = pandas.DataFrame(rows, columns=list(head))
+    found = pandas.DataFrame(_rows(result))
     numbers = found[["score", "standard_error"]].astype("float64")
     found[["score", "standard_error"]] = numbers.mask(found["fixed"], float("nan"))
     return found
 
 
-def _table(result: Result) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
-    # The columns, and a row of plain values for each piece.
-    if isinstance(result, Attribution):
-        return COLUMNS, _rows(result)
-    named = [(*row, target) for target, each in zip(result.targets, result, strict=True) for row in _rows(each)]
-    return (*COLUMNS, "target"), named
-
-
-def _rows(result: Attribution) -> list[tuple[Any, ...]]:
+def _rows(result: Result) -> list[dict[str, Any]]:
+    if isinstance(result, AttributionMatrix):
+        return [
+            {**row, "target": target}
+            for target, each in zip(result.targets, result, strict=True)
+            for row in _rows(each)
+        ]
     return [
-        (piece.label, " ".join(map(str, piece.ids)), piece.score, piece.standard_error, piece.fixed, piece.template)
-        for piece in result.pieces
-    ]
-
-
-def _written(row: Iterable[Any], text: Any) -> list[str]:
-    # Values as other programs read them, texts by a function.
-    return [
-        "" if value is None
-        else str(value).lower() if isinstance(value, bool)
-        else text(value) if isinstance(value, str)
-        else repr(value)
-        for value in row
+        {
+            "piece": piece.label, "ids": " ".join(map(str, piece.ids)), "score": piece.score,
+            "standard_error": piece.standard_error, "fixed": piece.fixed, "template": piece.template,
+        } for piece in result.pieces
     ]  # fmt: skip
+
+
+def _lines(result: Result, text: Callable[[str], str], separator: str) -> str:
+    def written(value: Any) -> str:
+        if isinstance(value, str):
+            return text(value)
+        return "" if value is None else repr(value).lower()
+
+    rows = _rows(result)
+    return lines_of([list(rows[0]), *(list(map(written, row.values())) for row in rows)], separator)
 
 
 def lines_of(rows: Iterable[Sequence[str]], separator: str = "\t") -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sys
 from collections.abc import Sequence
+from typing import Literal
 
-from rich.cells import cell_len
 from rich.color import Color, ColorSystem
 from rich.console import Console, RenderableType
 from rich.style import Style
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from interpret.results.attribution import Attribution
@@ -18,18 +20,17 @@ from interpret.results.counterfactual import Flip, Reduction
 from interpret.results.matrix import AttributionMatrix
 from interpret.results.numbers import format_number
 from interpret.results.report import Report
-from interpret.views.cells import Cell, cells_of, matrix_cells
-from interpret.views.edits import edits_terminal
-from interpret.views.plain import escape_invisible, print_text
+from interpret.views.cells import Cell, cells_of, escape_invisible, matrix_cells, shown_text
 from interpret.views.scale import READABLE, Colour, Scale, contrast, ink, pale_ink
 from interpret.views.spreadsheet import field, lines_of, tsv
+from interpret.views.tables import edits_terminal, report_terminal
 from nexttoken import Target
 
 COLUMNS = 8  # more targets than these are listed with their strongest pieces
-GAP = 2  # between columns
 TRUE = "truecolor"  # rich's name for 24 bits
 FEWER = {"256": ColorSystem.EIGHT_BIT, "standard": ColorSystem.STANDARD}  # by rich's names
 SIGNS = 10  # plus or minus signs of the largest score
+UNBOUNDED = 100_000  # characters
 
 
 def style(background: Colour, template: bool, system: str | None = TRUE) -> Style:
@@ -62,22 +63,18 @@ def style_of(cell: Cell, system: str | None = TRUE) -> Style:
 
 def headline(result: Attribution | AttributionMatrix) -> Text:
     """What is explained, how, and what the check of it found."""
-    lines: list[str | tuple[str, str]] = [
-        (escape_invisible(result.heading), "bold"),
-        "\n",
-        (escape_invisible(result.facts), "dim"),
-    ]
+    lines = [(escape_invisible(result.heading), "bold"), (escape_invisible(result.facts), "dim")]
     if isinstance(result, Attribution) and result.faithfulness is not None:
         found = result.faithfulness
-        lines += ["\n", (found.sentence, "bold" if found.verdict == "fails" else ""), "\n", (found.details, "dim")]
-    return Text.assemble(*lines)
+        lines += [(found.sentence, "bold" if found.verdict == "fails" else ""), (found.details, "dim")]
+    return Text("\n").join(Text(text, style) for text, style in lines)
 
 
 def running_text(attribution: Attribution, system: str | None = TRUE) -> Text:
     """The prompt, each piece on its colour, in rich's system of colours."""
     text = Text()
     for cell in cells_of(attribution):
-        text.append(cell.text.replace("↵", "↵\n"), style_of(cell, system))
+        text.append(shown_text(cell.text), style_of(cell, system))
     return text
 
 
@@ -92,24 +89,22 @@ def table(attribution: Attribution, system: str | None = TRUE) -> Table:
 
     Where there are no colours (`system` is None), each score is also drawn in plus or minus signs.
     """
-    rows, scale = Table(box=None, pad_edge=False), Scale.of(attribution)
-    chat, sampled = bool(attribution.messages), attribution.standard_error is not None
-    rows.add_column(Text(escape_invisible(attribution.by)))
-    if chat:
-        rows.add_column("role")
-    rows.add_column(Text(escape_invisible(scale.written_unit)), justify="right")
-    if sampled:
-        rows.add_column("± standard error", justify="right")
+    scale = Scale.of(attribution)
+    cells = cells_of(attribution, scale)
+    columns: list[tuple[str, Literal["left", "right"], list[Text]]] = [
+        (attribution.by, "left", [Text(cell.name, style_of(cell, system)) for cell in cells])
+    ]
+    if attribution.messages:
+        by_role = zip(cells, attribution.roles, strict=True)
+        columns.append(("role", "left", [Text(cell.role, "" if role else "italic") for cell, role in by_role]))
+    columns.append((scale.written_unit, "right", [Text(cell.number) for cell in cells]))
+    if attribution.standard_error is not None:
+        columns.append(("± standard error", "right", [Text(cell.standard_error) for cell in cells]))
     if system is None:
-        rows.add_column("")
-    for cell, role in zip(cells_of(attribution, scale), attribution.roles, strict=True):
-        rows.add_row(
-            Text(cell.name, style_of(cell, system)),
-            *([Text(cell.role, "" if role else "italic")] if chat else []),
-            cell.number,
-            *([cell.standard_error] if sampled else []),
-            *([signs(cell.piece.score, scale)] if system is None else []),
-        )
+        columns.append(("", "left", [Text(signs(cell.piece.score, scale)) for cell in cells]))
+    rows = _table(*((name, side) for name, side, _ in columns))
+    for line in zip(*(texts for _, _, texts in columns), strict=True):
+        rows.add_row(*line)
     return rows
 
 
@@ -118,81 +113,51 @@ def matrix_table(matrix: AttributionMatrix, width: int | None = None, system: st
 
     Many are more than eight, or than fit into `width` characters.
     """
-    rows, scale = Table(box=None, pad_edge=False), Scale.of(*matrix)
+    scale = Scale.of(*matrix)
     targets = [repr(escape_invisible(target)) for target in matrix.targets]
-    if len(matrix) > COLUMNS or (width is not None and natural_width(matrix) > width):
-        for column in ("target", "probability", f"strongest pieces, {scale.written_unit}"):
-            rows.add_column(Text(escape_invisible(column)))
-        for target, probability, each in zip(targets, matrix.probabilities, matrix, strict=True):
-            strongest = ", ".join(
-                f"{escape_invisible(label, True)!r} {scale.numbers(score)}" for label, score in each.top(3)
-            )
-            share = "" if probability is None else format_number(probability)
-            rows.add_row(Text(target), share, Text(strongest))
-        return rows
-    rows.add_column(Text(_corner(scale)))
-    for target in targets:
-        rows.add_column(Text(target), justify="right")
-    for label, *line in zip(matrix.labels, *matrix_cells(matrix, scale), strict=True):
-        numbers = [Text(cell.number, style_of(cell, system)) if cell else Text() for cell in line]
-        rows.add_row(Text(escape_invisible(label, edge_spaces=True)), *numbers)
+    if len(matrix) <= COLUMNS:
+        rows = _table((f"piece, in {scale.written_unit}", "left"), *((target, "right") for target in targets))
+        for label, *line in zip(matrix.labels, *matrix_cells(matrix, scale), strict=True):
+            numbers = [Text(cell.number, style_of(cell, system)) if cell else Text() for cell in line]
+            rows.add_row(Text(escape_invisible(label, edge_spaces=True)), *numbers)
+        if width is None or Console(width=UNBOUNDED).measure(rows).maximum <= width:
+            return rows
+    rows = _table(("target", "left"), ("probability", "left"), (f"strongest pieces, {scale.written_unit}", "left"))
+    for target, probability, each in zip(targets, matrix.probabilities, matrix, strict=True):
+        strongest = ", ".join(
+            f"{escape_invisible(label, True)!r} {scale.numbers(score)}" for label, score in each.top(3)
+        )
+        share = "" if probability is None else format_number(probability)
+        rows.add_row(Text(target), share, Text(strongest))
     return rows
 
 
-def natural_width(matrix: AttributionMatrix) -> int:
-    """The characters that a column per target takes."""
-    scale = Scale.of(*matrix)
-    labels = [escape_invisible(label, edge_spaces=True) for label in matrix.labels]
-    first = max(map(cell_len, (*labels, _corner(scale))))
-    number = max(len(cell.number) for each in matrix for cell in cells_of(each, scale))
-    targets = [repr(escape_invisible(target)) for target in matrix.targets]
-    return first + sum(GAP + max(number, cell_len(target)) for target in targets)
-
-
-def _corner(scale: Scale) -> str:
-    return f"piece, in {escape_invisible(scale.written_unit)}"
+def _table(*columns: tuple[str, Literal["left", "right"]]) -> Table:
+    heads = [Column(Text(escape_invisible(name)), justify=side) for name, side in columns]
+    return Table(*heads, box=None, pad_edge=False)
 
 
 FACTS = ("rank", "text", "id", "probability")  # of a predicted token
 
 
-def print_result(result: Attribution | AttributionMatrix, printed: str) -> None:
-    """Print a result as "table", "json" or "tsv"; where there are no colours, plus and minus signs stand for them."""
-    print_text(result_text(result, printed, Console()))
-
-
-def result_text(result: Attribution | AttributionMatrix, printed: str, console: Console) -> str:
-    """The same as text, for the width and the colours of a console."""
-    if printed == "json":
-        return result.to_json() + "\n"
-    if printed == "tsv":
-        return tsv(result)
-    system = None if console.no_color else console.color_system
-    with console.capture() as captured:
-        if isinstance(result, AttributionMatrix):
-            console.print(headline(result), matrix_table(result, console.width, system), sep="\n\n")
-        else:
-            console.print(headline(result), running_text(result, system), table(result, system), sep="\n\n")
-    return captured.get()
-
-
-def print_counterfactual(result: Flip | Reduction, printed: str) -> None:
-    """Print a flip or a reduction as "table" or "json"; where there are no colours, signs stand for them."""
+def print_result(result: Attribution | AttributionMatrix | Flip | Reduction | Report, printed: str) -> None:
+    """Print a result as "table", "json" or, with a score for each piece, "tsv"; without colours, signs replace them."""
     if printed == "json":
         print_text(result.to_json() + "\n")
-        return
-    console = Console()
-    _print(edits_terminal(result, not console.no_color and console.color_system is not None), console)
-
-
-def print_report(report: Report, printed: str) -> None:
-    """Print what a corpus says as "table" or "json"."""
-    if printed == "json":
-        print_text(report.to_json() + "\n")
-        return
-    from interpret.views.report import report_terminal  # which draws as well, and so loads what takes long
-
-    _print(report_terminal(report), Console())
+    elif printed == "tsv":
+        assert isinstance(result, Attribution | AttributionMatrix)
+        print_text(tsv(result))
+    else:
+        console = Console()
+        system = None if console.no_color else console.color_system
+        if isinstance(result, Report):
+            _print(console, report_terminal(result))
+        elif isinstance(result, Flip | Reduction):
+            _print(console, edits_terminal(result, system is not None))
+        elif isinstance(result, AttributionMatrix):
+            _print(console, headline(result), matrix_table(result, console.width, system))
+        else:
+            _print(console, headline(result), running_text(result, system), table(result, system))
 
 
 def print_predictions(targets: Sequence[Target], printed: str) -> None:
@@ -200,20 +165,25 @@ def print_predictions(targets: Sequence[Target], printed: str) -> None:
     facts = [{name: getattr(target, name) for name in FACTS} for target in targets]
     if printed == "json":
         print_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
-        return
-    if printed == "tsv":
+    elif printed == "tsv":
         print_text(lines_of([FACTS, *([field(str(value)) for value in fact.values()] for fact in facts)]))
-        return
-    rows = Table(box=None, pad_edge=False)
-    for column, side in (("rank", "right"), ("token", "left"), ("id", "right"), ("probability", "right")):
-        rows.add_column(column, justify=side)  # type: ignore[arg-type]
-    for target in targets:
-        shown = Text(repr(escape_invisible(target.text)))
-        rows.add_row(str(target.rank), shown, str(target.id), format_number(target.probability, 3))
-    _print(rows, Console())
+    else:
+        rows = _table(("rank", "right"), ("token", "left"), ("id", "right"), ("probability", "right"))
+        for target in targets:
+            shown = Text(repr(escape_invisible(target.text)))
+            rows.add_row(str(target.rank), shown, str(target.id), format_number(target.probability, 3))
+        _print(Console(), rows)
 
 
-def _print(shown: RenderableType, console: Console) -> None:
+def _print(console: Console, *shown: RenderableType) -> None:
     with console.capture() as captured:
-        console.print(shown)
+        console.print(*shown, sep="\n\n")
     print_text(captured.get())
+
+
+def print_text(text: str) -> None:
+    """Write to standard output. That whoever reads it has read enough and left, as `head` does, is no error."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still has to write as it ends

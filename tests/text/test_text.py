@@ -399,15 +399,11 @@ def test_the_bundled_model_reads_every_script(bundled, script):
     assert shared == (script not in ("control", "markup", "spaces"))
 
 
-@pytest.fixture(params=["installed", "matplotlib's own", "without boxes"])
+@pytest.fixture(params=["installed", "matplotlib's own"])
 def some_fonts(request, monkeypatch):
-    """The fonts that are there, those that come with matplotlib, and these without its boxes for any character."""
+    """The fonts that are there, and those that come with matplotlib."""
     own = [entry for entry in fonts.fontManager.ttflist if "mpl-data" in entry.fname]
-    without = [entry for entry in own if not entry.name.startswith(fonts.LAST)]
-    assert without
-    if request.param == "matplotlib's own" and len(without) == len(own):
-        pytest.skip("this matplotlib brings no boxes")
-    chosen = {"installed": fonts.fontManager.ttflist, "matplotlib's own": own, "without boxes": without}[request.param]
+    chosen = {"installed": fonts.fontManager.ttflist, "matplotlib's own": own}[request.param]
     forget()
     monkeypatch.setattr(fonts.fontManager, "ttflist", chosen)
     yield request.param
@@ -415,7 +411,7 @@ def some_fonts(request, monkeypatch):
 
 
 def forget():
-    fonts.fallback_beside.cache_clear()
+    fonts.fallback_family.cache_clear()
     fonts.measured.cache_clear()
 
 
@@ -432,10 +428,10 @@ def test_every_script_can_be_drawn(some_fonts, script):
 
 
 def test_what_no_font_has_is_a_box(some_fonts):
-    if some_fonts == "without boxes":
-        assert fonts.drawable("a字\u0915\u094d") == "a□□"
     if some_fonts == "matplotlib's own":
-        assert fonts.fallback_family("字").startswith(fonts.LAST)
+        if not any(entry.name.startswith(fonts.LAST) for entry in fonts.fontManager.ttflist):
+            pytest.skip("this matplotlib brings no boxes")
+        assert fonts.fallback_family("字", fonts.usual_fonts()).startswith(fonts.LAST)
         assert fonts.text_width("字") > 0
 
 
@@ -443,7 +439,7 @@ def test_a_font_that_has_a_character_comes_before_boxes(some_fonts):
     path = next(entry.fname for entry in fonts.fontManager.ttflist if entry.name == "STIXGeneral")
     usual = fonts.characters_of(fonts.fontManager.findfont("DejaVu Sans"))
     only_there = min(fonts.characters_of(path) - usual)
-    assert not fonts.fallback_family(chr(only_there)).startswith(fonts.LAST)
+    assert not fonts.fallback_family(chr(only_there), fonts.usual_fonts()).startswith(fonts.LAST)
 
 
 def test_pdf_fonts_do_not_depend_on_the_names_of_glyphs():

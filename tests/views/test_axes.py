@@ -8,9 +8,9 @@ import torch
 from matplotlib.colors import to_rgb
 
 from interpret import AttributionMatrix, Completeness, StraightPath, aligned, compare
+from interpret.views.bars import jumps, strokes
 from interpret.views.cells import method_names
 from interpret.views.fonts import text_width
-from interpret.views.path import jumps, strokes
 from interpret.views.scale import AGAINST, FOR, colour
 from tests.results.making import changed, made
 from tests.views.test_views import bars_of, cells, words
@@ -38,10 +38,10 @@ def axes():
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_draws_into_the_axes_and_returns_their_figure(view, axes):
-    place = axes.get_position().bounds
+    position = axes.get_position().bounds
     assert VIEWS[view](ax=axes) is axes.figure
     assert axes.figure.axes == [axes]
-    assert axes.get_position().bounds == place
+    assert axes.get_position().bounds == position
     with pytest.raises(ValueError, match="either a width or an axes"):
         VIEWS[view](width=5, ax=axes)
 
@@ -222,7 +222,7 @@ def test_a_row_of_tiny_scores_says_its_power_of_ten():
 
 
 def numbers(figure):
-    """The rows of an aligned figure: the texts in order of place, without headings."""
+    """The rows of an aligned figure: the texts in order of position, without headings."""
     return [text for text in words(figure) if text[:1] in "+−0" or text == "fixed"]
 
 
@@ -300,9 +300,9 @@ def test_bars_have_the_scores_lengths_colours_and_errors():
 
 def test_bars_of_a_long_prompt_are_the_strongest_in_the_order_of_the_text():
     axes = LONG.bars(top=3).axes[0]
-    strongest = sorted(range(24), key=lambda place: -abs(float(LONG.scores[place])))[:3]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == [f"word{place}" for place in sorted(strongest)]
-    others = sum(float(score) for place, score in enumerate(LONG.scores) if place not in strongest)
+    strongest = sorted(range(24), key=lambda position: -abs(float(LONG.scores[position])))[:3]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [f"word{position}" for position in sorted(strongest)]
+    others = sum(float(score) for position, score in enumerate(LONG.scores) if position not in strongest)
     said = " ".join(words(axes.figure))
     assert f"the 3 strongest of 24 with a score (the others add up to {others:+.2f} nats)".replace("-", "−") in said
     assert "strongest" not in " ".join(words(LONG.bars()))

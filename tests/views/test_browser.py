@@ -6,9 +6,8 @@ import torch
 from playwright.sync_api import expect, sync_playwright
 
 from interpret import AttributionMatrix, page
-from interpret.views.html import html
-from interpret.views.markup import shades
-from interpret.views.plain import escape_invisible
+from interpret.views.cells import escape_invisible
+from interpret.views.html import html, shades
 from interpret.views.scale import FIXED, NIGHT, WHITE, colour, contrast, fixed_colour, to_hex
 from nexttoken import Message, Target
 from tests import chromium
@@ -194,7 +193,7 @@ def test_arrow_keys_go_along_lines_and_between_them(show):
 def test_left_is_onward_where_text_runs_to_the_left(show):
     window = show(made(["مفاتيح", " الخزانة", " من"]))
     text = window.locator(".text")
-    first, last = (text.locator(".piece").nth(place).bounding_box() for place in (0, 2))
+    first, last = (text.locator(".piece").nth(position).bounding_box() for position in (0, 2))
     assert first["x"] > last["x"]
     window.keyboard.press("Tab")
     window.keyboard.press("ArrowLeft")
@@ -262,7 +261,7 @@ def test_a_target_is_chosen_in_a_matrix(show):
         button = table.get_by_role("button").nth(row)
         button.click()
         assert [each.get_attribute("aria-pressed") for each in table.get_by_role("button").all()] == [
-            str(place == row).lower() for place in range(3)
+            str(position == row).lower() for position in range(3)
         ]
         assert text.text_content() == "".join(each.labels)
         shown = [rgb(colour(score, limit, True)) for score in each.scores.tolist()]
@@ -360,8 +359,8 @@ def test_every_text_is_readable_on_every_colour(show, scheme, signed):
     half = len(scores) // 2 - 1
     template = [False] * half + [True] * half + [False, True]
     fixed = [False] * 2 * half + [True, True]
-    result = made([f" w{place}" for place in range(len(scores))], scores, signed, fixed, template=template)
-    assert [place for place, score in enumerate(scores[:half]) if abs(score) == 1]
+    result = made([f" w{position}" for position in range(len(scores))], scores, signed, fixed, template=template)
+    assert [position for position, score in enumerate(scores[:half]) if abs(score) == 1]
     window = show(result, color_scheme=scheme)
     window.get_by_text("Scores as a table").click()
     window.locator(".piece").nth(3).hover()
@@ -428,9 +427,9 @@ def test_several_outputs_share_a_notebook(show):
     ids = window.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")
     assert len(set(ids)) == len(ids) == 4
     texts, panels = window.locator(".text[role=listbox]"), window.locator(".panel")
-    for place, words in ((0, "' keys'"), (1, "' dog'"), (2, "' keys'")):
-        texts.nth(place).locator(".piece").nth(1).hover()
-        assert [words in panel.inner_text() for panel in panels.all()] == [number == place for number in range(4)]
+    for position, words in ((0, "' keys'"), (1, "' dog'"), (2, "' keys'")):
+        texts.nth(position).locator(".piece").nth(1).hover()
+        assert [words in panel.inner_text() for panel in panels.all()] == [number == position for number in range(4)]
     assert window.locator("section .tools button").count() == 4
     dark = show(HOST.format(light="false", outputs=one.html()), color_scheme="light")
     assert computed(dark.locator("section"), "backgroundColor") == ["rgb(22, 25, 30)"]

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from interpret import AttributionMatrix, aligned, compare
 from interpret.views.cells import cells_of
-from interpret.views.markup import fill
+from interpret.views.html import fill
 from interpret.views.scale import Scale, scales, sharing
 from interpret.views.terminal import matrix_table, table
 from tests.results.making import changed, made

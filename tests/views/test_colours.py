@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from PIL import Image
 
 from interpret import AttributionMatrix, aligned
-from interpret.views.scale import colour, contrast, ink, luminance, neutral
+from interpret.views.scale import colour, contrast, fixed_colour, ink, luminance, neutral
 from tests.results.making import made
 
 # Machado, Oliveira & Fernandes 2009: what is left of linear RGB without one kind of cone.
@@ -74,6 +74,7 @@ def test_ink_can_be_read_on_every_page(page):
         for step in range(-100, 101):
             background = colour(step, 100, signed, PAGES[page])
             assert contrast(background, ink(background)) >= 4.5
+    assert contrast(fixed_colour(PAGES[page]), ink(fixed_colour(PAGES[page]))) >= 4.5
 
 
 def grey(figure, dpi=200):

@@ -57,22 +57,22 @@ def metadata(path):
 def test_a_file_says_what_it_shows(kind, tmp_path):
     title, description, creator = metadata(FULL.save(tmp_path / f"why.{kind}"))
     assert (title, creator) == (FULL.heading, "nexttoken-interpret")
-    (said,) = json.loads(description)
-    assert said == FULL.provenance()
-    assert said["prompt"] == "The keys ünïcode\n"
-    assert (said["target"], said["foils"], said["model"]) == (" are", [" is"], "model")
-    assert said["gap"] == "certified gap 5.0 % (0.2 nats)"
-    assert said["completeness"]["certified_gap"] == 0.2
-    assert (said["method"], said["versions"]) == ("Method()", {"torch": "2.0"})
+    (about,) = json.loads(description)
+    assert about == FULL.provenance()
+    assert about["prompt"] == "The keys ünïcode\n"
+    assert (about["target"], about["foils"], about["model"]) == (" are", [" is"], "model")
+    assert about["gap"] == "certified gap 5.0 % (0.2 nats)"
+    assert about["completeness"]["certified_gap"] == 0.2
+    assert (about["method"], about["versions"]) == ("Method()", {"torch": "2.0"})
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_matrix_says_so_too(kind, tmp_path):
     matrix = AttributionMatrix("candidates", (FULL, changed(FULL, target=Target(" was", 3, 0.2, 2))))
-    (said,) = json.loads(metadata(matrix.save(tmp_path / f"matrix.{kind}"))[1])
-    assert (said["kind"], said["target"]) == ("candidates", [" are", " was"])
-    assert said["gap"] == matrix.gap_text
-    assert len(said["completeness"]) == 2
+    (about,) = json.loads(metadata(matrix.save(tmp_path / f"matrix.{kind}"))[1])
+    assert (about["kind"], about["target"]) == ("candidates", [" are", " was"])
+    assert about["gap"] == matrix.gap_text
+    assert len(about["completeness"]) == 2
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -84,13 +84,13 @@ def test_any_text_can_stand_in_metadata(kind, tmp_path):
 def test_a_figure_of_several_names_them_all_and_yours_can_too(tmp_path):
     other = changed(FULL, method="Other()")
     for figure in (compare([FULL, other]), aligned([FULL, other])):
-        said = json.loads(metadata(save_figure(figure, tmp_path / "both.svg"))[1])
-        assert [each["method"] for each in said] == ["Method()", "Other()"]
+        about = json.loads(metadata(save_figure(figure, tmp_path / "both.svg"))[1])
+        assert [each["method"] for each in about] == ["Method()", "Other()"]
     figure, axes = plt.subplots(figsize=(5, 4))
     plt.close(figure)
     assert FULL.heatmap(ax=axes) is figure
-    said = json.loads(metadata(save_figure(figure, tmp_path / "own.svg", FULL))[1])
-    assert said == [FULL.provenance()]
+    about = json.loads(metadata(save_figure(figure, tmp_path / "own.svg", FULL))[1])
+    assert about == [FULL.provenance()]
 
 
 def test_your_metadata_are_added(tmp_path):

@@ -36,7 +36,7 @@ def continuation(targets, pieces):
     for number in range(targets):
         seen = pieces - targets + 1 + number
         scores = [0.0, *(torch.randn(seen - 1, generator=generator) ** 3).tolist()]
-        labels = ["<s>", *(PIECES[1 + place % (len(PIECES) - 1)] for place in range(seen - 1))]
+        labels = ["<s>", *(PIECES[1 + position % (len(PIECES) - 1)] for position in range(seen - 1))]
         first = [True] + [False] * (seen - 1)
         row = made(labels, scores, fixed=first, template=first)
         rows.append(changed(row, target=Target(PIECES[1 + number % 12], 1, 0.5 / (1 + number), 1)))

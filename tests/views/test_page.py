@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from interpret import Attribution, AttributionMatrix, attribute, page
+from interpret.views.cells import escape_invisible
 from interpret.views.html import document, html
-from interpret.views.plain import escape_invisible
 from interpret.views.scale import NIGHT, colour, luminance
 from nexttoken import Message, Target
 from tests.results.making import UGLY, changed, grid, made
@@ -81,7 +81,7 @@ ATTRIBUTES = {
 def test_nothing_from_outside_becomes_markup(several):
     evil = attacked()
     results = [evil, AttributionMatrix("candidates", (evil, evil))] if several else [evil]
-    parsed = Parsed(document(results))
+    parsed = Parsed(document(*results))
     assert {tag for tag, _ in parsed.elements} <= ELEMENTS
     assert {name for _, attributes in parsed.elements for name in attributes} <= ATTRIBUTES
     assert [each.get("type") for each in parsed.all("script")] == ["application/json", None]
@@ -89,7 +89,7 @@ def test_nothing_from_outside_becomes_markup(several):
     assert "display: none }" not in parsed.texts["style"][0]
     shown = "".join(text for tag, texts in parsed.texts.items() if tag not in ("script", "style") for text in texts)
     assert escape_invisible(ATTACKS[0]) in shown
-    assert not set("\u202e\u2066\x00\x1b\x85\ud800") & set(document(results))
+    assert not set("\u202e\u2066\x00\x1b\x85\ud800") & set(document(*results))
 
 
 def test_a_fragment_from_outside_becomes_no_markup():
@@ -102,7 +102,7 @@ def test_a_fragment_from_outside_becomes_no_markup():
 
 def test_the_data_come_back(tiny):
     results = [attribute(tiny, "The keys", 69), attacked(), grid(3, 5)]
-    parsed = Parsed(document(results))
+    parsed = Parsed(document(*results))
     (text,) = parsed.texts["script"][:1]
     one, other, matrix = json.loads(text)
     assert Attribution.from_dict(one).to_dict() == results[0].to_dict()
@@ -111,7 +111,7 @@ def test_the_data_come_back(tiny):
 
 
 def test_the_policy_allows_our_script_and_nothing_else():
-    parsed = Parsed(document([made(["a"])]))
+    parsed = Parsed(document(made(["a"])))
     (policy,) = [each["content"] for each in parsed.all("meta") if "http-equiv" in each]
     script = parsed.texts["script"][-1]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -123,7 +123,7 @@ def test_the_policy_allows_our_script_and_nothing_else():
 
 
 def test_the_document_is_whole():
-    text = document([made(["a"])])
+    text = document(made(["a"]))
     assert text.startswith('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">')
     parsed = Parsed(text)
     assert parsed.texts["title"] == ["Why ' $t_'? p = 0.5, model"]
@@ -133,7 +133,7 @@ def test_the_document_is_whole():
 
 @pytest.mark.parametrize("result", [made(UGLY), grid(4, 7)], ids=["attribution", "matrix"])
 def test_a_saved_page_is_the_document(tmp_path, result):
-    assert result.save(tmp_path / "why.html").read_text(encoding="utf-8") == document([result])
+    assert result.save(tmp_path / "why.html").read_text(encoding="utf-8") == document(result)
     assert page([result], tmp_path / "same.html").read_bytes() == (tmp_path / "why.html").read_bytes()
     assert result._repr_html_() == result.html()
     assert "<html" not in result.html()
@@ -149,7 +149,7 @@ def test_a_page_needs_results_and_its_ending(tmp_path):
 
 def names(results):
     """What a page lets its reader choose by."""
-    parsed = Parsed(document(results))
+    parsed = Parsed(document(*results))
     return [each["data-name"] for each in parsed.all("section")]
 
 
@@ -182,9 +182,9 @@ def test_the_styles_stand_in_one_block():
     style = (Path(__file__).parents[2] / "interpret" / "views" / "why.css").read_text(encoding="utf-8")
     style = re.sub(r"/\*.*?\*/", "", style, flags=re.S).strip()
     depth, ends = 0, []
-    for place, character in enumerate(style):
+    for position, character in enumerate(style):
         depth += {"{": 1, "}": -1}.get(character, 0)
         if character == "}" and depth == 0:
-            ends.append(place)
+            ends.append(position)
     assert style.startswith(".nexttoken-why {")
     assert ends == [len(style) - 1]

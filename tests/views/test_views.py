@@ -19,10 +19,9 @@ from interpret import (
     attribute,
     compare,
 )
-from interpret.views.cells import NOTES
+from interpret.views.cells import NOTES, escape_invisible
 from interpret.views.fonts import TEXT_SIZE, text_width
-from interpret.views.html import html, matrix_html
-from interpret.views.plain import escape_invisible
+from interpret.views.html import html
 from interpret.views.scale import (
     AGAINST,
     FIXED,
@@ -64,21 +63,13 @@ def test_colours_diverge_about_zero_and_grow_darker():
     assert colour(2, 1, False) == pytest.approx(STRENGTH[-1])
 
 
-def test_ink_can_be_read_on_every_colour():
-    for signed in (True, False):
-        for step in range(-100, 101):
-            background = colour(step / 100, 1, signed)
-            assert contrast(background, ink(background)) >= 4.5
-    assert contrast(FIXED, ink(FIXED)) >= 4.5
-
-
 def test_pale_ink_can_be_read_on_every_colour_and_is_paler_where_it_can_be():
     backgrounds = [colour(step / 100, 1, signed) for signed in (True, False) for step in range(-100, 101)]
     for background in [*backgrounds, FIXED]:
         shown, behind = (tuple(round(255 * part) / 255 for part in rgb) for rgb in (pale_ink(background), background))
         assert contrast(shown, behind) >= 4.5
         assert contrast(pale_ink(background), background) <= contrast(ink(background), background)
-    for background in (FIXED, *(anchors[place] for anchors in (FOR, AGAINST, STRENGTH) for place in (0, 1, -1))):
+    for background in (FIXED, *(anchors[position] for anchors in (FOR, AGAINST, STRENGTH) for position in (0, 1, -1))):
         assert contrast(pale_ink(background), background) < 0.75 * contrast(ink(background), background)
 
 
@@ -184,13 +175,6 @@ def test_text_width_counts_spaces():
     assert text_width("mm", TEXT_SIZE) == pytest.approx(2 * text_width("m", TEXT_SIZE), rel=0.02)
 
 
-@pytest.mark.parametrize("format", ["png", "pdf", "svg"])
-def test_any_text_can_be_drawn(format):
-    file = io.BytesIO()
-    made(UGLY).heatmap().savefig(file, format=format)
-    assert len(file.getvalue()) > 1000
-
-
 def test_all_zero_scores_can_be_drawn():
     for signed in (True, False):
         figure = made(["a", " b"], [0.0, 0.0], signed=signed).heatmap()
@@ -215,7 +199,7 @@ def test_html_escapes_what_comes_from_outside():
     assert page.count('<span class="piece') == 4
 
 
-def test_html_shows_scores_unit_and_held():
+def test_html_shows_scores_unit_and_fixed_pieces():
     page = html(made(["a", "b"], [0.25, -0.5], fixed=[True, False]))
     assert "fixed: context, no score" in page
     assert "−0.500 nats" in page
@@ -297,7 +281,7 @@ def test_matrix_colours_every_cell_on_one_scale(signed):
 def test_a_small_matrix_has_all_labels_and_numbers():
     matrix = grid(5, 10)
     shown = words(matrix.heatmap())
-    assert {f"w{place}" for place in range(10)} <= set(shown)
+    assert {f"w{position}" for position in range(10)} <= set(shown)
     assert shown.count("$t_  p = 0.5") == 5
     numbers = [
         f"{score:+.2f}".replace("-", "−").replace("+0.00", "0.00")
@@ -345,7 +329,7 @@ def test_ugly_labels_in_a_matrix(tmp_path):
     matrix = AttributionMatrix("candidates", (row, row))
     for ending in ("png", "pdf", "svg", "html", "json"):
         assert matrix.save(tmp_path / f"m.{ending}").stat().st_size > 500
-    page = matrix_html(matrix)
+    page = html(matrix)
     assert "<b>&" not in page
     assert page.count("<td") == 2 * len(UGLY)
     console = Console(file=io.StringIO(), width=200)
@@ -353,7 +337,7 @@ def test_ugly_labels_in_a_matrix(tmp_path):
     assert "[red]" in console.file.getvalue()
 
 
-def test_a_matrix_of_zeros_and_of_held_pieces():
+def test_a_matrix_of_zeros_and_of_fixed_pieces():
     row = made([" a", " b"], [0.0, 0.0], fixed=[True, False])
     matrix = AttributionMatrix("candidates", (row,))
     assert tuple(image_of(matrix.heatmap())[0, 0]) == pytest.approx(FIXED)

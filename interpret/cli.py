@@ -145,9 +145,9 @@ def flip(
             seed=seed,
         )  # fmt: skip
         lm = _load(console, model, revision, dtype, device)
-        from interpret.session.answer import answer_flip
+        from interpret import flip as find
 
-        _show_edits(console, partial(answer_flip, lm, question), paths, printed)
+        _show_edits(console, lm, question, find, paths, printed)
 
 
 @app.command()
@@ -169,9 +169,9 @@ def reduce(
             memory_budget=given.bytes_of(memory_budget), keep=given.share_of(keep), beam=beam,
         )  # fmt: skip
         lm = _load(console, model, revision, dtype, device)
-        from interpret.session.answer import answer_reduction
+        from interpret import reduce_input
 
-        _show_edits(console, partial(answer_reduction, lm, question), paths, printed)
+        _show_edits(console, lm, question, reduce_input, paths, printed)
 
 
 @app.command()
@@ -292,13 +292,17 @@ def _answer_there(
         return None
 
 
-def _show_edits(console: Console, find: Callable[..., Flip | Reduction], paths: Sequence[Path], printed: str) -> None:
+def _show_edits(
+    console: Console, lm: NextTokenLM, question: Question, find: Callable[..., Flip | Reduction],
+    paths: Sequence[Path], printed: str,
+) -> None:  # fmt: skip
     """Find, save and print a flip or a reduction."""
     from interpret.engine.progress import progress
+    from interpret.session.answer import ask, prompt_of
     from interpret.views.terminal import print_counterfactual
 
     with progress(None, "forward passes", delay=SLOW) as advance:
-        found = find(on_progress=advance)
+        found = ask(find, lm, question, prompt_of(lm, question), on_progress=advance)
     _show(console, found, print_counterfactual, printed, paths)
 
 

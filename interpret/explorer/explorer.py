@@ -147,12 +147,12 @@ class Cells:
         elif self.cell is not None and self.cell == _running_cell(self.shell):
             explorer.close()
         else:
-            explorer.background.pause()
+            explorer.pause()
 
     def after(self) -> None:
         explorer = self.explorer()
         if explorer is not None:
-            explorer.background.resume()
+            explorer.resume()
 
     def leave(self) -> None:
         """Listen to the shell no longer."""

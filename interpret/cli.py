@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,20 +13,27 @@ from typer.core import TyperGroup
 
 from interpret.command import options as given
 from interpret.command.options import is_first, several_processes
-from interpret.command.terminal import errors_in_one_line, methods_listing, read_text
+from interpret.command.terminal import console, errors_in_one_line, methods_listing, read_text
 from interpret.question.question import Question
 from interpret.results.files import FIGURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rich.console import Console
-
     from interpret import Attribution, AttributionMatrix
     from nexttoken import NextTokenLM
 
 SLOW = 1.0  # seconds after which a progress bar appears
 CHECKING = 64  # forward passes, at most
+
+
+class Commands(TyperGroup):
+    """Commands whose errors and warnings are one line each."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that is named."""
+        with errors_in_one_line():
+            return super().invoke(ctx)
 
 
 class DefaultCommand(TyperGroup):
@@ -41,8 +47,8 @@ class DefaultCommand(TyperGroup):
 
 
 app = typer.Typer(
-    help="Ask a causal language model what comes next, and why.", no_args_is_help=True, pretty_exceptions_enable=False,
-    add_completion=False, rich_markup_mode=None,
+    help="Ask a causal language model what comes next, and why.", cls=Commands, no_args_is_help=True,
+    pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
 )  # fmt: skip
 corpus_app = typer.Typer(
     help="Explain every row of a data set: nexttoken corpus IN OUT. See nexttoken corpus explain --help.",
@@ -80,11 +86,10 @@ def predict(
     printed: given.Format = "table",
 ) -> None:  # fmt: skip
     """Show the most probable next tokens."""
-    with errors_in_one_line() as console:
-        lm = _load(console, model, revision, dtype, device)
-        from interpret.views.terminal import print_predictions
+    lm = _load(model, revision, dtype, device)
+    from interpret.views.terminal import print_predictions
 
-        print_predictions(lm.predict(_read(prompt), top), printed)
+    print_predictions(lm.predict(_read(prompt), top), printed)
 
 
 @app.command()
@@ -100,22 +105,21 @@ def explain(
     save: given.Save = None, width: given.Width = None, json: given.Json = None, printed: given.Format = "table",
 ) -> None:  # fmt: skip
     """Show which parts of the prompt support the next token."""
-    with errors_in_one_line() as console:
-        paths = given.paths_of("Attribution", save, json, width)
-        question = Question(
-            _prompt(prompt, chat), target, tuple(contrast or ()), candidates, continuation, generate, region, start,
-            by, method, given.settings_of(settings), precision, memory_budget, check,
-        )  # fmt: skip
-        question.check_consistency()
-        result = _answer_there(console, question, server, model=model, revision=revision, dtype=dtype, device=device)
-        if result is None:
-            from interpret.session.answer import named_method
+    paths = given.paths_of("Attribution", save, json, width)
+    question = Question(
+        _prompt(prompt, chat), target, tuple(contrast or ()), candidates, continuation, generate, region, start,
+        by, method, given.settings_of(settings), precision, memory_budget, check,
+    )  # fmt: skip
+    question.check_consistency()
+    result = _answer_there(question, server, model=model, revision=revision, dtype=dtype, device=device)
+    if result is None:
+        from interpret.session.answer import named_method
 
-            named_method(question)  # what is wrong with it is said before a model is loaded
-            result = _answer(question, _load(console, model, revision, dtype, device))
-        from interpret.views.terminal import print_result
+        named_method(question)  # what is wrong with it is said before a model is loaded
+        result = _answer(question, _load(model, revision, dtype, device))
+    from interpret.views.terminal import print_result
 
-        _show(console, result, print_result, printed, paths, width)
+    _show(result, print_result, printed, paths, width)
 
 
 @app.command()
@@ -130,16 +134,15 @@ def flip(
     save: given.SaveEdits = None, json: given.Json = None, printed: given.JsonFormat = "table",
 ) -> None:  # fmt: skip
     """Find the smallest change of words after which the model says something else."""
-    with errors_in_one_line() as console:
-        paths = given.paths_of("Flip", save, json)
-        question = Question(
-            _prompt(prompt, chat), target, tuple(contrast or ()), candidates, start=start, memory_budget=memory_budget,
-            to=to, ignore=ignore, max_edits=max_edits, beam=beam, seed=seed,
-        )  # fmt: skip
-        lm = _load(console, model, revision, dtype, device)
-        from interpret import flip as function
+    paths = given.paths_of("Flip", save, json)
+    question = Question(
+        _prompt(prompt, chat), target, tuple(contrast or ()), candidates, start=start, memory_budget=memory_budget,
+        to=to, ignore=ignore, max_edits=max_edits, beam=beam, seed=seed,
+    )  # fmt: skip
+    lm = _load(model, revision, dtype, device)
+    from interpret import flip as function
 
-        _show_edits(console, function, lm, question, paths, printed)
+    _show_edits(function, lm, question, paths, printed)
 
 
 @app.command()
@@ -153,15 +156,12 @@ def reduce(
     save: given.SaveEdits = None, json: given.Json = None, printed: given.JsonFormat = "table",
 ) -> None:  # fmt: skip
     """Find the shortest part of the prompt for which the model still says the same."""
-    with errors_in_one_line() as console:
-        paths = given.paths_of("Reduction", save, json)
-        question = Question(
-            _prompt(prompt, chat), target, start=start, memory_budget=memory_budget, keep=keep, beam=beam
-        )
-        lm = _load(console, model, revision, dtype, device)
-        from interpret import reduce_input
+    paths = given.paths_of("Reduction", save, json)
+    question = Question(_prompt(prompt, chat), target, start=start, memory_budget=memory_budget, keep=keep, beam=beam)
+    lm = _load(model, revision, dtype, device)
+    from interpret import reduce_input
 
-        _show_edits(console, reduce_input, lm, question, paths, printed)
+    _show_edits(reduce_input, lm, question, paths, printed)
 
 
 @app.command()
@@ -172,11 +172,10 @@ def serve(
     port: given.Port = 8000, host: given.Host = "127.0.0.1", browser: given.Browser = True,
 ) -> None:  # fmt: skip
     """Serve a page for the browser that does all of this with one model, on this machine only."""
-    with errors_in_one_line() as console:
-        from interpret.server.serve import listening, serve
+    from interpret.server.serve import listening, serve
 
-        listening(host, port).close()  # a port that is taken is said before the model is loaded
-        serve(_load(console, model, revision, dtype, device), host, port, browser)
+    listening(host, port).close()  # a port that is taken is said before the model is loaded
+    serve(_load(model, revision, dtype, device), host, port, browser)
 
 
 @corpus_app.command("explain")
@@ -193,19 +192,18 @@ def explain_corpus(
 
     A run that was stopped, for whatever reason, continues where it stopped when you give the same command again.
     """
-    with errors_in_one_line() as console:
-        question = Question(method=method, settings=given.settings_of(settings))
-        from interpret.corpus import explain as explain_rows
-        from interpret.session.answer import named_method
-        from nexttoken import from_pretrained
+    question = Question(method=method, settings=given.settings_of(settings))
+    from interpret.corpus import explain as explain_rows
+    from interpret.session.answer import named_method
+    from nexttoken import from_pretrained
 
-        others = _changed(revision=revision, dtype=dtype)
-        named = partial(from_pretrained, model, **others) if others else model
-        done = explain_rows(
-            source, out, named, named_method(question), check=check, precision=precision, memory_budget=memory_budget,
-            workers=workers, address=address, device=device,
-        )  # fmt: skip
-        console.print(f"{done}", highlight=False, markup=False)
+    others = _changed(revision=revision, dtype=dtype)
+    named = partial(from_pretrained, model, **others) if others else model
+    done = explain_rows(
+        source, out, named, named_method(question), check=check, precision=precision, memory_budget=memory_budget,
+        workers=workers, address=address, device=device,
+    )  # fmt: skip
+    console().print(f"{done}")
 
 
 @corpus_app.command("report")
@@ -216,22 +214,20 @@ def report_corpus(
     save: given.SaveReport = None, json: given.Json = None, printed: given.JsonFormat = "table",
 ) -> None:  # fmt: skip
     """Say which words support a target across all prompts, and how sure that is."""
-    with errors_in_one_line() as console:
-        paths = given.paths_of("Report", save, json)
-        from interpret.corpus import report
-        from interpret.views.terminal import print_report
+    paths = given.paths_of("Report", save, json)
+    from interpret.corpus import report
+    from interpret.views.terminal import print_report
 
-        found = report(out, by=by, min_rows=min_rows, top=top, targets=targets)
-        _show(console, found, print_report, printed, paths)
+    found = report(out, by=by, min_rows=min_rows, top=top, targets=targets)
+    _show(found, print_report, printed, paths)
 
 
 @app.command()
 def methods() -> None:
     """List the methods and their settings."""
-    with errors_in_one_line():
-        from interpret.views.plain import print_text
+    from interpret.views.plain import print_text
 
-        print_text(methods_listing())
+    print_text(methods_listing())
 
 
 def _answer(question: Question, lm: NextTokenLM) -> Attribution | AttributionMatrix:
@@ -251,7 +247,7 @@ def _changed(**loading: str | None) -> dict[str, Any]:
 
 
 def _answer_there(
-    console: Console, question: Question, server: str | None, **loading: str | None
+    question: Question, server: str | None, **loading: str | None
 ) -> Attribution | AttributionMatrix | None:
     """The answer of a page that runs already; None where a model is to be loaded.
 
@@ -270,14 +266,13 @@ def _answer_there(
     except NotRunningError:
         if server is not None:
             raise
-        console.print(f"no page answers at {address}; loading the model", highlight=False, markup=False)
+        console().print(f"no page answers at {address}; loading the model")
         return None
 
 
 def _show_edits(
-    console: Console, function: Callable[..., Any], lm: NextTokenLM, question: Question, paths: Sequence[Path],
-    printed: str,
-) -> None:  # fmt: skip
+    function: Callable[..., Any], lm: NextTokenLM, question: Question, paths: Sequence[Path], printed: str
+) -> None:
     """Find, save and print a flip or a reduction."""
     from interpret.engine.progress import progress
     from interpret.session.answer import ask, prompt_of
@@ -285,19 +280,16 @@ def _show_edits(
 
     with progress(None, "forward passes", delay=SLOW) as advance:
         found = ask(function, lm, question, prompt_of(lm, question), on_progress=advance)
-    _show(console, found, print_counterfactual, printed, paths)
+    _show(found, print_counterfactual, printed, paths)
 
 
-def _show(
-    console: Console, result: Any, show: Callable[..., None], printed: str, paths: Sequence[Path],
-    width: float | str | None = None,
-) -> None:  # fmt: skip
+def _show(result: Any, show: Callable[..., None], printed: str, paths: Sequence[Path], width: Any = None) -> None:
     """Save a result, print it, and say where it was saved."""
     for path in paths:
         result.save(path, width if path.suffix.lower() in FIGURES else None)
     show(result, printed)
     for path in paths:
-        console.print(f"saved {path}", highlight=False, markup=False)
+        console().print(f"saved {path}")
 
 
 def _read(prompt: str) -> str:
@@ -309,10 +301,9 @@ def _prompt(prompt: str, chat: bool) -> Any:
     return given.chat_of(_read(prompt)) if chat else _read(prompt)
 
 
-def _load(console: Console, model: str | None, revision: str | None, dtype: str, device: str | None) -> NextTokenLM:
+def _load(model: str | None, revision: str | None, dtype: str, device: str | None) -> NextTokenLM:
     """The model, with a sign of life while it loads."""
-    sign = console.status("loading the model (the bundled one is converted on first use, which takes half a minute)")
-    with sign if console.is_terminal else nullcontext():
+    with console().status("loading the model (the bundled one is converted on first use, which takes half a minute)"):
         from nexttoken import NextTokenLM
 
         shared: dict[str, Any] = {"tp_plan": "auto"} if several_processes() else {}

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -24,25 +25,29 @@ PLAIN = {"−": "-", "×": "x", "…": "...", "–": "-", "↵": "\\n", "⇥": "
 HANDLER = "nexttoken-plain"
 
 
-@contextmanager
-def errors_in_one_line() -> Iterator[Console]:
-    """Errors and warnings in one line each on standard error, and exit status 1 after an error."""
+@cache
+def console() -> Console:
+    """Standard error, for what is told beside the answer: plain lines, as wide as they are."""
     from rich.console import Console
 
+    return Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Errors and warnings in one line each on standard error, and exit status 1 after an error."""
     from interpret.engine.progress import bars_aside
 
     never_fail(sys.stdout, sys.stderr)
-    console = Console(stderr=True, soft_wrap=True)
 
     def say(kind: str, message: object) -> None:
-        words, style = " ".join(str(message).split()), "red" if kind == "error" else "yellow"
         with bars_aside():
-            console.print(f"{kind}: {words}", style=style, markup=False, highlight=False)
+            console().print(f"{kind}: {' '.join(str(message).split())}", style="red" if kind == "error" else "yellow")
 
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: say("warning", message)  # type: ignore[assignment]
         try:
-            yield console
+            yield
         except EXPECTED as error:
             say("error", error)
             raise typer.Exit(1) from None

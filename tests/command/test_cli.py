@@ -31,6 +31,7 @@ from interpret import (
 )
 from interpret.cli import app
 from interpret.command.options import settings_of
+from interpret.command.terminal import errors_in_one_line
 from interpret.engine.progress import progress
 from interpret.methods.listed import BASELINES, METHODS
 from interpret.question.question import Question
@@ -391,7 +392,7 @@ def test_the_command_is_loaded_and_helps_without_torch():
 def test_a_warning_stands_above_the_bar(folder, monkeypatch, capsys):
     """Both are written to the terminal, and neither into the other."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with cli.errors_in_one_line(), progress(3, "gradients") as advance:
+    with errors_in_one_line(), progress(3, "gradients") as advance:
         advance(1)
         warnings.warn("beware", stacklevel=1)
         advance(1)

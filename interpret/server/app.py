@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import mimetypes
 from collections.abc import AsyncIterator, Callable, Collection
 from functools import partial
 from hmac import compare_digest
-from importlib.resources import files
+from mimetypes import guess_type
+from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,7 +24,7 @@ from interpret.server.answers import KINDS, Answers
 from interpret.session.work import LAST, Event, FullError, Job, Worker, in_words
 from nexttoken import NextTokenLM
 
-STATIC = files("interpret.server").joinpath("static")
+STATIC = Path(__file__).parent / "static"
 HEARTBEAT = 5.0  # seconds without an event after which an empty line is sent, which shows whether anybody reads
 
 MAX_BYTES = 2**20  # of a body
@@ -61,43 +61,35 @@ def application(
         raise ValueError("a page that answers under every name needs a token")
     answers = Answers(lm)
     routes: list[BaseRoute] = [
-        Route("/api/about", partial(_about, answers)),
+        Route("/api/about", lambda request: JSONResponse(answers.about())),
         *(Route(f"/api/{kind}", partial(_question, answers, worker, kind), methods=["POST"]) for kind in KINDS),
         Route("/api/result/{name}", partial(_result, answers)),
-        Route("/", _index),
-        Mount("/static", StaticFiles(directory=str(STATIC))),
+        Route("/", lambda request: FileResponse(STATIC / "index.html")),
+        Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    return Guard(Starlette(routes=routes), hosts, token)
+    return Guard(Starlette(routes=routes, exception_handlers={HTTPException: _refuse}), hosts, token)
 
 
-async def _index(request: Request) -> Response:
-    text = await run_in_threadpool(STATIC.joinpath("index.html").read_text, "utf-8")
-    return Response(text, media_type="text/html")
+def _refuse(request: Request, error: Exception) -> Response:
+    """An error in one sentence, as JSON."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"message": error.detail}, error.status_code)
 
 
-async def _about(answers: Answers, request: Request) -> Response:
-    return JSONResponse(answers.about())
-
-
-async def _result(answers: Answers, request: Request) -> Response:
+def _result(answers: Answers, request: Request) -> Response:
     """A result that was kept: an attribution as JSON, or as a file where `as` names an ending."""
     name, asked = request.path_params["name"], request.query_params
-    by, ending, row = asked.get("by", "piece"), asked.get("as"), asked.get("row")
-    number = int(row) if row is not None and row.isdigit() else None
+    by, ending, row = asked.get("by", "piece"), asked.get("as"), asked.get("row", "")
+    number = int(row) if row.isdigit() else None
     try:
         if ending is None:
-            return JSONResponse(await run_in_threadpool(answers.map_of, name, number, by))
-        data = await run_in_threadpool(answers.file, name, number, by, ending)
+            return JSONResponse(answers.map_of(name, number, by))
+        data, file = answers.file(name, number, by, ending), f"why.{ending}"
     except KeyError:
-        return JSONResponse({"message": "this result is not kept any more; run it again"}, 404)
+        raise HTTPException(404, "this result is not kept any more; run it again") from None
     except ValueError as error:
-        return JSONResponse({"message": str(error)}, 400)
-    name = f"why.{ending}"
-    return Response(
-        data,
-        media_type=mimetypes.guess_type(name)[0],
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+        raise HTTPException(400, str(error)) from None
+    return Response(data, 200, {"Content-Disposition": f'attachment; filename="{file}"'}, guess_type(file)[0])
 
 
 async def _question(answers: Answers, worker: Worker, kind: str, request: Request) -> Response:
@@ -106,10 +98,8 @@ async def _question(answers: Answers, worker: Worker, kind: str, request: Reques
         body = json.loads(await request.body())
         if not isinstance(body, dict):
             raise ValueError
-    except TooLargeError:
-        return JSONResponse({"message": TOO_LARGE}, 413)
     except (ValueError, RecursionError):
-        return JSONResponse({"message": "the body must be a JSON object"}, 400)
+        raise HTTPException(400, "the body must be a JSON object") from None
     loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
 
     def emit(event: Event) -> None:
@@ -119,7 +109,7 @@ async def _question(answers: Answers, worker: Worker, kind: str, request: Reques
     try:
         job = worker.ask(Job(partial(answers.ask, kind, body), emit))
     except FullError as error:
-        return JSONResponse({"message": str(error)}, 503)
+        raise HTTPException(503, str(error)) from None
     return _Events(events, partial(worker.cancel, job))
 
 
@@ -174,7 +164,7 @@ class Guard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > MAX_BYTES:
-                raise TooLargeError
+                raise HTTPException(413, TOO_LARGE)
             return message
 
         async def guarded(message: Message) -> None:
@@ -207,7 +197,3 @@ class Guard:
             if length.isdigit() and int(length) > MAX_BYTES:
                 return 413, TOO_LARGE
         return None
-
-
-class TooLargeError(Exception):
-    """A body that is larger than it may be, without having said so."""

@@ -59,7 +59,6 @@ class Explorer(State):
             self.leave_notebook()
             self.leave_notebook = None
         if self.view is not None:
-            self.listeners.remove(self.view.draw)
             self.view.close()
             self.view = None
 

@@ -520,15 +520,15 @@ def test_settings_are_widgets(view):
     assert "steps is &#x27;three&#x27;; it must be a whole number" in view.status.value
     assert settled(view) == ""
     parts["steps"].box.value = ""
-    parts["max_gradients"].box.value = 3
+    parts["max_gradients"].box.value = "3"
     assert "it must be at least 17" in view.status.value
-    parts["max_gradients"].box.value = 64
+    parts["max_gradients"].box.value = "64"
     settled(view)
     assert explorer.method == IntegratedGradients(rule="left", fixed=None, baseline=Token(" are"), max_gradients=64)
     view.method.value = "SmoothGrad"
-    view.panel.parts["samples"].box.value = 4
+    view.panel.parts["samples"].box.value = "4"
     view.panel.parts["method"].dropdown.value = "gradient norm"
-    view.panel.parts["method"].panel.parts["norm"].box.value = 1
+    view.panel.parts["method"].panel.parts["norm"].box.value = "1"
     settled(view)
     assert explorer.method == SmoothGrad(VanillaGradient(norm=1), samples=4)
     view.method.value = "inseq's gradient"
@@ -540,9 +540,9 @@ def test_the_same_question_after_an_error_is_answered_again(view):
     settled(view)
     view.method.value = "gradient norm"
     settled(view)
-    view.panel.parts["norm"].box.value = 3
+    view.panel.parts["norm"].box.value = "3"
     assert "it must be 1 or 2" in view.status.value
-    view.panel.parts["norm"].box.value = 2
+    view.panel.parts["norm"].box.value = "2"
     assert settled(view) == view.explorer.answer.attribution.html()
 
 

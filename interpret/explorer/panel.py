@@ -15,9 +15,7 @@ from interpret.methods.settings import Setting, settings
 class Panel:
     """The settings of one object side by side, wrapping; an object among them brings its own settings along.
 
-    Args:
-        value: the object as it is.
-        changed: called without arguments when something else was written or chosen.
+    `changed` is called without arguments when something else was written or chosen.
     """
 
     def __init__(self, value: Any, changed: Callable[[], object]):

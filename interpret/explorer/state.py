@@ -25,13 +25,11 @@ class Answer:
     Attributes:
         candidates: the most probable next tokens, and those that were chosen; of an older prompt until they are known.
         asked: the ids of the target and its foils, once they are found among the model's tokens.
-        attribution: the scores; None until they are known.
-        error: why there are none.
-        warnings: what was warned of on the way.
+        attribution: None until it is known.
+        error: why there is none.
         code: Python that gives the same scores.
         max_gradients: how many gradients they take at most; None until that is known.
         done: how many have been taken.
-        seconds: how long it took.
     """
 
     candidates: tuple[Target, ...] = ()
@@ -63,11 +61,7 @@ class Answer:
 
 
 class State:
-    """A question that can be changed, and its answer, worked out in the background.
-
-    Only one thing is worked out at a time; a question that is changed cancels the work on the one before.
-    The attributes are described where it is shown, in `Explorer`.
-    """
+    """A question that can be changed, and its answer, worked out in the background; see `Explorer`."""
 
     def __init__(self, lm: NextTokenLM, question: Question, method: Method, top: int):
         self.lm, self.top = lm, top
@@ -75,8 +69,6 @@ class State:
         self.listeners: list[Callable[[], object]] = []
         self.lock = threading.RLock()
         self.worker, self.paused = Worker(math.inf), False
-
-    # Asking
 
     def change(self, delay: float = 0.0, *, method: Method | None = None, **asked: Any) -> None:
         """Ask something else, such as another prompt, target, contrast or method. What is as before changes nothing.
@@ -149,8 +141,6 @@ class State:
         if self.answer.attribution is None:
             raise ValueError("there is no map to save yet; wait until it is made")
         return self.answer.attribution.save(path)
-
-    # Working
 
     def work(self, question: Question, method: Method, job: Job) -> Event:
         """Find the answer, in the job's thread."""

@@ -29,11 +29,7 @@ COLOURS = {"target": FOR[2], "foil": AGAINST[2]}
 
 
 class View:
-    """The widgets of an explorer's state.
-
-    Attributes:
-        box: all of them.
-    """
+    """The widgets of an explorer's state; `box` has all of them."""
 
     def __init__(self, explorer: State):
         self.explorer, self.lock = explorer, threading.RLock()

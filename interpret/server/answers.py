@@ -27,7 +27,8 @@ from interpret.views.scale import NIGHT, Scale, ink, pale_ink, to_hex
 from nexttoken import NextTokenLM, Prompt, Target
 
 Kept = Attribution | AttributionMatrix | Flip | Reduction
-KINDS = ("predict", "token", "explain", "continuation", "flip", "reduce", "command")  # of questions
+EDITS: dict[str, Callable[..., Flip | Reduction]] = {"flip": flip, "reduce": reduce_input}
+KINDS = ("predict", "token", "explain", "continuation", "command", *EDITS)  # of questions
 TOP = 10  # next tokens to list
 MAX_KEPT = 64  # results that can still be downloaded
 MAX_TOKENS, MAX_CHARACTERS = 4096, 60_000  # of a prompt
@@ -36,16 +37,11 @@ LIMITS = {"candidates": 50, "generate": 50, "max_edits": 5}
 
 
 class Answers:
-    """What can be asked of one model: a function for each of KINDS, which runs in the worker's thread.
-
-    Attributes:
-        lm: the model; it comes back as it was.
-        kept: the latest results, by a name that cannot be guessed.
-    """
+    """What can be asked of one model: a function for each of KINDS but EDITS, which runs in the worker's thread."""
 
     def __init__(self, lm: NextTokenLM):
         self.lm = lm
-        self.kept: OrderedDict[str, Kept] = OrderedDict()
+        self.kept: OrderedDict[str, Kept] = OrderedDict()  # by names that cannot be guessed
         self.lock = Lock()
 
     def about(self) -> dict[str, Any]:
@@ -84,6 +80,8 @@ class Answers:
         if len(prompt) > MAX_TOKENS:
             raise ValueError(f"the prompt has {len(prompt)} tokens; the page takes at most {MAX_TOKENS}")
         job.raise_if_cancelled()
+        if kind in EDITS:
+            return self._answered(EDITS[kind], question, prompt, job)
         return getattr(self, kind)(question, prompt, job)
 
     def predict(self, question: Question, prompt: Prompt, job: Job) -> Event:
@@ -100,8 +98,8 @@ class Answers:
         """The next tokens, then the attribution, then what the check of it found, each told as soon as it is known."""
 
         def shown(*, attribution: Attribution, seconds: float, **found: Any) -> Event:
-            shown = {"map": shown_map(attribution, question.by or "piece"), "id": self.keep(attribution)}
-            return {**shown, **found, "cost": cost_in_words(attribution, seconds)}
+            found |= {"map": shown_map(attribution, question.by or "piece"), "id": self.keep(attribution)}
+            return {**found, "cost": cost_in_words(attribution, seconds)}
 
         def update(**found: Any) -> None:
             if "candidates" in found:
@@ -119,14 +117,6 @@ class Answers:
         return self._answered(
             attribute_continuation, question, prompt, job, method=method_of(self.lm, question), **given
         )
-
-    def flip(self, question: Question, prompt: Prompt, job: Job) -> Event:
-        """The smallest change of words."""
-        return self._answered(flip, question, prompt, job)
-
-    def reduce(self, question: Question, prompt: Prompt, job: Job) -> Event:
-        """The shortest part of the prompt."""
-        return self._answered(reduce_input, question, prompt, job)
 
     def command(self, question: Question, job: Job) -> Event:
         """The result that `nexttoken explain` asks for, to be shown and saved by the command itself."""
@@ -146,8 +136,6 @@ class Answers:
         code = code_of(function, question, "why" if several else "found", **others)
         shown = {"tokens": shown_targets(each.target for each in found)} if several else shown_edits(found)
         return {"id": self.keep(found), "code": code, **shown}
-
-    # What was answered
 
     def keep(self, result: Kept) -> str:
         """A name under which a result can be asked for again; the oldest are forgotten."""

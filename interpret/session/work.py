@@ -33,13 +33,13 @@ class Job:
     """Some work that was asked for.
 
     Args:
-        work: called with the job in a thread of its own; what it returns is the last event's content.
+        work: called with the job in the worker's thread; what it returns is the last event's content.
         emit: called with every event, in whichever thread.
-        delay: seconds that the job waits before it begins.
+        delay: seconds from now before which it does not begin.
     """
 
     def __init__(self, work: Callable[[Job], Event], emit: Callable[[Event], object], delay: float = 0.0):
-        self.work, self.emit, self.delay = work, emit, delay
+        self.work, self.emit, self.due = work, emit, time.monotonic() + delay
         self.cancelled = False
         self.done, self.last = 0, 0.0
 
@@ -80,7 +80,7 @@ class Job:
 
 
 class Worker:
-    """Does one job after the other, each in a daemon thread; who asked first comes first.
+    """Does one job after the other in a daemon thread, which ends when there is none; who asked first comes first.
 
     Args:
         max_waiting: how many jobs may wait.
@@ -88,7 +88,7 @@ class Worker:
 
     def __init__(self, max_waiting: float = 16):
         self.max_waiting, self.closed = max_waiting, False
-        self.jobs: list[Job] = []  # those that have not ended; the first one runs
+        self.jobs: list[Job] = []  # the first one runs, the others wait
         self.changed = threading.Condition()
 
     def ask(self, job: Job) -> Job:
@@ -98,7 +98,8 @@ class Worker:
                 raise FullError(f"{self.max_waiting} questions are waiting already; try again in a moment")
             self.jobs.append(job)
             self._tell_turns()
-        threading.Thread(target=self._run, args=(job,), name="model", daemon=True).start()
+            if len(self.jobs) == 1:
+                threading.Thread(target=self._work, name="model", daemon=True).start()
         return job
 
     def cancel(self, *jobs: Job) -> None:
@@ -106,6 +107,10 @@ class Worker:
         with self.changed:
             for job in jobs or self.jobs:
                 job.cancelled = True
+            left = [job for job in self.jobs[1:] if not job.cancelled]
+            if len(left) < len(self.jobs) - 1:
+                self.jobs[1:] = left
+                self._tell_turns()
             self.changed.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -124,14 +129,18 @@ class Worker:
             if ahead:
                 job.emit({"event": "waiting", "ahead": ahead})
 
-    def _run(self, job: Job) -> None:
-        with self.changed:
-            self.changed.wait_for(lambda: job.cancelled or job is self.jobs[0])
-            self.changed.wait_for(lambda: job.cancelled, job.delay)
-        try:
-            job.run()
-        finally:
+    def _work(self) -> None:
+        ended = False
+        while not ended:
             with self.changed:
-                self.jobs.remove(job)
-                self._tell_turns()
-                self.changed.notify_all()
+                job = self.jobs[0]
+                while not job.cancelled and (early := job.due - time.monotonic()) > 0:
+                    self.changed.wait(early)
+            try:
+                job.run()
+            finally:
+                with self.changed:
+                    del self.jobs[0]
+                    self._tell_turns()
+                    self.changed.notify_all()
+                    ended = not self.jobs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy
@@ -27,20 +27,28 @@ def build_attribution(
     lm, prompt, counts = objective.lm, objective.prompt, objective.counts
     assert lm is not None
     assert prompt is not None
-    evidence = _scatter_to_prompt(evidence, objective)
+    pieces = [piece.positions for piece in prompt.pieces]
+
+    def of_prompt(found: Tensor, rest: float = 0.0) -> ndarray:  # where only some positions are attributed
+        whole = numpy.full((len(prompt), *found.shape[1:]), rest)
+        whole[list(objective.positions)] = found.double().numpy(force=True)
+        return whole
+
+    def scores(found: Tensor) -> Float[ndarray, " piece"]:
+        return method.normalized(method.reduction(of_prompt(found), pieces))
+
+    attributions, samples = evidence.attributions, evidence.samples
+    fixed = of_prompt(torch.zeros(len(objective.positions)) if evidence.fixed is None else evidence.fixed, 1.0)
     other = objective.run.grad_lm(lm)
     remark = "" if other is lm else f" (gradients in {str(other.dtype).removeprefix('torch.')})"
-    positions = [piece.positions for piece in prompt.pieces]
-    fixed = evidence.fixed.tolist() if evidence.fixed is not None else [False] * len(prompt)
-    error = None if evidence.error is None else SUM(_as_array(evidence.error[:, None]), positions)
     return Attribution(
         tokens=tuple(piece.text for piece in prompt.pieces),
-        scores=method.normalized(method.reduction(_as_array(evidence.attributions), positions)),
+        scores=scores(attributions),
         labels=tuple(piece.label for piece in prompt.pieces),
-        token_ids=tuple(tuple(prompt.ids[position] for position in piece) for piece in positions),
-        standard_error=_standard_error(evidence, method, positions),
-        error=error,
-        fixed=tuple(all(fixed[position] for position in piece) for piece in positions),
+        token_ids=tuple(tuple(prompt.ids[position] for position in piece) for piece in pieces),
+        standard_error=None if samples is None or len(samples) < 2 else _jackknife(samples, scores),
+        error=None if evidence.error is None else SUM(of_prompt(evidence.error[:, None]), pieces),
+        fixed=tuple(bool(all(fixed[position] for position in piece)) for piece in pieces),
         template=tuple(piece.template for piece in prompt.pieces),
         unit=method.unit(quantity.unit),
         target=target if quantity.of_target else None,
@@ -61,45 +69,11 @@ def build_attribution(
     )
 
 
-def _scatter_to_prompt(evidence: Evidence, objective: Objective) -> Evidence:
-    """The evidence for all tokens of the prompt, where only some positions are attributed: the others are fixed."""
-    prompt = objective.prompt
-    if prompt is None or len(objective.positions) == len(prompt):
-        return evidence
-    length, positions = len(prompt), torch.tensor(objective.positions)
-
-    def wide(found: Tensor | None, axis: int, rest: float = 0) -> Tensor | None:
-        if found is None:
-            return None
-        shape = list(found.shape)
-        shape[axis] = length
-        return found.new_full(shape, rest).index_copy(axis, positions.to(found.device), found)
-
-    fixed = evidence.fixed if evidence.fixed is not None else torch.zeros(len(positions), dtype=torch.bool)
-    attributions = wide(evidence.attributions, 0)
-    assert attributions is not None
-    return replace(
-        evidence, attributions=attributions, fixed=wide(fixed, 0, True), error=wide(evidence.error, 0),
-        samples=wide(evidence.samples, 1),
-    )  # fmt: skip
-
-
-def _as_array(found: Tensor) -> ndarray:
-    return found.detach().double().cpu().numpy()
-
-
-def _standard_error(
-    evidence: Evidence, method: Method, pieces: Sequence[Sequence[int]]
-) -> Float[ndarray, " piece"] | None:
-    """The jackknife standard error of each score, from the independent samples of a method that has them.
+def _jackknife(samples: Tensor, scores: Callable[[Tensor], ndarray]) -> Float[ndarray, " piece"]:
+    """The standard error of each score, from the independent samples of a method.
 
     It holds for every reduction; for a sum it equals the standard error of the mean. Tukey 1958; Efron 1982.
     """
-    samples = evidence.samples
-    if samples is None or len(samples) < 2:
-        return None
     total, count = samples.double().sum(0), len(samples)
-    without = numpy.stack(
-        [method.normalized(method.reduction(_as_array((total - each) / (count - 1)), pieces)) for each in samples]
-    )
+    without = numpy.stack([scores((total - each) / (count - 1)) for each in samples])
     return numpy.sqrt((count - 1) * without.var(0))

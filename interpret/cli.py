@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,21 +12,28 @@ import typer
 from typer.core import TyperGroup
 
 from interpret.command import options as given
-from interpret.command.options import is_first, paths_of, several_processes
-from interpret.command.terminal import as_data, errors_in_one_line, methods_listing, read_text
+from interpret.command.options import is_first, several_processes
+from interpret.command.terminal import console, errors_in_one_line, methods_listing, read_text
 from interpret.question.question import Question
 from interpret.results.files import FIGURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rich.console import Console
-
-    from interpret import Attribution, AttributionMatrix, Flip, Reduction
+    from interpret import Attribution, AttributionMatrix
     from nexttoken import NextTokenLM
 
 SLOW = 1.0  # seconds after which a progress bar appears
-LOADING = {"model": None, "revision": None, "dtype": "float32", "device": None}  # how, where it is not said
+CHECKING = 64  # forward passes, at most
+
+
+class Commands(TyperGroup):
+    """Commands whose errors and warnings are one line each."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that is named."""
+        with errors_in_one_line():
+            return super().invoke(ctx)
 
 
 class DefaultCommand(TyperGroup):
@@ -42,8 +47,8 @@ class DefaultCommand(TyperGroup):
 
 
 app = typer.Typer(
-    help="Ask a causal language model what comes next, and why.", no_args_is_help=True, pretty_exceptions_enable=False,
-    add_completion=False, rich_markup_mode=None,
+    help="Ask a causal language model what comes next, and why.", cls=Commands, no_args_is_help=True,
+    pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
 )  # fmt: skip
 corpus_app = typer.Typer(
     help="Explain every row of a data set: nexttoken corpus IN OUT. See nexttoken corpus explain --help.",
@@ -81,12 +86,10 @@ def predict(
     printed: given.Format = "table",
 ) -> None:  # fmt: skip
     """Show the most probable next tokens."""
-    with errors_in_one_line() as console:
-        _to_print(printed)
-        lm = _load(console, model, revision, dtype, device)
-        from interpret.views.terminal import print_predictions
+    lm = _load(model, revision, dtype, device)
+    from interpret.views.terminal import print_predictions
 
-        print_predictions(lm.predict(_read(prompt), top), printed)
+    print_predictions(lm.predict(_read(prompt), top), printed)
 
 
 @app.command()
@@ -102,26 +105,20 @@ def explain(
     save: given.Save = None, width: given.Width = None, json: given.Json = None, printed: given.Format = "table",
 ) -> None:  # fmt: skip
     """Show which parts of the prompt support the next token."""
-    with errors_in_one_line() as console:
-        _to_print(printed)
-        paths = paths_of(save, json, "Attribution")
-        inches = given.inches_of(width, paths)
-        question = Question(
-            _prompt(prompt, chat), target, tuple(contrast or ()), candidates, continuation=continuation,
-            generate=generate, region=region, start=given.start_of(start), by=by, method=method,
-            settings=given.settings_of(settings), precision=precision, memory_budget=given.bytes_of(memory_budget),
-            check=check,
-        )  # fmt: skip
-        question.check_consistency()
-        result = _answer_there(console, question, server, model, revision, dtype, device)
-        if result is None:
-            from interpret.session.answer import named_method
+    paths = given.paths_of("Attribution", save, json, width)
+    question = Question(
+        _prompt(prompt, chat), target, tuple(contrast or ()), candidates, continuation, generate, region, start,
+        by, method, given.settings_of(settings), precision, memory_budget, check,
+    )  # fmt: skip
+    question.check_consistency()
+    result = _answer_there(question, server, model=model, revision=revision, dtype=dtype, device=device)
+    if result is None:
+        from interpret.session.answer import named_method
 
-            named_method(question)  # what is wrong with it is said before a model is loaded
-            result = _answer(console, question, _load(console, model, revision, dtype, device))
-        from interpret.views.terminal import print_result
+        named_method(question)  # what is wrong with it is said before a model is loaded
+        result = _answer(question, _load(model, revision, dtype, device))
 
-        _show(console, result, print_result, printed, paths, inches)
+    _show(result, printed, paths, width)
 
 
 @app.command()
@@ -133,21 +130,18 @@ def flip(
     beam: given.Beam = 4, candidates: given.Words = 32, seed: given.Seed = 0,
     model: given.Model = None, revision: given.Revision = None, dtype: given.Dtype = "float32",
     device: given.Device = None,
-    save: given.SaveEdits = None, json: given.Json = None, printed: given.Format = "table",
+    save: given.SaveEdits = None, json: given.Json = None, printed: given.JsonFormat = "table",
 ) -> None:  # fmt: skip
     """Find the smallest change of words after which the model says something else."""
-    with errors_in_one_line() as console:
-        _to_print(printed, ("table", "json"))
-        paths = paths_of(save, json, "Flip")
-        question = Question(
-            _prompt(prompt, chat), target, tuple(contrast or ()), candidates, start=given.start_of(start),
-            memory_budget=given.bytes_of(memory_budget), to=to, ignore=ignore, max_edits=max_edits, beam=beam,
-            seed=seed,
-        )  # fmt: skip
-        lm = _load(console, model, revision, dtype, device)
-        from interpret.session.answer import answer_flip
+    paths = given.paths_of("Flip", save, json)
+    question = Question(
+        _prompt(prompt, chat), target, tuple(contrast or ()), candidates, start=start, memory_budget=memory_budget,
+        to=to, ignore=ignore, max_edits=max_edits, beam=beam, seed=seed,
+    )  # fmt: skip
+    lm = _load(model, revision, dtype, device)
+    from interpret import flip as function
 
-        _show_edits(console, partial(answer_flip, lm, question), paths, printed)
+    _show_edits(function, lm, question, paths, printed)
 
 
 @app.command()
@@ -158,20 +152,15 @@ def reduce(
     keep: given.Keep = "first", beam: given.Beam = 3,
     model: given.Model = None, revision: given.Revision = None, dtype: given.Dtype = "float32",
     device: given.Device = None,
-    save: given.SaveEdits = None, json: given.Json = None, printed: given.Format = "table",
+    save: given.SaveEdits = None, json: given.Json = None, printed: given.JsonFormat = "table",
 ) -> None:  # fmt: skip
     """Find the shortest part of the prompt for which the model still says the same."""
-    with errors_in_one_line() as console:
-        _to_print(printed, ("table", "json"))
-        paths = paths_of(save, json, "Reduction")
-        question = Question(
-            _prompt(prompt, chat), target, start=given.start_of(start),
-            memory_budget=given.bytes_of(memory_budget), keep=given.share_of(keep), beam=beam,
-        )  # fmt: skip
-        lm = _load(console, model, revision, dtype, device)
-        from interpret.session.answer import answer_reduction
+    paths = given.paths_of("Reduction", save, json)
+    question = Question(_prompt(prompt, chat), target, start=start, memory_budget=memory_budget, keep=keep, beam=beam)
+    lm = _load(model, revision, dtype, device)
+    from interpret import reduce_input
 
-        _show_edits(console, partial(answer_reduction, lm, question), paths, printed)
+    _show_edits(reduce_input, lm, question, paths, printed)
 
 
 @app.command()
@@ -182,11 +171,10 @@ def serve(
     port: given.Port = 8000, host: given.Host = "127.0.0.1", browser: given.Browser = True,
 ) -> None:  # fmt: skip
     """Serve a page for the browser that does all of this with one model, on this machine only."""
-    with errors_in_one_line() as console:
-        from interpret.server.serve import listening, serve
+    from interpret.server.serve import listening, serve
 
-        listening(host, port).close()  # a port that is taken is said before the model is loaded
-        serve(_load(console, model, revision, dtype, device), host, port, browser)
+    listening(host, port).close()  # a port that is taken is said before the model is loaded
+    serve(_load(model, revision, dtype, device), host, port, browser)
 
 
 @corpus_app.command("explain")
@@ -203,21 +191,18 @@ def explain_corpus(
 
     A run that was stopped, for whatever reason, continues where it stopped when you give the same command again.
     """
-    with errors_in_one_line() as console:
-        question = Question(method=method, settings=given.settings_of(settings))
-        from interpret.corpus import explain as explain_rows
-        from interpret.session.answer import named_method
-        from nexttoken import from_pretrained
+    question = Question(method=method, settings=given.settings_of(settings))
+    from interpret.corpus import explain as explain_rows
+    from interpret.session.answer import named_method
+    from nexttoken import from_pretrained
 
-        loading: dict[str, Any] = {"revision": revision, "dtype": dtype}
-        others = {name: value for name, value in loading.items() if value != LOADING[name]}
-        named = partial(from_pretrained, model, **others) if others else model
-        done = explain_rows(
-            source, out, named, named_method(question), check=check,
-            precision=precision,  # type: ignore[arg-type]
-            memory_budget=given.bytes_of(memory_budget), workers=workers, address=address, device=device,
-        )  # fmt: skip
-        console.print(f"{done}", highlight=False, markup=False)
+    others = _changed(revision=revision, dtype=dtype)
+    named = partial(from_pretrained, model, **others) if others else model
+    done = explain_rows(
+        source, out, named, named_method(question), check=check, precision=precision, memory_budget=memory_budget,
+        workers=workers, address=address, device=device,
+    )  # fmt: skip
+    console().print(f"{done}")
 
 
 @corpus_app.command("report")
@@ -225,54 +210,48 @@ def report_corpus(
     *,
     out: given.Out,
     by: given.CountBy = "word", min_rows: given.MinRows = 5, top: given.TopWords = 20, targets: given.Targets = 10,
-    save: given.SaveReport = None, json: given.Json = None, printed: given.Format = "table",
+    save: given.SaveReport = None, json: given.Json = None, printed: given.JsonFormat = "table",
 ) -> None:  # fmt: skip
     """Say which words support a target across all prompts, and how sure that is."""
-    with errors_in_one_line() as console:
-        _to_print(printed, ("table", "json"))
-        paths = paths_of(save, json, "Report")
-        if by not in ("word", "piece"):
-            raise ValueError(f"--by {by!r}: give word or piece")
-        from interpret.corpus import report
-        from interpret.views.terminal import print_result
+    paths = given.paths_of("Report", save, json)
+    from interpret.corpus import report
 
-        found = report(out, by=by, min_rows=min_rows, top=top, targets=targets)  # type: ignore[arg-type]
-        _show(console, found, print_result, printed, paths)
+    found = report(out, by=by, min_rows=min_rows, top=top, targets=targets)
+    _show(found, printed, paths)
 
 
 @app.command()
 def methods() -> None:
     """List the methods and their settings."""
-    with errors_in_one_line():
-        from interpret.views.terminal import print_text
+    from interpret.views.terminal import print_text
 
-        print_text(methods_listing())
+    print_text(methods_listing())
 
 
-def _answer(console: Console, question: Question, lm: NextTokenLM) -> Attribution | AttributionMatrix:
-    """The answer of a model that is loaded, with a bar while it is found and a sign of life while it is checked."""
-    from interpret import Attribution
+def _answer(question: Question, lm: NextTokenLM) -> Attribution | AttributionMatrix:
+    """The answer of a model that is loaded, with a bar while it is found and checked."""
     from interpret.engine.progress import progress
-    from interpret.session.answer import answer, checked, method_of, prompt_of
+    from interpret.session.answer import answer, method_of, prompt_of
 
     prompt, method = prompt_of(lm, question), method_of(lm, question)
-    total = question.targets and question.targets * method.cost(len(prompt))
-    with progress(total, "gradients", delay=SLOW) as advance:
-        result = answer(lm, replace(question, check=False), prompt=prompt, method=method, on_progress=advance)
-    if not question.check or not isinstance(result, Attribution):
-        return result
-    with console.status("checking the scores against the model") if console.is_terminal else nullcontext():
-        return checked(lm, question, result, prompt)
+    total = question.targets and question.targets * method.cost(len(prompt)) + CHECKING * question.check
+    with progress(total, "passes", delay=SLOW) as advance:
+        return answer(lm, question, prompt=prompt, method=method, on_progress=advance)
+
+
+def _changed(**loading: str | None) -> dict[str, Any]:
+    """The options of how a model is loaded that are not the default."""
+    return {name: value for name, value in loading.items() if value != ("float32" if name == "dtype" else None)}
 
 
 def _answer_there(
-    console: Console, question: Question, server: str | None, *loading: str | None
+    question: Question, server: str | None, **loading: str | None
 ) -> Attribution | AttributionMatrix | None:
     """The answer of a page that runs already; None where a model is to be loaded.
 
     Raises ValueError for a page together with a model, since the page has its own.
     """
-    own = next((name for (name, value), said in zip(LOADING.items(), loading, strict=True) if said != value), None)
+    own = next(iter(_changed(**loading)), None)
     if server is not None and own is not None:
         raise ValueError(f"the page at {server} has its own model; leave out --{own}")
     address = server or (os.environ.get(given.SERVER) if own is None else None)
@@ -280,49 +259,36 @@ def _answer_there(
         return None
     from interpret.command.remote import NotRunningError, answer_there
 
-    def warn(message: str) -> None:
-        console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)
-
     try:
-        return answer_there(address, question, warn)
+        return answer_there(address, question)
     except NotRunningError:
         if server is not None:
             raise
-        console.print(f"no page answers at {address}; loading the model", highlight=False, markup=False)
+        console().print(f"no page answers at {address}; loading the model")
         return None
 
 
-def _show_edits(console: Console, find: Callable[..., Flip | Reduction], paths: Sequence[Path], printed: str) -> None:
+def _show_edits(
+    function: Callable[..., Any], lm: NextTokenLM, question: Question, paths: Sequence[Path], printed: str
+) -> None:
     """Find, save and print a flip or a reduction."""
     from interpret.engine.progress import progress
-    from interpret.views.terminal import print_result
+    from interpret.session.answer import ask, prompt_of
 
     with progress(None, "forward passes", delay=SLOW) as advance:
-        found = find(on_progress=advance)
-    _show(console, found, print_result, printed, paths)
+        found = ask(function, lm, question, prompt_of(lm, question), on_progress=advance)
+    _show(found, printed, paths)
 
 
-def _show(
-    console: Console, result: Any, show: Callable[..., None], printed: str, paths: Sequence[Path],
-    inches: float | None = None,
-) -> None:  # fmt: skip
+def _show(result: Any, printed: str, paths: Sequence[Path], width: Any = None) -> None:
     """Save a result, print it, and say where it was saved."""
-    for path in paths:
-        if inches is not None and path.suffix.lower() in FIGURES:
-            result.save(path, inches)
-        else:
-            result.save(path)
-    show(result, printed)
-    for path in paths:
-        console.print(f"saved {path}", highlight=False, markup=False)
+    from interpret.views.terminal import print_result
 
-
-def _to_print(printed: str, formats: Sequence[str] = given.FORMATS) -> None:
-    """Ready standard output for a format. Raises ValueError for one that does not exist."""
-    if printed not in formats:
-        raise ValueError(f"there is no format {printed!r}; the formats are {', '.join(formats)}")
-    if printed != "table":
-        as_data(sys.stdout)
+    for path in paths:
+        result.save(path, width if path.suffix.lower() in FIGURES else None)
+    print_result(result, printed)
+    for path in paths:
+        console().print(f"saved {path}")
 
 
 def _read(prompt: str) -> str:
@@ -334,10 +300,9 @@ def _prompt(prompt: str, chat: bool) -> Any:
     return given.chat_of(_read(prompt)) if chat else _read(prompt)
 
 
-def _load(console: Console, model: str | None, revision: str | None, dtype: str, device: str | None) -> NextTokenLM:
+def _load(model: str | None, revision: str | None, dtype: str, device: str | None) -> NextTokenLM:
     """The model, with a sign of life while it loads."""
-    sign = console.status("loading the model (the bundled one is converted on first use, which takes half a minute)")
-    with sign if console.is_terminal else nullcontext():
+    with console().status("loading the model (the bundled one is converted on first use, which takes half a minute)"):
         from nexttoken import NextTokenLM
 
         shared: dict[str, Any] = {"tp_plan": "auto"} if several_processes() else {}

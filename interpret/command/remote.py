@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import warnings
 from contextlib import closing
 from dataclasses import asdict
 from http.client import HTTPConnection, HTTPException
@@ -23,35 +23,18 @@ class NotRunningError(OSError):
     """No page answers at an address."""
 
 
-def answer_there(address: str, question: Question, warn: Callable[[str], object]) -> Attribution | AttributionMatrix:
-    """The page's answer to a question.
+def answer_there(address: str, question: Question) -> Attribution | AttributionMatrix:
+    """The page's answer to a question; what the page warns of is a warning here.
 
     Args:
         address: as `nexttoken serve` printed it, with its token if it has one.
         question: what is asked.
-        warn: told what the page warns of.
 
     Raises:
         NotRunningError: no page answers there.
         OSError: the page ended before its answer did.
         ValueError: an address that is none, or what the page says is wrong with the question.
     """
-    for event in events(address, asdict(question)):
-        if event["event"] == "error":
-            raise ValueError(event["message"])
-        if event["event"] == "warning":
-            warn(event["message"])
-        if event["event"] == "done":
-            from interpret.results.attribution import Attribution
-            from interpret.results.matrix import AttributionMatrix
-
-            result = event["result"]
-            return (AttributionMatrix if "attributions" in result else Attribution).from_dict(result)
-    raise OSError(f"the page at {address} ended before its answer did")
-
-
-def events(address: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What a page tells of a question, event by event. Raises as `answer_there` does."""
     parts = urlsplit(address if "//" in address else f"http://{address}")
     try:
         host, port = parts.hostname, parts.port or 80
@@ -64,19 +47,30 @@ def events(address: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         headers["Authorization"] = f"Bearer {parts.fragment.removeprefix('token=')}"
     with closing(HTTPConnection(host, port, timeout=TIMEOUT)) as connection:
         try:
-            connection.request("POST", "/api/command", json.dumps(body), headers)
+            connection.request("POST", "/api/command", json.dumps(asdict(question)), headers)
             response = connection.getresponse()
         except (OSError, HTTPException) as error:
             raise NotRunningError(f"no page answers at {address}: {error}") from None
         with response:
             if response.status != 200:
                 raise ValueError(_refusal(address, response.status, response.read()))
+            event: dict[str, Any] = {"event": None}
             try:
-                for line in response:
-                    if line.strip():
-                        yield json.loads(line)
+                for line in filter(bytes.strip, response):
+                    event = json.loads(line)
+                    if event["event"] == "warning":
+                        warnings.warn(event["message"], stacklevel=2)
             except (OSError, HTTPException, ValueError) as error:
                 raise OSError(f"the page at {address} ended before its answer did: {error}") from None
+    if event["event"] == "error":
+        raise ValueError(event["message"])
+    if event["event"] != "done":
+        raise OSError(f"the page at {address} ended before its answer did")
+    from interpret.results.attribution import Attribution
+    from interpret.results.matrix import AttributionMatrix
+
+    result = event["result"]
+    return (AttributionMatrix if "attributions" in result else Attribution).from_dict(result)
 
 
 def _refusal(address: str, status: int, body: bytes) -> str:

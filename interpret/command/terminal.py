@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import io
 import sys
-import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,33 +17,37 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 EXPECTED = (ValueError, OSError, ArithmeticError, ImportError, MemoryError)
-MARKS = (  # of encodings, the longer ones first
-    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
-)  # fmt: skip
+MARKS = {  # at the beginning of a file, the longer ones first
+    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
 PLAIN = {"−": "-", "×": "x", "…": "...", "–": "-", "↵": "\\n", "⇥": "\\t", "␣": "_", "‘": "'", "’": "'"}
 HANDLER = "nexttoken-plain"
 
 
-@contextmanager
-def errors_in_one_line() -> Iterator[Console]:
-    """Errors and warnings in one line each on standard error, and exit status 1 after an error."""
+@cache
+def console() -> Console:
+    """Standard error, for what is told beside the answer: plain lines, as wide as they are."""
     from rich.console import Console
 
+    return Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Errors and warnings in one line each on standard error, and exit status 1 after an error."""
     from interpret.engine.progress import bars_aside
 
     never_fail(sys.stdout, sys.stderr)
-    console = Console(stderr=True, soft_wrap=True)
 
     def say(kind: str, message: object) -> None:
-        words, style = " ".join(str(message).split()), "red" if kind == "error" else "yellow"
         with bars_aside():
-            console.print(f"{kind}: {words}", style=style, markup=False, highlight=False)
+            console().print(f"{kind}: {' '.join(str(message).split())}", style="red" if kind == "error" else "yellow")
 
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: say("warning", message)  # type: ignore[assignment]
         try:
-            yield console
+            yield
         except EXPECTED as error:
             say("error", error)
             raise typer.Exit(1) from None
@@ -52,20 +57,19 @@ def errors_in_one_line() -> Iterator[Console]:
 
 
 def never_fail(*streams: Any) -> None:
-    """Let streams that cannot take every character write a plainer one in its place: signs stay signs, letters letters.
+    """Let streams that cannot take every character write a plainer one in its place: signs of numbers stay signs.
 
     A stream that takes UTF-8, or cannot be changed, stays as it is.
     """
     codecs.register_error(HANDLER, _plainer)
     for stream in streams:
-        encoding = str(getattr(stream, "encoding", None) or "utf-8")
-        if hasattr(stream, "reconfigure") and not _is_unicode(encoding):
+        if hasattr(stream, "reconfigure") and not _is_unicode(stream):
             stream.reconfigure(errors=HANDLER)
 
 
 def as_data(stream: Any) -> None:
     """Let a stream take UTF-8, for JSON and tables, which other programs read."""
-    if hasattr(stream, "reconfigure") and not _is_unicode(str(stream.encoding or "utf-8")):
+    if hasattr(stream, "reconfigure") and not _is_unicode(stream):
         stream.reconfigure(encoding="utf-8")
 
 
@@ -74,41 +78,26 @@ def read_text(stream: Any) -> str:
 
     Raises ValueError for what is text in none of them.
     """
-    raw: Any = getattr(stream, "buffer", None)
-    if raw is None:
-        return stream.read().removeprefix("\ufeff")
-    data: bytes = raw.read()
-    mark, encoding = next((each for each in MARKS if data.startswith(each[0])), (b"", "utf-8"))
-    own = getattr(stream, "encoding", None) or "utf-8"
-    for name in dict.fromkeys((encoding, own)):
+    data: bytes = stream.buffer.read()
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8-sig")
+    for name in (encoding, stream.encoding):
         try:
-            text = data[len(mark) :].decode(name)
+            return io.TextIOWrapper(io.BytesIO(data), name).read()
         except UnicodeDecodeError as error:
             fault = error
-            continue
-        return text.replace("\r\n", "\n").replace("\r", "\n")
     raise ValueError(
-        f"standard input is no text in {encoding}: byte {data[len(mark) + fault.start]:#04x} at {fault.start}; "
+        f"standard input is no text in {fault.encoding}: byte {data[fault.start]:#04x} at {fault.start}; "
         "save it as UTF-8"
     )
 
 
-def _is_unicode(encoding: str) -> bool:
-    return codecs.lookup(encoding).name.startswith("utf")
+def _is_unicode(stream: Any) -> bool:
+    return codecs.lookup(stream.encoding or "utf-8").name.startswith("utf")
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
-    text = error.object[error.start : error.end]
-    return "".join(_plain(character) for character in text), error.end
-
-
-def _plain(character: str) -> str:
-    # The same in ASCII: without its accents, a bar for a box, or else a question mark.
-    if character in PLAIN:
-        return PLAIN[character]
-    letters = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-    return letters or "?"
+    return "".join(PLAIN.get(character, "?") for character in error.object[error.start : error.end]), error.end
 
 
 def methods_listing() -> str:
@@ -123,10 +112,10 @@ def methods_listing() -> str:
         lines += [each.slug, f"  {each.help}", f"  settings: {', '.join(f'{one.name}={one.text}' for one in own)}", ""]
         for one in own:
             choices.setdefault(one.name, {}).update(dict.fromkeys(label for label, _ in one.choices))
-    starts = [(each.slug, each.help) for each in BASELINES]
-    starts += [("none", "for gradient-times-input and gim: the embedding itself, not its way from a baseline")]
-    wide = max(len(slug) for slug, _ in starts)
-    lines += ["--set baseline=NAME", *(f"  {slug:<{wide}}  {words}" for slug, words in starts)]
+    starts = {each.slug: each.help for each in BASELINES}
+    starts["none"] = "for gradient-times-input and gim: the embedding itself, not its way from a baseline"
+    wide = max(map(len, starts))
+    lines += ["--set baseline=NAME", *(f"  {slug:<{wide}}  {words}" for slug, words in starts.items())]
     for name, labels in choices.items():
         if labels and name != "baseline":
             lines += ["", f"--set {name}=NAME", f"  {', '.join(labels)}"]

@@ -59,7 +59,6 @@ class Explorer(State):
             self.leave_notebook()
             self.leave_notebook = None
         if self.view is not None:
-            self.listeners.remove(self.view.draw)
             self.view.close()
             self.view = None
 
@@ -147,12 +146,12 @@ class Cells:
         elif self.cell is not None and self.cell == _running_cell(self.shell):
             explorer.close()
         else:
-            explorer.background.pause()
+            explorer.pause()
 
     def after(self) -> None:
         explorer = self.explorer()
         if explorer is not None:
-            explorer.background.resume()
+            explorer.resume()
 
     def leave(self) -> None:
         """Listen to the shell no longer."""

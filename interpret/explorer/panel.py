@@ -11,23 +11,16 @@ import ipywidgets
 from interpret.methods.method import Method
 from interpret.methods.settings import Setting, settings
 
-NUMBERS = {int: ipywidgets.IntText, float: ipywidgets.FloatText}
-
 
 class Panel:
     """The settings of one object side by side, wrapping; an object among them brings its own settings along.
 
-    Args:
-        value: the object as it is.
-        changed: called without arguments when something else was written or chosen.
-
-    Attributes:
-        box: the widgets.
+    `changed` is called without arguments when something else was written or chosen.
     """
 
     def __init__(self, value: Any, changed: Callable[[], object]):
         self.given = value
-        self.parts = {setting.name: _part(setting, changed) for setting in settings(value)}
+        self.parts = {each.name: (Chosen if each.choices else Written)(each, changed) for each in settings(value)}
         self.box = beside([each.box for each in self.parts.values()])
 
     def value(self) -> Any:
@@ -40,27 +33,20 @@ class Written:
     """A number or text that is written, or a box that is ticked."""
 
     def __init__(self, setting: Setting, changed: Callable[[], object]):
-        self.setting, words = setting, setting.name.replace("_", " ")
-        options: dict[str, Any] = {"description": words, "style": {"description_width": "initial"}}
+        self.setting = setting
         if setting.kind is bool:
-            self.box: Any = ipywidgets.Checkbox(value=setting.value, indent=False, **options)
-        elif setting.kind in NUMBERS and not setting.optional:
-            self.box = NUMBERS[setting.kind](value=setting.value, layout=_sized(words, 8), **options)
+            self.box: Any = ipywidgets.Checkbox(setting.value, indent=False, **_named(setting))
         else:
-            text = "" if setting.value is None else str(setting.value)
-            hint = "none" if setting.optional else "text"
-            wide = 10 if setting.kind is str else 7
-            self.box = ipywidgets.Text(
-                text, continuous_update=False, placeholder=hint, layout=_sized(words, wide), **options
-            )
+            text, hint = "" if setting.value is None else setting.text, "none" if setting.optional else ""
+            self.box = ipywidgets.Text(text, placeholder=hint, continuous_update=False, **_named(setting, 8))
         self.box.observe(lambda change: changed(), "value")
 
     def value(self) -> Any:
         """What is written. Raises ValueError for what is not a number where one is expected."""
-        written, setting = self.box.value, self.setting
-        if setting.optional and written == "":
-            return None
-        return written if setting.kind is str or not isinstance(written, str) else setting.parse(written)
+        written = self.box.value
+        if isinstance(written, bool):
+            return written
+        return self.setting.parse("none" if self.setting.optional and not written else written)
 
 
 class Chosen:
@@ -73,12 +59,8 @@ class Chosen:
                 self.choices[value.name if isinstance(value, Method) else label] = value
         self.changed = changed
         label = next(label for label, value in self.choices.items() if value == setting.value)
-        words = setting.name.replace("_", " ")
-        longest = max(map(len, self.choices))
-        self.dropdown = ipywidgets.Dropdown(
-            options=list(self.choices), value=label, description=words,
-            style={"description_width": "initial"}, layout=_sized(words, 0.55 * longest + 3.5),
-        )  # fmt: skip
+        room = 0.55 * max(map(len, self.choices)) + 3.5
+        self.dropdown = ipywidgets.Dropdown(options=list(self.choices), value=label, **_named(setting, room))
         self.box = beside([])
         self.open()
         self.dropdown.observe(self.on_choice, "value")
@@ -99,13 +81,12 @@ class Chosen:
         return self.panel.value()
 
 
-def _part(setting: Setting, changed: Callable[[], object]) -> Written | Chosen:
-    return Chosen(setting, changed) if setting.choices else Written(setting, changed)
-
-
-def _sized(words: str, room: float) -> ipywidgets.Layout:
-    """As wide as the words before it and a number of ems."""
-    return ipywidgets.Layout(width=f"{0.5 * len(words) + 1.2 + room:.1f}em", margin="2px 10px 2px 2px")
+def _named(setting: Setting, room: float | None = None) -> dict[str, Any]:
+    """What a setting's widget has before it, and how wide both are: a number of ems, or what it takes."""
+    words = setting.name.replace("_", " ")
+    width = {} if room is None else {"width": f"{0.5 * len(words) + 1.2 + room:.1f}em"}
+    layout = {**width, "margin": "2px 10px 2px 2px"}
+    return {"description": words, "style": {"description_width": "initial"}, "layout": layout}
 
 
 def wrapping(children: list[Any]) -> ipywidgets.Box:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from interpret.methods.method import Method
 from interpret.question.question import Question, Token
 from interpret.results.attribution import Attribution
-from interpret.session.answer import explain_in_steps
-from interpret.session.work import UPDATES, Background, Cancelled, cost_in_words, in_words
+from interpret.session.answer import cost_in_words, explain_in_steps
+from interpret.session.work import Cancelled, Event, Job, Worker, in_words
 from nexttoken import NextTokenLM, Target
 
 
@@ -24,13 +25,11 @@ class Answer:
     Attributes:
         candidates: the most probable next tokens, and those that were chosen; of an older prompt until they are known.
         asked: the ids of the target and its foils, once they are found among the model's tokens.
-        attribution: the scores; None until they are known.
-        error: why there are none.
-        warnings: what was warned of on the way.
+        attribution: None until it is known.
+        error: why there is none.
         code: Python that gives the same scores.
         max_gradients: how many gradients they take at most; None until that is known.
         done: how many have been taken.
-        seconds: how long it took.
     """
 
     candidates: tuple[Target, ...] = ()
@@ -58,24 +57,18 @@ class Answer:
             return f"{self.done} of at most {self.max_gradients} gradients" if known else "working"
         made = self.attribution
         gap = made.gap_text or "no completeness gap: it makes no such promise"
-        return f"{gap}; {cost_in_words(made.gradients_spent, made.forwards_spent, self.seconds)}"
+        return f"{gap}; {cost_in_words(made, self.seconds)}"
 
 
 class State:
-    """A question that can be changed, and its answer, worked out in the background.
-
-    Only one thing is worked out at a time; a question that is changed cancels the work on the one before.
-    The attributes are described where it is shown, in `Explorer`.
-    """
+    """A question that can be changed, and its answer, worked out in the background; see `Explorer`."""
 
     def __init__(self, lm: NextTokenLM, question: Question, method: Method, top: int):
         self.lm, self.top = lm, top
         self.question, self.method, self.answer = question, method, Answer()
         self.listeners: list[Callable[[], object]] = []
         self.lock = threading.RLock()
-        self.background = Background()
-
-    # Asking
+        self.worker, self.paused = Worker(math.inf), False
 
     def change(self, delay: float = 0.0, *, method: Method | None = None, **asked: Any) -> None:
         """Ask something else, such as another prompt, target, contrast or method. What is as before changes nothing.
@@ -87,19 +80,17 @@ class State:
             own, self.method = self.method, self.method if method is None else method
             if (self.question, self.method) == (before, own) and self.answer.error is None:
                 return
-            self.ask(delay)
-        self.tell()
+            self.again(delay)
 
-    def again(self) -> None:
+    def again(self, delay: float = 0.0) -> None:
         """Work the question out, also if that was done or cancelled before."""
         with self.lock:
-            self.ask()
+            self.answer = Answer(self.answer.candidates)
+            self.worker.cancel()
+            if not self.paused:
+                job = Job(partial(self.work, self.question, self.method), lambda event: self.heard(job, event), delay)
+                self.worker.ask(job)
         self.tell()
-
-    def ask(self, delay: float = 0.0) -> None:
-        """Forget the answer, and have the question worked out."""
-        self.answer, question, method = Answer(self.answer.candidates), self.question, self.method
-        self.background.ask(lambda raise_if_cancelled: self.work(question, method, raise_if_cancelled), delay)
 
     def choose(self, token: Token) -> None:
         """Make a token the target; if it is that already, leave the target to the model."""
@@ -114,7 +105,7 @@ class State:
     def refuse(self, error: Exception) -> None:
         """Show why what was written is no question."""
         with self.lock:
-            self.background.cancel()
+            self.worker.cancel()
             self.answer = Answer(self.answer.candidates, error=error)
         self.tell()
 
@@ -124,8 +115,26 @@ class State:
             self.refuse(Cancelled("cancelled"))
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is left to do, at most `timeout` seconds; whether that is so."""
-        return self.background.wait(timeout)
+        """Wait until nothing is left to do, at most `timeout` seconds; whether that is so. It lifts a pause."""
+        paused = self.paused
+        self.resume()
+        try:
+            return self.worker.wait(timeout)
+        finally:
+            if paused:
+                self.pause()
+
+    def pause(self) -> None:
+        """Stop working, to begin again with `resume`; when this returns, nothing runs."""
+        self.paused = True
+        self.worker.cancel()
+        self.worker.wait()
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        paused, self.paused = self.paused, False
+        if paused and self.answer.working:
+            self.again()
 
     def save(self, path: str | Path) -> Path:
         """Save the attribution in a format of `Attribution.save`. Raises ValueError while there is none."""
@@ -133,42 +142,24 @@ class State:
             raise ValueError("there is no map to save yet; wait until it is made")
         return self.answer.attribution.save(path)
 
-    # Working
+    def work(self, question: Question, method: Method, job: Job) -> Event:
+        """Find the answer, in the job's thread."""
+        return explain_in_steps(self.lm, question, method, self.top, partial(job.tell, "found"), job.advance)
 
-    def work(self, question: Question, method: Method, raise_if_cancelled: Callable[[], None]) -> None:
-        """Find the answer, in the background's thread."""
-        begun = signed = time.monotonic()
-
-        def update(**found: Any) -> None:
-            with self.lock:
-                raise_if_cancelled()
-                self.answer = replace(self.answer, **found)
-                if "asked" in found:  # from now on, the question's tokens are those that were found for it
-                    target, *foils = found["asked"]
-                    target = None if question.target is None else target
-                    self.question = replace(question, target=target, contrast=tuple(foils))
-            self.tell()
-
-        def advance(count: int) -> None:
-            nonlocal signed
-            with self.lock:
-                raise_if_cancelled()
-                self.answer = replace(self.answer, done=self.answer.done + count)
-            if time.monotonic() - signed > UPDATES:
-                signed = time.monotonic()
-                self.tell()
-
-        raise_if_cancelled()
-        with self.lock:
-            self.answer = replace(self.answer, done=0)
-        try:
-            made = explain_in_steps(self.lm, question, method, self.top, update, advance)
-        except Cancelled:
-            raise
-        except Exception as error:  # whatever it is, it is shown
-            update(error=error)
+    def heard(self, job: Job, event: Event) -> None:
+        """Take what a job has found into the answer."""
+        kind, found = event["event"], {name: value for name, value in event.items() if name != "event"}
+        if kind in ("waiting", "started", "cancelled"):
             return
-        update(attribution=made.attribution, code=made.code, warnings=made.warnings, seconds=time.monotonic() - begun)
+        with self.lock:
+            if job.cancelled:
+                return
+            self.answer = replace(self.answer, **found)
+            if "asked" in found:  # from now on, the question's tokens are those that were found for it
+                target, *foils = found["asked"]
+                target = None if self.question.target is None else target
+                self.question = replace(self.question, target=target, contrast=tuple(foils))
+        self.tell()
 
     def tell(self) -> None:
         """Tell those who listen that something has changed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -23,7 +22,6 @@ from interpret.question.question import Token
 from interpret.results.numbers import format_number
 from interpret.views.cells import escape_invisible
 from interpret.views.scale import AGAINST, FOR, ink, to_hex
-from nexttoken import Target
 
 TYPING = 0.4  # seconds without a key or a click after which work begins
 NOTE = '<div role="{role}" style="border-left:4px solid {colour};padding:0 .6em;line-height:1.5">{text}</div>'
@@ -31,19 +29,15 @@ COLOURS = {"target": FOR[2], "foil": AGAINST[2]}
 
 
 class View:
-    """The widgets of an explorer's state.
-
-    Attributes:
-        box: all of them.
-    """
+    """The widgets of an explorer's state; `box` has all of them."""
 
     def __init__(self, explorer: State):
         self.explorer, self.lock = explorer, threading.RLock()
-        self.known, self.known_method = explorer.question, explorer.method  # as the widgets show them
+        self.shown = explorer.question.prompt, explorer.method  # the prompt and method that the widgets show
         self.last = ""  # the attribution as they show it
         full = {"width": "calc(100% - 4px)"}
         self.prompt = ipywidgets.Textarea(
-            explorer.question.prompt, placeholder="type a prompt that ends where the next token begins", rows=2,
+            self.shown[0], placeholder="type a prompt that ends where the next token begins", rows=2,
             tooltip="the prompt", layout={**full, "height": "auto"},
         )  # fmt: skip
         self.role = ipywidgets.ToggleButtons(
@@ -70,24 +64,15 @@ class View:
         self.status = ipywidgets.HTML(layout={"flex": "1 1 20em", "margin": "2px"})
         work = wrapping([self.stop, self.progress, self.status])
         work.layout.min_height = "32px"  # that of a button, so that the scores do not jump when the work is done
-        self.map = ipywidgets.HTML(layout=full)
+        self.map, self.saved, self.code = ipywidgets.HTML(layout=full), ipywidgets.HTML(), ipywidgets.HTML(layout=full)
         self.map.add_class("nexttoken-map")
         self.file = ipywidgets.Text("why.pdf", placeholder="where to save it", layout={"width": "13em"})
         self.save = ipywidgets.Button(description="save figure", layout={"width": "8em"})
         self.show = ipywidgets.ToggleButton(description="show me the code", layout={"width": "11em"})
-        self.saved, self.code = ipywidgets.HTML(), ipywidgets.HTML(layout=full)
-        self.box = ipywidgets.VBox(
-            [
-                self.prompt,
-                wrapping([self.role, self.candidates, self.other]),
-                self.settings,
-                work,
-                self.map,
-                wrapping([self.file, self.save, self.show, self.saved]),
-                self.code,
-            ],
-            layout={"max_width": "72em"},
-        )
+        next_tokens = wrapping([self.role, self.candidates, self.other])
+        saving = wrapping([self.file, self.save, self.show, self.saved])
+        parts = [self.prompt, next_tokens, self.settings, work, self.map, saving, self.code]
+        self.box = ipywidgets.VBox(parts, layout={"max_width": "72em"})
         self.box.add_class("nexttoken-explorer")
         self.draw()
         self.prompt.observe(self.on_prompt, "value")
@@ -100,18 +85,31 @@ class View:
 
     def close(self) -> None:
         """Close the widgets, here and on the screen: ipywidgets keeps each that is open, with whom it calls."""
+        self.explorer.listeners.remove(self.draw)
         for widget in (self.box, *self.buttons):
             close(widget)
 
     # What is done to the widgets
 
     def on_prompt(self, change: Any) -> None:
-        with self.lock:
-            self.known = replace(self.known, prompt=self.prompt.value)
-            self.explorer.change(TYPING, prompt=self.prompt.value)
+        self.ask(prompt=self.prompt.value)
 
-    def on_candidate(self, number: int) -> None:
-        self.take(self.explorer.answer.candidates[number].id)
+    def on_method(self, change: Any) -> None:
+        self.open(self.methods[self.method.value])
+        self.on_setting()
+
+    def on_setting(self) -> None:
+        try:
+            self.ask(method=self.panel.value())
+        except ValueError as error:
+            self.explorer.refuse(error)
+
+    def ask(self, **asked: Any) -> None:
+        """Ask for the prompt or the method that the widgets show by now."""
+        with self.lock:
+            prompt, method = self.shown
+            self.shown = asked.get("prompt", prompt), asked.get("method", method)
+            self.explorer.change(TYPING, **asked)
 
     def on_other(self, change: Any) -> None:
         token, self.other.value = self.other.value, ""
@@ -121,19 +119,6 @@ class View:
     def take(self, token: Token) -> None:
         """A token is the target or a foil from now on, as the toggle says."""
         (self.explorer.choose if self.role.value == "target" else self.explorer.oppose)(token)
-
-    def on_method(self, change: Any) -> None:
-        self.open(self.methods[self.method.value])
-        self.on_setting()
-
-    def on_setting(self) -> None:
-        try:
-            with self.lock:
-                method = self.panel.value()
-                self.known_method = method
-                self.explorer.change(TYPING, method=method)
-        except ValueError as error:
-            self.explorer.refuse(error)
 
     def open(self, method: Method) -> None:
         """Show the settings of a method."""
@@ -177,14 +162,14 @@ class View:
 
     def draw_question(self) -> None:
         """Show a question that was changed otherwise than by these widgets."""
-        known, self.known = self.known, self.explorer.question
-        known_method, self.known_method = self.known_method, self.explorer.method
-        if known.prompt != self.known.prompt:
-            self.prompt.value = self.known.prompt
-        if known_method != self.known_method:
-            name = self.listed(self.known_method)
+        prompt, method = self.shown
+        self.shown = self.explorer.question.prompt, self.explorer.method
+        if prompt != self.shown[0]:
+            self.prompt.value = self.shown[0]
+        if method != self.shown[1]:
+            name = self.listed(self.shown[1])
             self.method.options, self.method.value = list(self.methods), name
-            self.open(self.known_method)
+            self.open(self.shown[1])
 
     def listed(self, method: Method) -> str:
         """The label of a method, under which it is listed with its settings."""
@@ -200,23 +185,19 @@ class View:
         asked: tuple[Any, ...] = answer.asked or (question.target, *question.contrast)
         for number in range(len(self.buttons), len(answer.candidates)):
             button = ipywidgets.Button(layout={"width": "auto"})
-            button.on_click(lambda button, number=number: self.on_candidate(number))
+            button.on_click(lambda button, number=number: self.take(self.explorer.answer.candidates[number].id))
             self.buttons.append(button)
         for button, candidate in zip(self.buttons, answer.candidates, strict=False):
             role = "target" if candidate.id == asked[0] else "foil" if candidate.id in asked[1:] else None
-            button.description = _named(candidate, role)
+            sign = {"target": "✓ ", "foil": "≠ ", None: ""}[role]
+            shown = repr(escape_invisible(candidate.text))
+            button.description = f"{sign}{shown} {format_number(candidate.probability)}"
             button.tooltip = f"{role or 'next token'}: id {candidate.id}, rank {candidate.rank}"
             button.style.button_color = to_hex(COLOURS[role]) if role else None
             button.style.text_color = to_hex(ink(COLOURS[role])) if role else None
-        shown = tuple(self.buttons[: len(answer.candidates)])
-        if self.candidates.children != shown:
-            self.candidates.children = shown
-
-
-def _named(candidate: Target, role: str | None) -> str:
-    """What stands on a button: the token and its probability, with a sign for its role."""
-    sign = {"target": "✓ ", "foil": "≠ ", None: ""}[role]
-    return f"{sign}{escape_invisible(candidate.text)!r} {format_number(candidate.probability)}"
+        buttons = tuple(self.buttons[: len(answer.candidates)])
+        if self.candidates.children != buttons:
+            self.candidates.children = buttons
 
 
 def _note(role: str, colour: str, text: str) -> str:

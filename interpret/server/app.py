@@ -5,30 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import mimetypes
 from collections.abc import AsyncIterator, Callable, Collection
 from functools import partial
 from hmac import compare_digest
-from importlib.resources import files
-from typing import Any
+from mimetypes import guess_type
+from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from interpret.results.files import endings
-from interpret.server.answers import Answers
-from interpret.session.work import LAST, Event, FullError, Job, Worker
+from interpret.server.answers import KINDS, Answers
+from interpret.session.work import LAST, Event, FullError, Job, Worker, in_words
 from nexttoken import NextTokenLM
 
-STATIC = files("interpret.server").joinpath("static")
-KINDS = ("predict", "token", "explain", "continuation", "flip", "reduce", "command")
-FILES = {ending[1:] for ending in endings("Attribution")} - {"pgf"}  # which the page does not run LaTeX for
+STATIC = Path(__file__).parent / "static"
 HEARTBEAT = 5.0  # seconds without an event after which an empty line is sent, which shows whether anybody reads
 
 MAX_BYTES = 2**20  # of a body
@@ -64,77 +60,57 @@ def application(
     if hosts is None and token is None:
         raise ValueError("a page that answers under every name needs a token")
     answers = Answers(lm)
-    routes: list[BaseRoute] = [Route("/api/about", _about(answers))]
-    routes += [Route(f"/api/{name}", _question(worker, partial(answers.ask, name)), methods=["POST"]) for name in KINDS]
-    routes += [
-        Route("/api/result/{name}", _result(answers)),
-        Route("/", _index),
-        Mount("/static", StaticFiles(directory=str(STATIC))),
+    routes: list[BaseRoute] = [
+        Route("/api/about", lambda request: JSONResponse(answers.about())),
+        *(Route(f"/api/{kind}", partial(_question, answers, worker, kind), methods=["POST"]) for kind in KINDS),
+        Route("/api/result/{name}", partial(_result, answers)),
+        Route("/", lambda request: FileResponse(STATIC / "index.html")),
+        Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    return Guard(Starlette(routes=routes), hosts, token)
+    return Guard(Starlette(routes=routes, exception_handlers={HTTPException: _refuse}), hosts, token)
 
 
-async def _index(request: Request) -> Response:
-    text = await run_in_threadpool(STATIC.joinpath("index.html").read_text, "utf-8")
-    return Response(text, media_type="text/html")
+def _refuse(request: Request, error: Exception) -> Response:
+    """An error in one sentence, as JSON."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"message": error.detail}, error.status_code)
 
 
-def _about(answers: Answers) -> Callable[[Request], Any]:
-    async def about(request: Request) -> Response:
-        return JSONResponse(answers.about())
-
-    return about
-
-
-def _result(answers: Answers) -> Callable[[Request], Any]:
+def _result(answers: Answers, request: Request) -> Response:
     """A result that was kept: an attribution as JSON, or as a file where `as` names an ending."""
-
-    async def result(request: Request) -> Response:
-        name, asked = request.path_params["name"], request.query_params
-        by, ending, row = asked.get("by", "piece"), asked.get("as"), asked.get("row")
-        number = int(row) if row is not None and row.isdigit() else None
-        try:
-            if ending is None:
-                return JSONResponse(await run_in_threadpool(answers.map_of, name, number, by))
-            if ending not in FILES:
-                raise ValueError(f"there is no file of the kind {ending!r}")
-            data = await run_in_threadpool(answers.file, name, number, by, ending)
-        except KeyError:
-            return JSONResponse({"message": "this result is not kept any more; run it again"}, 404)
-        except ValueError as error:
-            return JSONResponse({"message": str(error)}, 400)
-        return Response(data, media_type=mimetypes.guess_type(f"why.{ending}")[0], headers={
-            "Content-Disposition": f'attachment; filename="why.{ending}"'
-        })  # fmt: skip
-
-    return result
+    name, asked = request.path_params["name"], request.query_params
+    by, ending, row = asked.get("by", "piece"), asked.get("as"), asked.get("row", "")
+    number = int(row) if row.isdigit() else None
+    try:
+        if ending is None:
+            return JSONResponse(answers.map_of(name, number, by))
+        data, file = answers.file(name, number, by, ending), f"why.{ending}"
+    except KeyError:
+        raise HTTPException(404, "this result is not kept any more; run it again") from None
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from None
+    return Response(data, 200, {"Content-Disposition": f'attachment; filename="{file}"'}, guess_type(file)[0])
 
 
-def _question(worker: Worker, answer: Callable[[dict[str, Any], Job], Event]) -> Callable[[Request], Any]:
-    """An endpoint that answers with events, a line of JSON each; who leaves cancels the work."""
+async def _question(answers: Answers, worker: Worker, kind: str, request: Request) -> Response:
+    """Answers with events, a line of JSON each; who leaves cancels the work."""
+    try:
+        body = json.loads(await request.body())
+        if not isinstance(body, dict):
+            raise ValueError
+    except (ValueError, RecursionError):
+        raise HTTPException(400, "the body must be a JSON object") from None
+    loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
 
-    async def question(request: Request) -> Response:
-        try:
-            body = json.loads(await request.body())
-            if not isinstance(body, dict):
-                raise ValueError
-        except TooLargeError:
-            return JSONResponse({"message": TOO_LARGE}, 413)
-        except (ValueError, RecursionError):
-            return JSONResponse({"message": "the body must be a JSON object"}, 400)
-        loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
+    def emit(event: Event) -> None:
+        with contextlib.suppress(RuntimeError):  # the server has ended
+            loop.call_soon_threadsafe(events.put_nowait, event)
 
-        def emit(event: Event) -> None:
-            with contextlib.suppress(RuntimeError):  # the server has ended
-                loop.call_soon_threadsafe(events.put_nowait, event)
-
-        try:
-            job = worker.ask(Job(lambda job: answer(body, job), emit))
-        except FullError as error:
-            return JSONResponse({"message": str(error)}, 503)
-        return _Events(events, partial(worker.cancel, job))
-
-    return question
+    try:
+        job = worker.ask(Job(partial(answers.ask, kind, body), emit))
+    except FullError as error:
+        raise HTTPException(503, str(error)) from None
+    return _Events(events, partial(worker.cancel, job))
 
 
 class _Events(StreamingResponse):
@@ -159,6 +135,8 @@ class _Events(StreamingResponse):
             except TimeoutError:
                 yield b"\n"
                 continue
+            if "error" in event:
+                event = {"event": "error", "message": in_words(event["error"])}
             yield json.dumps(event, allow_nan=False).encode() + b"\n"
 
 
@@ -178,9 +156,7 @@ class Guard:
         if scope["type"] != "http":
             return
         refused = self._refused(scope)
-        if refused is not None:
-            await _refuse(send, *refused)
-            return
+        answering = self.app if refused is None else JSONResponse({"message": refused[1]}, refused[0])
         taken = 0
 
         async def limited() -> Message:
@@ -188,17 +164,16 @@ class Guard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > MAX_BYTES:
-                raise TooLargeError
+                raise HTTPException(413, TOO_LARGE)
             return message
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
+                headers.update(HEADERS)
             await send(message)
 
-        await self.app(scope, limited, guarded)
+        await answering(scope, limited, guarded)
 
     def _refused(self, scope: Scope) -> tuple[int, str] | None:
         """Why a request is not answered, with its status."""
@@ -222,16 +197,3 @@ class Guard:
             if length.isdigit() and int(length) > MAX_BYTES:
                 return 413, TOO_LARGE
         return None
-
-
-class TooLargeError(Exception):
-    """A body that is larger than it may be, without having said so."""
-
-
-async def _refuse(send: Send, status: int, message: str) -> None:
-    """An error in one sentence, as JSON."""
-    body = json.dumps({"message": message}).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **HEADERS}
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import socket
-import sys
 import webbrowser
 from ipaddress import ip_address
 from typing import Any
@@ -69,18 +68,13 @@ def server_of(app: Any) -> Any:
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises ValueError where that is not possible, with what to do."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    if sys.platform != "win32":
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
-        listener.listen(128)
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:
-        listener.close()
         raise ValueError(
             f"cannot serve on {host}, port {port}: {error}; take another --port, or 0 for any that is free"
         ) from None
-    return listener
 
 
 def is_loopback(host: str) -> bool:

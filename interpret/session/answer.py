@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import is_dataclass, replace
+from inspect import signature
 from typing import Any
 
 from interpret import (
     Attribution,
     AttributionMatrix,
-    Flip,
-    Reduction,
     attribute,
     attribute_candidates,
     attribute_continuation,
     check,
     default_method,
-    flip,
-    reduce_input,
 )
 from interpret.methods.conventions import Convention
 from interpret.methods.listed import changed
@@ -47,27 +45,32 @@ def answer(
         question: what is asked.
         prompt: as the model reads it, where that is known.
         method: an instance in place of what the question names.
-        on_progress: told how many passes have just been done; what it raises ends the work.
+        on_progress: called with the number of passes just done; what it raises ends the work.
 
     Raises:
         ValueError: what the public functions raise; a question that asks for different things.
     """
     question.check_consistency()
     prompt = prompt if prompt is not None else prompt_of(lm, question)
-    method = method if method is not None else method_of(lm, question)
-    options: dict[str, Any] = {
-        "region": question.region, "precision": question.precision, "memory_budget": question.memory_budget,
-        "on_progress": on_progress,
-    }  # fmt: skip
+    options = {"method": method if method is not None else method_of(lm, question), "on_progress": on_progress}
     if question.continuation is not None or question.generate:
-        count = question.generate or 1
-        return attribute_continuation(lm, prompt, question.continuation, method, max_new_tokens=count, **options)
-    contrast = list(question.contrast) or None
+        return ask(attribute_continuation, lm, question, prompt, max_new_tokens=question.generate, **options)
     if question.candidates:
-        return attribute_candidates(lm, prompt, question.candidates, method, contrast=contrast, **options)
-    why: Any = attribute(lm, prompt, question.target, method, contrast=contrast, **options)
+        return ask(attribute_candidates, lm, question, prompt, **options)
+    why = ask(attribute, lm, question, prompt, check=None, **options)
     why = why if question.by is None else why.totals(question.by)
     return checked(lm, question, why, prompt, on_progress) if question.check else why
+
+
+def ask(function: Callable[..., Any], lm: NextTokenLM, question: Question, prompt: Prompt, **others: Any) -> Any:
+    """What one of the public functions answers; its keywords are fields of the question, but for `others`."""
+    return function(lm, **keywords(function, question, **{**others, "prompt": prompt, "start": None}))
+
+
+def keywords(function: Callable[..., Any], question: Question, **others: Any) -> dict[str, Any]:
+    """What a question says of a function's parameters, by name; what is None or empty is left to the function."""
+    given = {**vars(question), **others}
+    return {name: given[name] for name in signature(function).parameters if given.get(name) not in (None, ())}
 
 
 def checked(
@@ -76,37 +79,6 @@ def checked(
     """An attribution with what the check of it against the model found. Raises ValueError as `check` does."""
     found = check(lm, why, prompt=prompt, memory_budget=question.memory_budget, on_progress=on_progress)
     return replace(why, faithfulness=found)
-
-
-def answer_flip(lm: NextTokenLM, question: Question, on_progress: Progress | None = None) -> Flip:
-    """The smallest change of words that a question asks for. Raises ValueError as `flip` does."""
-    return flip(
-        lm, prompt_of(lm, question), **flip_options(question), memory_budget=question.memory_budget,
-        on_progress=on_progress,
-    )  # fmt: skip
-
-
-def answer_reduction(lm: NextTokenLM, question: Question, on_progress: Progress | None = None) -> Reduction:
-    """The shortest part of the prompt that a question asks for. Raises ValueError as `reduce_input` does."""
-    return reduce_input(
-        lm, prompt_of(lm, question), **reduction_options(question), memory_budget=question.memory_budget,
-        on_progress=on_progress,
-    )  # fmt: skip
-
-
-def flip_options(question: Question) -> dict[str, Any]:
-    """What a question says of a flip, by the keywords of `flip`."""
-    names = ("target", "to", "max_edits", "beam", "candidates", "seed", "ignore")
-    return _given({"contrast": list(question.contrast) or None, **{name: getattr(question, name) for name in names}})
-
-
-def reduction_options(question: Question) -> dict[str, Any]:
-    """What a question says of a reduction, by the keywords of `reduce_input`."""
-    return _given({"target": question.target, "keep": question.keep, "beam": question.beam})
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def prompt_of(lm: NextTokenLM, question: Question) -> Prompt:
@@ -134,16 +106,6 @@ def named_method(question: Question) -> Method | None:
         raise ValueError(f"{error}; settings of another method need its name, --method NAME") from None
 
 
-@dataclass(frozen=True)
-class Explained:
-    """The attribution of one target, not yet checked, with the Python that gives the same, and what was warned of."""
-
-    prompt: Prompt
-    attribution: Attribution
-    code: str
-    warnings: tuple[str, ...]
-
-
 def explain_in_steps(
     lm: NextTokenLM,
     question: Question,
@@ -151,7 +113,7 @@ def explain_in_steps(
     top: int,
     on_update: Callable[..., object],
     on_progress: Progress,
-) -> Explained:
+) -> dict[str, Any]:
     """Answer a question of one target, and say on the way what is known.
 
     Args:
@@ -159,81 +121,79 @@ def explain_in_steps(
         question: what is asked.
         method: how.
         top: how many of the most probable next tokens to list.
-        on_update: told `candidates` with `max_gradients`, how many it takes at most; then `candidates` once more, with
-            those that were asked for, and `asked`, the ids of the target and its foils.
-        on_progress: told how many gradients have just been taken. What either of the two raises ends the work.
+        on_update: called with `candidates` and `max_gradients`, how many it takes at most; then with `candidates` once
+            more, with those that were asked for, and `asked`, the ids of the target and its foils; then, if the
+            attribution is still to be checked, with what is returned.
+        on_progress: called with the number of passes just done. What either of the two raises ends the work.
+
+    Returns:
+        The `attribution`, the `code` that gives it, the `warnings` on the way and the `seconds` that it took without
+        its check; `unchecked` says why it cannot be checked.
 
     Raises:
         ValueError: what `attribute` raises.
     """
+    begun = time.monotonic()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         prompt = prompt_of(lm, question)
-        likely = candidates_of(lm, prompt, top, None)
+        likely = rated(lm, prompt, top)
         on_update(candidates=tuple(likely), max_gradients=method.cost(len(prompt)))
         if not isinstance(question.target, str | int | None):
             raise ValueError(f"target is {question.target!r}; it must be a token, as text or id")
         targets = likely[:1] if question.target is None else rated(lm, prompt, [question.target])
-        foils = rated(lm, prompt, question.contrast)
-        asked = (targets[0].id, *(foil.id for foil in foils))
-        on_update(candidates=tuple({each.id: each for each in (*likely, *targets, *foils)}.values()), asked=asked)
-        exact = replace(only_prompt(question), target=asked[0], contrast=asked[1:])
-        why: Any = answer(lm, exact, prompt=prompt, method=method, on_progress=on_progress)
-    code = call(lm, question, prompt, replace(targets[0], foils=tuple(foils)), method)
-    return Explained(prompt, why, code, tuple(dict.fromkeys(str(warning.message) for warning in caught)))
+        foils = rated(lm, prompt, question.contrast) if question.contrast else []
+        target, *contrast = asked = [each.id for each in (*targets, *foils)]
+        on_update(
+            candidates=tuple({each.id: each for each in (*likely, *targets, *foils)}.values()), asked=tuple(asked)
+        )
+        exact: dict[str, Any] = {"target": target, "contrast": tuple(contrast), "method": method, "check": None}
+        why = ask(attribute, lm, question, prompt, on_progress=on_progress, **exact)
+    token, *others = (given_token(lm, prompt, each) for each in (*targets, *foils))
+    exact |= {"target": token, "contrast": others[0] if len(others) == 1 else others or None}
+    found = {"attribution": why, "code": code_of(attribute, question, **exact), "seconds": time.monotonic() - begun}
+    found["warnings"] = tuple(dict.fromkeys(str(warning.message) for warning in caught))
+    if question.check:
+        on_update(**found)
+        try:
+            found["attribution"] = checked(lm, question, why, prompt, on_progress)
+        except ValueError as error:  # of what cannot be checked; it stands all the same
+            found["unchecked"] = str(error)
+    return found
 
 
-def only_prompt(question: Question) -> Question:
-    """A question without what is said of the next token, to ask otherwise about the same prompt."""
-    return replace(
-        question, target=None, contrast=(), candidates=None, continuation=None, generate=None, by=None, check=False
-    )
+def rated(lm: NextTokenLM, prompt: Prompt, tokens: int | Sequence[Token]) -> list[Target]:
+    """The most probable tokens after a prompt, or those given. Raises ValueError for what is not one token there."""
+    return candidates_of(lm, prompt, tokens, None)
 
 
-def rated(lm: NextTokenLM, prompt: Prompt, tokens: Sequence[Token]) -> list[Target]:
-    """Tokens as the model rates them after the prompt. Raises ValueError for what is not one token there."""
-    return candidates_of(lm, prompt, tokens, None) if tokens else []
+def cost_in_words(why: Attribution, seconds: float) -> str:
+    """What an attribution took."""
+    gradients, forwards = why.gradients_spent, why.forwards_spent
+    counted = f"{gradients} gradient{'s' * (gradients != 1)}, {forwards} forward pass{'es' * (forwards != 1)}"
+    return f"{counted}, {seconds:.1f} s"
 
 
 # The same in Python: imports and one call, with nothing left to guess
 
 
-def call(lm: NextTokenLM, question: Question, prompt: Prompt, target: Target, method: Method) -> str:
-    """Python that explains a target as `explain_in_steps` does; the model is called `lm`."""
-    foils = [token_expression(lm, prompt, foil) for foil in target.foils]
-    arguments = {"target": token_expression(lm, prompt, target)}
-    if foils:
-        arguments["contrast"] = foils[0] if len(foils) == 1 else f"[{', '.join(foils)}]"
-    arguments["method"] = expression(method)
-    others = _given({name: getattr(question, name) for name in ("region", "start", "precision")})
-    arguments |= {name: expression(value) for name, value in others.items()}
-    return call_of("why", "attribute", question.prompt, arguments, names_in(method))
+def code_of(function: Callable[..., Any], question: Question, result: str = "why", **others: Any) -> str:
+    """Python that asks a question by one of the public functions, of a model called `lm`; `others` as for `ask`."""
+    given = keywords(function, question, **{"memory_budget": None, **others})
+    needed = sorted({function.__name__, *names_in(given.get("method"))}, key=lambda name: (name[0].islower(), name))
+    lines = [f"from interpret import {', '.join(needed)}", "", f"{result} = {function.__name__}(", "    lm,"]
+    lines += [f"    {expression(given.pop('prompt'))},"]
+    return "\n".join([*lines, *(f"    {name}={expression(value)}," for name, value in given.items()), ")"])
 
 
-def call_of(result: str, function: str, given: Any, arguments: Mapping[str, str], names: Iterable[str] = ()) -> str:
-    """Python that calls one of our functions on a prompt.
-
-    Args:
-        result: what its result is called.
-        function: its name.
-        given: the prompt, a text or messages.
-        arguments: the others by name, as Python.
-        names: what else they need imported.
-    """
-    imported = ", ".join(sorted({function, *names}, key=lambda name: (name[0].islower(), name)))
-    lines = [f"from interpret import {imported}", "", f"{result} = {function}(", "    lm,", f"    {expression(given)},"]
-    return "\n".join([*lines, *(f"    {name}={value}," for name, value in arguments.items()), ")"])
-
-
-def token_expression(lm: NextTokenLM, prompt: Prompt, token: Target) -> str:
+def given_token(lm: NextTokenLM, prompt: Prompt, token: Target) -> Token:
     """A token as an argument: its text where that is this very token after the prompt, its id otherwise."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            same = ids_after(token.text, prompt, lm.vocab) == (token.id,)
+            return token.text if ids_after(token.text, prompt, lm.vocab) == (token.id,) else token.id
         except (ValueError, UserWarning):
-            same = False
-    return quoted(token.text) if same else str(token.id)
+            return token.id
 
 
 def expression(value: Any) -> str:
@@ -242,6 +202,8 @@ def expression(value: Any) -> str:
         return f"convention({quoted(value.library)}, {quoted(value.kind)})"
     if isinstance(value, str):
         return quoted(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(expression, value))}]"
     if not is_dataclass(value) or isinstance(value, type):
         return repr(value)
     return f"{type(value).__name__}({', '.join(f'{name}={expression(own)}' for name, own in changed(value))})"

@@ -197,5 +197,5 @@ def test_the_command_prints_and_saves_it(lm, folder, tmp_path):
     printed = CliRunner().invoke(app, [*arguments[:5], "--format", "json"])
     assert json.loads(printed.stdout)["rows"] == 5
     refused = CliRunner().invoke(app, [*arguments[:5], "--by", "letter"])
-    assert refused.exit_code == 1
-    assert "give word or piece" in refused.output
+    assert refused.exit_code == 2
+    assert "is not one of 'word', 'piece'" in refused.output

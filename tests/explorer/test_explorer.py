@@ -30,7 +30,7 @@ from interpret import (
 from interpret.methods.listed import METHODS
 from interpret.methods.settings import every_method, settings
 from interpret.session.answer import expression, quoted
-from interpret.session.work import Background
+from interpret.session.work import Job, Worker
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2
 
@@ -201,7 +201,7 @@ def test_work_is_cancelled_between_chunks_and_leaves_the_model_alone(tiny, untou
             explorer.save("why.pdf")
         explorer.change(method=FAST)
         same(answered(explorer), attribute(tiny, PROMPT, method=FAST))
-        until(lambda: explorer.background.thread is None)  # and no thread is left behind
+        until(lambda: all(thread.name != "model" for thread in threading.enumerate()))  # no thread is left behind
 
 
 def test_a_newer_question_cancels_the_older_and_is_never_overwritten(begin, tiny):
@@ -222,7 +222,7 @@ def test_typing_waits_until_the_typist_rests(begin):
     explorer = begin()
     begun = []
     work = explorer.work
-    explorer.work = lambda question, *others: (begun.append(question.prompt), work(question, *others))
+    explorer.work = lambda question, *others: (begun.append(question.prompt), work(question, *others))[1]
     for length in range(1, 9):
         explorer.change(0.2, prompt=PROMPT[:length])
     assert answered(explorer).prompt == PROMPT[:8]
@@ -298,71 +298,68 @@ def test_what_cannot_be_explored_is_refused(tiny):
 # The work in the background
 
 
+def silent(event):
+    """What an application does with an event that it does not show."""
+
+
 def test_jobs_run_one_at_a_time_whoever_asks():
     inside, most = [], []
 
-    def job(still):
+    def work(job):
         inside.append(1)
         most.append(len(inside))
         time.sleep(0.02)
         inside.pop()
+        return {}
 
-    crews = [Background() for _ in range(3)]
-    for crew in crews:
-        crew.ask(job)
-    assert all(crew.wait(TIMEOUT) for crew in crews)
+    workers = [Worker() for _ in range(3)]
+    for worker in workers:
+        worker.ask(Job(work, silent))
+    assert all(worker.wait(TIMEOUT) for worker in workers)
     assert most == [1, 1, 1]
 
 
-def test_a_pause_stops_the_job_and_begins_it_anew_afterwards():
-    begun, crew = [], Background()
-
-    def job(still):
-        begun.append(time.monotonic())
-        while len(begun) < 2:
-            still()
-            time.sleep(0.001)
-
-    crew.ask(job)
-    until(lambda: begun)
-    crew.pause()
-    time.sleep(0.05)
-    assert (crew.running, len(begun)) == (False, 1)
-    crew.resume()
-    assert crew.wait(TIMEOUT)
-    assert len(begun) == 2
+def test_a_pause_stops_the_work_and_begins_it_anew_afterwards(begin, tiny):
+    explorer = begin()
+    explorer.change(method=SLOW)
+    until(lambda: explorer.answer.done > 0)
+    explorer.pause()
+    assert explorer.worker.jobs == []
+    assert explorer.answer.working
+    explorer.change(method=FAST)
+    assert explorer.worker.jobs == []
+    explorer.resume()
+    same(answered(explorer), attribute(tiny, PROMPT, method=FAST))
 
 
-def test_waiting_in_a_pause_lets_the_work_go_on_meanwhile():
-    crew, begun = Background(), []
-
-    def job(still):
-        begun.append(1)
-        while not release.wait(0.001):
-            still()
-
-    release = threading.Event()
-    crew.pause()
-    crew.ask(job)
-    assert (crew.running, begun) == (False, [])
-    assert not crew.wait(0.2)
-    assert (crew.running, crew.paused, begun) == (False, True, [1])
-    release.set()
-    assert crew.wait(TIMEOUT)
-    assert begun == [1, 1]
+def test_waiting_in_a_pause_lets_the_work_go_on_meanwhile(begin, tiny):
+    explorer, begun = begin(), []
+    work = explorer.work
+    explorer.work = lambda *given: (begun.append(1), work(*given))[1]
+    explorer.pause()
+    explorer.change(method=SLOW)
+    assert begun == []
+    assert not explorer.wait(1)
+    assert (explorer.worker.jobs, explorer.paused, begun) == ([], True, [1])
+    explorer.change(method=FAST)
+    same(answered(explorer), attribute(tiny, PROMPT, method=FAST))
 
 
-def test_what_waits_for_another_job_can_be_cancelled_or_paused():
-    first, second, done = Background(), Background(), []
-    release = threading.Event()
-    first.ask(lambda still: release.wait(TIMEOUT))
-    until(lambda: first.running)
-    second.ask(lambda still: done.append(1))
-    until(lambda: second.running)
-    second.pause()  # returns, although the first goes on
+def test_what_waits_for_another_job_can_be_cancelled():
+    first, second, done = Worker(), Worker(), []
+    release, begun = threading.Event(), threading.Event()
+
+    def work(job):
+        begun.set()
+        release.wait(TIMEOUT)
+        return {}
+
+    first.ask(Job(work, silent))
+    assert begun.wait(TIMEOUT)
+    second.ask(Job(lambda job: done.append(1) or {}, silent))
     second.cancel()
-    second.resume()
-    assert second.wait(TIMEOUT)
+    assert second.wait(TIMEOUT)  # although the first goes on
+    assert first.jobs
     release.set()
     assert first.wait(TIMEOUT)
     assert done == []
@@ -400,7 +397,7 @@ def test_no_work_is_done_while_a_cell_runs(begin, tiny, monkeypatch):
         assert explorer.answer.working  # the cell did not wait
         seen = []
         until(lambda: explorer.answer.done > 0)
-        shell.run_cell(lambda: seen.append((explorer.background.running, tiny.training, torch.manual_seed(7))))
+        shell.run_cell(lambda: seen.append((bool(explorer.worker.jobs), tiny.training, torch.manual_seed(7))))
         assert [each[:2] for each in seen] == [(False, True)]
         expected = torch.Generator().manual_seed(7)
         until(lambda: explorer.answer.done > 0)
@@ -523,15 +520,15 @@ def test_settings_are_widgets(view):
     assert "steps is &#x27;three&#x27;; it must be a whole number" in view.status.value
     assert settled(view) == ""
     parts["steps"].box.value = ""
-    parts["max_gradients"].box.value = 3
+    parts["max_gradients"].box.value = "3"
     assert "it must be at least 17" in view.status.value
-    parts["max_gradients"].box.value = 64
+    parts["max_gradients"].box.value = "64"
     settled(view)
     assert explorer.method == IntegratedGradients(rule="left", fixed=None, baseline=Token(" are"), max_gradients=64)
     view.method.value = "SmoothGrad"
-    view.panel.parts["samples"].box.value = 4
+    view.panel.parts["samples"].box.value = "4"
     view.panel.parts["method"].dropdown.value = "gradient norm"
-    view.panel.parts["method"].panel.parts["norm"].box.value = 1
+    view.panel.parts["method"].panel.parts["norm"].box.value = "1"
     settled(view)
     assert explorer.method == SmoothGrad(VanillaGradient(norm=1), samples=4)
     view.method.value = "inseq's gradient"
@@ -543,9 +540,9 @@ def test_the_same_question_after_an_error_is_answered_again(view):
     settled(view)
     view.method.value = "gradient norm"
     settled(view)
-    view.panel.parts["norm"].box.value = 3
+    view.panel.parts["norm"].box.value = "3"
     assert "it must be 1 or 2" in view.status.value
-    view.panel.parts["norm"].box.value = 2
+    view.panel.parts["norm"].box.value = "2"
     assert settled(view) == view.explorer.answer.attribution.html()
 
 

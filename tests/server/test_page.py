@@ -320,7 +320,7 @@ def test_who_closes_the_tab_cancels_the_work(browser, lm):
         expect(one.get_by_text("passes done")).to_be_visible()
         one.close()
         assert client.last("predict", prompt=PROMPT)["candidates"]
-        assert not worker.waiting
+        assert worker.wait(20)
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 390), ("dark", 390)])

@@ -9,18 +9,18 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from interpret.corpus.table import attribution_of, output_files, parquet_rows
+from interpret.corpus.table import attribution_of, optional, output_files, parquet_rows
 from interpret.engine.progress import progress as progress_bar
 from interpret.results.attribution import Attribution
 from interpret.results.report import Example, FailedCheck, TargetWords, WordEffect
 from interpret.results.report import Report as Report  # a public name of interpret.corpus
-from interpret.results.totals import groups_of
+from interpret.results.totals import offsets
 
 By = Literal["word", "piece"]
 MAX_WORDS = 200_000  # of all targets and roles that are counted at once; the rarest go when there are more
@@ -149,19 +149,15 @@ class _Counts:
             self._forget()
 
     def _add_words(self, row_id: str, subject: Subject, attribution: Attribution) -> None:
-        tokens, fixed, template = attribution.tokens, attribution.fixed, attribution.template
-        prompt, scores, edges = attribution.prompt, attribution.scores.tolist(), [0, *accumulate(map(len, tokens))]
-        groups = [[each] for each in range(len(tokens))]
+        prompt = attribution.prompt
         if self.by == "word" and attribution.signed:
-            groups = groups_of(tokens, template, attribution.messages, "word", True, "en")
+            attribution = attribution.totals("word")
         found: dict[tuple[str | None, str], list[tuple[float, int, int]]] = {}  # scores, and where the words stand
-        for group in groups:
-            own = [each for each in group if tokens[each] and not fixed[each] and not template[each]]
-            if own:
-                start, end, score = edges[own[0]], edges[own[-1] + 1], math.fsum(scores[each] for each in own)
-                word = prompt[start:end].strip().lower() or prompt[start:end]
-                for role in dict.fromkeys((None, attribution.roles[own[0]])):
-                    found.setdefault((role, word), []).append((score, start, end))
+        for piece, start, role in zip(attribution.pieces, offsets(attribution.tokens), attribution.roles, strict=True):
+            if piece.text and not piece.fixed and not piece.template:
+                word = piece.text.strip().lower() or piece.text
+                for each in dict.fromkeys((None, role)):
+                    found.setdefault((each, word), []).append((piece.score, start, start + len(piece.text)))
         for (role, word), occurrences in found.items():
             score = math.fsum(each for each, _, _ in occurrences)
             _, start, end = max(occurrences, key=lambda each: abs(each[0]))
@@ -207,13 +203,9 @@ class _Counts:
 
 def _false_discovery_rates(effects: Sequence[Effect]) -> Sequence[float]:
     """The false discovery rate at which each mean differs from 0."""
-    try:
-        from scipy.stats import false_discovery_control, t
-    except ImportError as error:
-        raise ImportError(
-            "a report needs the package scipy; pip install 'nexttoken-interpret[corpus]' installs it"
-        ) from error
+    stats = optional("scipy.stats")
     means, errors, rows = np.array([(each.mean, each.standard_error, each.rows) for each in effects]).reshape(-1, 3).T
     with np.errstate(divide="ignore", invalid="ignore"):
         sigmas = np.nan_to_num(np.abs(means) / errors, posinf=np.inf)  # of a mean of 0 without spread: 0
-    return false_discovery_control(2 * t.sf(sigmas, rows - 1)).tolist()
+    rates: list[float] = stats.false_discovery_control(2 * stats.t.sf(sigmas, rows - 1)).tolist()
+    return rates

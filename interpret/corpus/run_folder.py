@@ -59,12 +59,10 @@ class RunFolder:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def write(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Keep facts in a file, whole or not at all."""
         text = json.dumps(facts, indent=1, ensure_ascii=False)
         write_whole(self.path / f"{name}.json", lambda part: part.write_text(text, encoding="utf-8"))
 
     def forget(self, name: str) -> None:
-        """Delete a file of facts, if it is there."""
         (self.path / f"{name}.json").unlink(missing_ok=True)
 
     def note_of(self, ids: Sequence[str]) -> str:
@@ -90,10 +88,7 @@ class RunFolder:
                 raise ValueError(f"{str(self.out)!r} has rows of another run: {differs}")
 
     def committed(self, known: Mapping[str, int] | None = None) -> dict[str, int]:
-        """What is finished: the beginning of the names of data files, each with its number of rows.
-
-        What was known to be finished before is not looked at again.
-        """
+        """How the names of finished data files begin, each with its number of rows; `known` are not read again."""
         parquet, found = arrow().parquet, dict(known or {})
         for path in self.checkpoint.glob("*.parquet"):
             if not path.name.endswith(PENDING) and path.stem not in found:
@@ -106,23 +101,19 @@ class RunFolder:
     def settle(self, rows: int) -> None:
         """Delete data files that were not finished, and make sure that what is left is every row once.
 
-        A data file counts when its checkpoint was committed, which holds the same ids; ids are unique in the input and
-        those that are committed are not given out again. So the rows of both are compared, file by file, without
-        holding ids in memory. Raises OSError, saying what is missing, otherwise.
+        A data file counts when its checkpoint, which has the same ids, was committed. Ids are unique in the input, and
+        those that are committed are not given out again, so that it is enough to count rows. Raises OSError otherwise.
         """
-        parquet, committed, found = arrow().parquet, self.committed(), dict[str, int]()
+        committed, found = self.committed(), 0
         for path in self.out.glob("*.parquet"):
-            name = re.sub(r"-\d+$", "", path.stem)
-            if name not in committed:
-                path.unlink()
+            if re.sub(r"-\d+$", "", path.stem) in committed:
+                found += arrow().parquet.read_metadata(path).num_rows
             else:
-                found[name] = found.get(name, 0) + parquet.read_metadata(path).num_rows
-        missing = [name for name, count in committed.items() if found.get(name) != count]
-        if missing or sum(found.values()) != rows:
+                path.unlink()
+        if found != rows:
             raise OSError(
-                f"{str(self.out)!r} has {sum(found.values())} of {rows} rows"
-                + (f"; files that were written are gone, such as {missing[0]}" if missing else "")
-                + "; delete it and its folder of the run, and start anew"
+                f"{str(self.out)!r} has {found} of {rows} rows, since its files were changed; delete it and its folder "
+                "of the run, and start anew"
             )
 
 

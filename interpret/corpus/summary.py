@@ -54,18 +54,15 @@ class Effect:
 
     @property
     def standard_error(self) -> float:
-        """Of the mean."""
         return math.sqrt(self.squares / (self.rows - 1) / self.rows) if self.rows > 1 else math.inf
 
     @property
     def lower_bound(self) -> float:
-        """The distance of the mean from 0, less two standard errors."""
         return abs(self.mean) - 2 * self.standard_error
 
-    def named(self, key: Key, q: float) -> WordEffect:
-        """As a report tells it."""
-        examples = tuple(example for _, _, example in sorted(self.strongest, key=lambda each: each[:2], reverse=True))
-        return WordEffect(key[2], key[1], self.rows, self.mean, self.standard_error, q, examples)
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        return tuple(example for _, _, example in sorted(self.strongest, key=lambda each: each[:2], reverse=True))
 
 
 def report(
@@ -112,8 +109,6 @@ def report(
 
 
 class _Counts:
-    """What is known after some rows."""
-
     def __init__(self, by: By):
         self.by = by
         self.rows = self.forgotten = 0
@@ -125,7 +120,6 @@ class _Counts:
         self.facts: dict[str, set[str]] = {name: set() for name in FACTS}
 
     def add(self, row: dict[str, Any]) -> None:
-        """Take one more row."""
         self.rows += 1
         if row["error"] is not None:
             known = row["error"] in self.errors or len(self.errors) < MAX_ERRORS
@@ -173,17 +167,18 @@ class _Counts:
         self.effects = kept
 
     def report(self, source: str, min_rows: int, top: int, targets: int) -> Report:
-        """What they say."""
         tested = {key: effect for key, effect in self.effects.items() if effect.rows >= min_rows}
         rates = dict(zip(tested, _false_discovery_rates(list(tested.values())), strict=True))
         words: dict[tuple[Subject, bool], list[Key]] = {}
-        for key in tested:
+        for key in sorted(tested, key=lambda key: tested[key].lower_bound, reverse=True):
             words.setdefault((key[0], key[1] is not None), []).append(key)
 
         def strongest(subject: Subject, by_role: bool) -> tuple[WordEffect, ...]:
-            keys = words.get((subject, by_role), [])
-            found = heapq.nlargest(top, keys, key=lambda key: tested[key].lower_bound)
-            return tuple(tested[key].named(key, rates[key]) for key in found)
+            found = [(key, tested[key]) for key in words.get((subject, by_role), [])[:top]]
+            return tuple(
+                WordEffect(key[2], key[1], each.rows, each.mean, each.standard_error, rates[key], each.examples)
+                for key, each in found
+            )
 
         shown = self.subjects.most_common(targets)
         facts = {name: " and ".join(sorted(filter(None, values))) for name, values in self.facts.items()}

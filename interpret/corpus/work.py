@@ -18,19 +18,9 @@ from typing import Any
 import torch
 
 from interpret.build import versions
+from interpret.corpus import table
 from interpret.corpus.run_folder import ROW, RunFolder
-from interpret.corpus.table import (
-    FAULT,
-    INPUT,
-    OUTPUT,
-    VERSION,
-    Row,
-    as_table,
-    error_row,
-    output_schema,
-    plain,
-    result_row,
-)
+from interpret.corpus.table import FAULT, INPUT, OUTPUT, Row, error_row
 from interpret.engine.memory.available import available_memory
 from interpret.engine.memory.policy import AVAILABLE_SHARE
 from interpret.engine.run import Precision
@@ -102,12 +92,12 @@ def explain_columns(
             if isinstance(answer, Failure):
                 found[number] = error_row(row["id"], row["prompt"].text, _one_line(answer.error), seconds)
             else:
-                found[number] = result_row(row["id"], answer, seconds)
+                found[number] = table.result_row(row["id"], answer, seconds)
     return {name: [found[number][name] for number in range(lengths["id"])] for name in OUTPUT}
 
 
 def _prepare(lm: NextTokenLM, asked: Row) -> None:
-    """Make prompt and target of a row what `attribute` takes. Raises ValueError for a row that asks nothing clear."""
+    """Make prompt and target of a row what `attribute` takes. Raises ValueError for a row without a clear question."""
     if asked[FAULT] is not None:
         raise ValueError(str(asked[FAULT]))
     if asked["messages"] is not None:
@@ -127,7 +117,7 @@ def _prepare(lm: NextTokenLM, asked: Row) -> None:
 
 def _cell(value: Any) -> Any:
     # None where it is empty, as tables write it.
-    value = plain(value)
+    value = table.plain(value)
     return None if value == "" or value != value else value
 
 
@@ -196,7 +186,7 @@ class Worker:
         """
         rows = [{**json.loads(each[ROW]), "id": each["id"]} for each in block.to_pylist()]
         if not rows:
-            return output_schema().empty_table()
+            return table.output_schema().empty_table()
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         explain, note = self._explain, self.folder.note_of(columns["id"])
         found = self.folder.read(note)
@@ -210,7 +200,7 @@ class Worker:
         if found is not None:
             answers = self._one_by_one(note, found, rows)
         self.folder.forget(note)
-        return as_table(answers)
+        return table.as_table(answers)
 
     def _one_by_one(self, note: str, found: dict[str, Any], rows: Sequence[Row]) -> dict[str, list[Any]]:
         deaths = Counter(found.get("deaths", {}))
@@ -253,7 +243,7 @@ class Worker:
         if budget is None and work.sharing > 1:
             budget = int(AVAILABLE_SHARE * available_memory(lm) / work.sharing)
         known = {"model": lm.name, "weights": digest_of_weights(lm), "dtype": str(lm.dtype).removeprefix("torch.")}
-        self.folder.agree("model", {**known, "method": stable_text(method), "schema": VERSION, **versions()})
+        self.folder.agree("model", {**known, "method": stable_text(method), "schema": table.VERSION, **versions()})
         return partial(
             explain_columns, lm, method=method, check=work.check, precision=work.precision, memory_budget=budget
         )

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.evidence.examples import examples
 from interpret.engine.evaluate import gradients, log_likelihoods
-from interpret.engine.run import Run
+from interpret.engine.run import Counts, Run
 from interpret.methods.baselines import every_embedding
 from interpret.replacement.editing import Editing, quiet
 from interpret.replacement.flip import Aim, Edits, Search
@@ -26,7 +26,7 @@ from nexttoken import NextTokenLM
 A_KIND = 4
 CANDIDATES = 32
 BUDGET = 256  # forward passes of a rival that verifies
-LOOKED_AT = 20_000  # pairs of a place and a word at most, most of which make no prompt
+LOOKED_AT = 20_000  # pairs of a position and a word at most, most of which make no prompt
 COUNTS = Path(__file__).parent / "results" / "evidence_counts.json"
 RESULTS = Path(__file__).parent / "results" / "flips.jsonl"
 
@@ -58,7 +58,9 @@ def hotflip(search: Search) -> Edits | None:
     for _ in range(min(3, len(editing.words))):
         row, _ = raw(editing, edits)
         changed = editing.as_prompt(row, search.prompt.text)
-        objective = Search(search.lm, changed, search.aim, editing, search.run, 0).objective()
+        step = Search(search.lm, changed, search.aim, editing, search.run, 0)
+        step.counts = search.counts
+        objective = step.objective()
         gradient = gradients(objective, objective.x[None])[1][0]
         column = {place: number for number, place in enumerate(objective.positions)}
         free = [number for number, word in enumerate(editing.words) if number not in edits and len(word.places) == 1]
@@ -143,7 +145,7 @@ def main() -> None:
         for rival, algorithm in RIVALS.items():
             if (number, rival) in done:
                 continue
-            search.run, search.seen = Run(), {}
+            search.counts, search.seen = Counts(), {}
             search.generator.manual_seed(0)
             begun = time.perf_counter()
             with quiet():
@@ -153,7 +155,7 @@ def main() -> None:
             forwards = counts.forwards
             if edits:
                 rows = [search.editing.row, raw(search.editing, edits)[0]]
-                whole, changed = log_likelihoods(lm, rows, search.prompt, Run()).tolist()
+                whole, changed = log_likelihoods(lm, rows, search.prompt, Run(), Counts()).tolist()
                 less = round((whole - changed) / len(edits), 2)
             line = {
                 "number": number, "kind": kind, "tokens": len(search.prompt), "rival": rival,

@@ -19,7 +19,7 @@ import torch
 
 from interpret.corpus.run_folder import ROW, RunFolder, stage
 from interpret.corpus.table import arrow, optional
-from interpret.corpus.work import Load, Work, Worker
+from interpret.corpus.work import Load, Worker
 from interpret.engine.progress import progress as progress_bar
 from interpret.engine.run import Precision
 from interpret.methods.method import Method
@@ -114,19 +114,19 @@ def explain(
         raise ValueError(f"workers is {workers}; at least one is needed")
     begun = time.perf_counter()
     folder = RunFolder(Path(out).expanduser().absolute())
-    work = Work(as_named(model), folder.out, method, check, precision, memory_budget, device)
-    _make(folder)
+    worker = Worker(as_named(model), folder, method, check, precision, memory_budget, device)
+    _make(folder, Path(source).expanduser())
     with folder.locked():
         staged = stage(Path(source).expanduser(), folder.input)
         total, is_new = staged["rows"], not folder.committed()
-        folder.agree("run", {**work.facts(), **staged}, anew=is_new)
+        folder.agree("run", {**worker.facts(), **staged}, anew=is_new)
         if is_new:
             folder.forget("model")
         try:
             if sum(folder.committed().values()) < total:
                 try:
                     with _watched(folder, total, progress):
-                        run(folder, work, workers, address)
+                        run(worker, workers, address)
                 except RAISED as error:
                     raise type(error)(f"{error}; {_kept(folder, total)}") from None
             folder.settle(total)
@@ -152,9 +152,11 @@ def as_named(model: str | Load | None) -> str | Load | None:
     return str(Path(model).expanduser().absolute())
 
 
-def _make(folder: RunFolder) -> None:
-    """Make the output's folder. Raises OSError or ValueError unless the output may be written there."""
+def _make(folder: RunFolder, source: Path) -> None:
+    """Make the output's folder. Raises OSError or ValueError where there is no input, or the output may not be."""
     out = folder.out
+    if not source.exists():
+        raise FileNotFoundError(f"there is no file or folder {str(source)!r}")
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{str(out)!r} is a file; the output of a corpus is a folder")
     if not out.parent.is_dir():
@@ -191,7 +193,7 @@ def _watched(folder: RunFolder, total: int, shown: bool) -> Iterator[None]:
             watcher.join()
 
 
-def run(folder: RunFolder, work: Work, workers: int | None = None, address: str | None = None) -> None:
+def run(worker: Worker, workers: int | None = None, address: str | None = None) -> None:
     """Explain the staged rows of a run that are not yet finished, block by block, with a checkpoint each.
 
     Raises what a worker raises, as it was raised there; ChildProcessError where workers die without saying why.
@@ -201,9 +203,10 @@ def run(folder: RunFolder, work: Work, workers: int | None = None, address: str 
         count, threads, gpus = _workers(ray, workers, embedded)
         nodes = len([node for node in ray.nodes() if node["Alive"]])
         sharing = -(-count // nodes) if not gpus else max(1, round(1 / gpus))
-        work = replace(work, workers=count, threads=threads, sharing=sharing)
-        if gpus and not callable(work.model):
-            work = replace(work, device=work.device or "cuda")
+        worker = replace(worker, workers=count, threads=threads, sharing=sharing)
+        if gpus and not callable(worker.model):
+            worker.device = worker.device or "cuda"
+        folder = worker.folder
         blocks = len(list(folder.input.glob("*.parquet")))
         context = data.DataContext.get_current().copy()
         context.enable_progress_bars = False
@@ -222,7 +225,7 @@ def run(folder: RunFolder, work: Work, workers: int | None = None, address: str 
                     str(folder.input), columns=["id", ROW], override_num_blocks=blocks, ray_remote_args=needs
                 )
                 answers = rows.map_batches(
-                    Worker, fn_constructor_args=(work,), batch_size=None, batch_format="pyarrow",
+                    Worker, fn_constructor_kwargs=vars(worker), batch_size=None, batch_format="pyarrow",
                     compute=data.ActorPoolStrategy(size=min(count, blocks)), **needs,
                 )  # fmt: skip
                 answers.write_parquet(

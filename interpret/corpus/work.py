@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -125,15 +124,33 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a worker needs to know: the model or what loads it, how rows are explained, and the output's folder.
+def stable_text(value: Any) -> str:
+    """A method with its settings, or what loads a model, in the same words in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", value if isinstance(value, str) else repr(value))
+
+
+def digest_of_weights(lm: NextTokenLM) -> str:
+    """The names and shapes of all parameters and 64 values of each, as a digest. The same on every device."""
+    hashed = hashlib.blake2b(digest_size=12)
+    for name, parameter in lm.named_parameters():
+        flat = parameter.detach().reshape(-1)
+        some = flat[:: max(1, flat.numel() // VALUES_PER_PARAMETER)].to("cpu").contiguous().view(torch.uint8)
+        hashed.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode() + bytes(some.tolist()))
+    return hashed.hexdigest()
+
+
+@dataclass
+class Worker:
+    """Explains blocks of staged rows; a row that cannot be explained, even one that kills the worker, is an error.
+
+    While a worker computes, a note lies in the run's folder; a note that is found is of a worker that died. Then the
+    block's rows are explained one by one, each named in the note, and one that was named twice is given up.
 
     Of `workers` in all, `sharing` share the memory of a device; each computes with `threads` on a CPU.
     """
 
     model: str | Load | None
-    out: Path
+    folder: RunFolder
     method: Method | None = None
     check: bool = False
     precision: Precision | None = None
@@ -150,33 +167,6 @@ class Work:
         return {
             "model": stable_text(model), "method": stable_text(method), "check": self.check, "precision": self.precision
         }  # fmt: skip
-
-
-def stable_text(value: Any) -> str:
-    """A method with its settings, or what loads a model, in the same words in every process."""
-    return re.sub(r" at 0x[0-9a-f]+", "", value if isinstance(value, str) else repr(value))
-
-
-def digest_of_weights(lm: NextTokenLM) -> str:
-    """The names and shapes of all parameters and 64 values of each, as a digest. The same on every device."""
-    hashed = hashlib.blake2b(digest_size=12)
-    for name, parameter in lm.named_parameters():
-        flat = parameter.detach().reshape(-1)
-        some = flat[:: max(1, flat.numel() // VALUES_PER_PARAMETER)].to("cpu").contiguous().view(torch.uint8)
-        hashed.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode() + bytes(some.tolist()))
-    return hashed.hexdigest()
-
-
-class Worker:
-    """Explains blocks of staged rows; a row that cannot be explained, even one that kills the worker, is an error.
-
-    While a worker computes, a note lies in the run's folder; a note that is found is of a worker that died. Then the
-    block's rows are explained one by one, each named in the note, and one that was named twice is given up.
-    """
-
-    def __init__(self, work: Work):
-        self.work = work
-        self.folder = RunFolder(work.out)
 
     def __call__(self, block: Any) -> Any:
         """A pyarrow.Table of staged rows as one of the output.
@@ -226,26 +216,25 @@ class Worker:
     @cached_property
     def _explain(self) -> Callable[[Columns], dict[str, list[Any]]]:
         """`explain_columns` with the model, which is loaded when first used and the same for every worker of a run."""
-        work = self.work
-        torch.set_num_threads(work.threads)
+        torch.set_num_threads(self.threads)
         died = len(list(self.folder.attempts.glob("loading-*")))
-        if died >= MAX_DEATHS_LOADING * work.workers:
+        if died >= MAX_DEATHS_LOADING * self.workers:
             raise ChildProcessError(f"workers died {died} times while they loaded the model; is the memory enough?")
         note = self.folder.attempts / f"loading-{secrets.token_hex(8)}"
         note.touch()
         try:
-            options: dict[str, Any] = {} if work.device is None else {"device": work.device}
-            lm = work.model(**options) if callable(work.model) else from_pretrained(work.model, **options)
+            options: dict[str, Any] = {} if self.device is None else {"device": self.device}
+            lm = self.model(**options) if callable(self.model) else from_pretrained(self.model, **options)
         finally:
             note.unlink(missing_ok=True)
-        method = default_method(lm) if work.method is None else work.method
-        budget = work.memory_budget
-        if budget is None and work.sharing > 1:
-            budget = int(AVAILABLE_SHARE * available_memory(lm) / work.sharing)
+        method = default_method(lm) if self.method is None else self.method
+        budget = self.memory_budget
+        if budget is None and self.sharing > 1:
+            budget = int(AVAILABLE_SHARE * available_memory(lm) / self.sharing)
         known = {"model": lm.name, "weights": digest_of_weights(lm), "dtype": str(lm.dtype).removeprefix("torch.")}
         self.folder.agree("model", {**known, "method": stable_text(method), "schema": table.VERSION, **versions()})
         return partial(
-            explain_columns, lm, method=method, check=work.check, precision=work.precision, memory_budget=budget
+            explain_columns, lm, method=method, check=self.check, precision=self.precision, memory_budget=budget
         )
 
 

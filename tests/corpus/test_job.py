@@ -207,7 +207,7 @@ def test_what_cannot_begin_is_refused_before_any_work(tmp_path):
         explain(source, tmp_path / "answers")
     with pytest.raises(ValueError, match="workers is 0; at least one is needed"):
         explain(source, tmp_path / "answers", workers=0)
-    with pytest.raises(FileNotFoundError, match="No such file or directory"):
+    with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         explain(tmp_path / "no.jsonl", tmp_path / "answers")
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(ValueError, match="there is no row"):

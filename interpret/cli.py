@@ -231,8 +231,6 @@ def report_corpus(
     with errors_in_one_line() as console:
         _to_print(printed, ("table", "json"))
         paths = paths_of(save, json, "Report")
-        if by not in ("word", "piece"):
-            raise ValueError(f"--by {by!r}: give word or piece")
         from interpret.corpus import report
         from interpret.views.terminal import print_report
 

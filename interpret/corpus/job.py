@@ -198,7 +198,7 @@ def run(worker: Worker, workers: int | None = None, address: str | None = None) 
 
     Raises what a worker raises, as it was raised there; ChildProcessError where workers die without saying why.
     """
-    with _connected(address, workers) as (ray, embedded), _quiet():
+    with _connected(address, workers) as (ray, embedded):
         data = ray.data
         count, threads, gpus = _workers(ray, workers, embedded)
         nodes = len([node for node in ray.nodes() if node["Alive"]])
@@ -237,7 +237,7 @@ def run(worker: Worker, workers: int | None = None, address: str | None = None) 
 
 @contextmanager
 def _connected(address: str | None, workers: int | None) -> Iterator[tuple[Any, bool]]:
-    """Ray within this context, and whether it is inside this process and ends with it, or a cluster by its address.
+    """Ray within this context, saying nothing of its own, and whether it was started here for this run alone.
 
     Where the caller has already started Ray, it is used, as a cluster, and left as it is.
 
@@ -249,9 +249,21 @@ def _connected(address: str | None, workers: int | None) -> Iterator[tuple[Any, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray = optional("ray", "ray.data", "ray.data.checkpoint")
-    if ray.is_initialized():
-        yield ray, False
-        return
+        own = not ray.is_initialized()
+        if own:
+            _start(ray, address, workers)
+        logger = logging.getLogger("ray.data")
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield ray, own and address is None
+        finally:
+            logger.setLevel(level)
+            if own:
+                ray.shutdown()
+
+
+def _start(ray: Any, address: str | None, workers: int | None) -> None:
     options: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": WORKERS_ENVIRONMENT}}
     if address is None:  # the workers inherit the environment, and one that waits already can be taken
         options = {"address": "local", "num_cpus": max(_usable_cores(), workers or 1), "include_dashboard": False}
@@ -264,10 +276,6 @@ def _connected(address: str | None, workers: int | None) -> Iterator[tuple[Any, 
     except Exception as error:  # Ray raises plain ones, too
         failed = "Ray cannot be started" if address is None else f"there is no cluster at {address!r}"
         raise ConnectionError(f"{failed}: {' '.join(str(error).split())[:200]}") from None
-    try:
-        yield ray, address is None
-    finally:
-        ray.shutdown()
 
 
 def _workers(ray: Any, workers: int | None, embedded: bool) -> tuple[int, int, float]:
@@ -284,20 +292,6 @@ def _workers(ray: Any, workers: int | None, embedded: bool) -> tuple[int, int, f
 
 def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Within this context, Ray Data says nothing of its own."""
-    logger = logging.getLogger("ray.data")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
 
 
 @contextmanager

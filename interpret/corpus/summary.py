@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -94,9 +94,11 @@ def report(
         progress: show a progress bar in a terminal or a notebook.
 
     Raises:
-        ValueError: a folder without an output, or numbers that make no sense.
+        ValueError: a folder without an output, another `by`, or numbers that make no sense.
         ImportError: scipy is missing.
     """
+    if by not in get_args(By):
+        raise ValueError(f"by is {by!r}; give word or piece")
     if min_rows < 2 or top < 1 or targets < 1:
         raise ValueError(f"min_rows is at least 2, top and targets at least 1; given {min_rows}, {top} and {targets}")
     files = output_files(folder)

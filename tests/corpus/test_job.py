@@ -69,11 +69,11 @@ def assert_whole(out, source, model):
     some = rows[:: max(1, len(rows) // 40)]
     lm = NextTokenLM.from_pretrained(model)
     expected = explain_columns(lm, {name: [row[name] for row in some] for name in rows[0]})
-    for place, row in enumerate(some):
-        if expected["error"][place] is not None:
-            assert answers[row["id"]] == expected["error"][place]
+    for number, row in enumerate(some):
+        if expected["error"][number] is not None:
+            assert answers[row["id"]] == expected["error"][number]
         else:
-            one = attribution_of({name: values[place] for name, values in expected.items()})
+            one = attribution_of({name: values[number] for name, values in expected.items()})
             assert answers[row["id"]].scores.tolist() == pytest.approx(one.scores.tolist(), abs=1e-6)
 
 

@@ -252,6 +252,7 @@ def _connected(address: str | None, workers: int | None) -> Iterator[tuple[Any, 
         own = not ray.is_initialized()
         if own:
             _start(ray, address, workers)
+        warnings.simplefilter("ignore")  # once more, since Ray asks for its own warnings when it is imported
         logger = logging.getLogger("ray.data")
         level = logger.level
         logger.setLevel(logging.CRITICAL)

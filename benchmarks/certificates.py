@@ -98,8 +98,8 @@ def main() -> None:
         lm = NextTokenLM.from_pretrained()
         warnings.simplefilter("ignore")
         with RESULTS.open("a") as file:
-            for place, job in enumerate(missing):
-                print(f"{place + 1} of {len(missing)}: {job[0]}, {job[1]} {job[2]}", flush=True)
+            for at, job in enumerate(missing, 1):
+                print(f"{at} of {len(missing)}: {job[0]}, {job[1]} {job[2]}", flush=True)
                 done.append(hopeless(done, job[0], *job[1:3]) or run(lm, *job))
                 file.write(json.dumps(done[-1]) + "\n")
                 file.flush()

@@ -96,9 +96,8 @@ def main(kind="tiny"):
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        model = ""
-        if kind == "tiny":
-            model = folder / "model"
+        model = str(folder / "model") if kind == "tiny" else ""
+        if model:
             tiny(model)
         for count in (240, 2400, 24000) if kind == "tiny" else (240, 2400):
             source, out = folder / f"{count}.jsonl", folder / f"out{count}"

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.evidence.examples import examples
 from interpret.engine.evaluate import gradients, log_likelihoods
-from interpret.engine.run import Run
+from interpret.engine.run import Counts, Run
 from interpret.methods.baselines import every_embedding
 from interpret.replacement.editing import Edited, Editing, quiet
 from interpret.replacement.flip import Edits, Search
@@ -141,7 +141,7 @@ def main() -> None:
         for rival, algorithm in RIVALS.items():
             if (number, rival) in done:
                 continue
-            search.run, search.seen = Run(), {}
+            search.counts, search.seen = Counts(), {}
             search.generator.manual_seed(0)
             begun = time.perf_counter()
             with quiet():
@@ -151,7 +151,7 @@ def main() -> None:
             forwards = counts.forwards
             if edits:
                 rows = [search.editing.row, raw(search.editing, edits)[0]]
-                whole, changed = log_likelihoods(lm, rows, search.prompt, Run()).tolist()
+                whole, changed = log_likelihoods(lm, rows, search.prompt, Run(), Counts()).tolist()
                 less = round((whole - changed) / len(edits), 2)
             line = {
                 "number": number, "kind": kind, "tokens": len(search.prompt), "rival": rival,

@@ -42,8 +42,8 @@ def by_hand(lm: NextTokenLM, text: Text) -> Tensor:
 def region(lm: NextTokenLM, text: Text) -> Any:
     """The last tokens of a long prompt, the others being context."""
     prompt, before = lm.prompt(text.ids), lm.prompt(text.ids[:-REGION])
-    place = (len(before.text), len(prompt.text))
-    return attribute(lm, prompt, text.target_ids[0], region=place, memory_budget=BUDGET)
+    span = (len(before.text), len(prompt.text))
+    return attribute(lm, prompt, text.target_ids[0], region=span, memory_budget=BUDGET)
 
 
 RUNS: dict[str, Callable[[NextTokenLM, Text], Any]] = {

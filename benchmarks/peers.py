@@ -1,7 +1,7 @@
 """captum, inseq and interpreto, called so that each does the same work as we do, at settings of its own choice.
 
 Networks are given as their users have them: with parameters that ask for gradients, and without our attention to the
-logits of all places, which each of the three computes.
+logits of all positions, which each of the three computes.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Peers:
             target_id: the token whose log-probability is explained.
             steps: of the path.
             batch: how many points run at once.
-            moving: the places that move; all of them by default.
-            all_logits: as that class has it; otherwise the caller knew better and asked for those of the last place.
+            moving: the positions that move; all of them by default.
+            all_logits: as that class has it; otherwise the caller knew better and asked for those of the last position.
         """
         from captum.attr import IntegratedGradients
 
@@ -93,9 +93,9 @@ class Peers:
 
     def start(self, x: Tensor, moving: Iterable[int] | None) -> Tensor:
         """captum's baseline: the embedding of token 0, where tokens move."""
-        places = list(range(x.shape[1])) if moving is None else list(moving)
+        positions = list(range(x.shape[1])) if moving is None else list(moving)
         start = x.clone()
-        start[:, places] = self.embeddings([0])
+        start[:, positions] = self.embeddings([0])
         return start
 
     def continuation(self, library: str, text: Text, kind: str, **settings: Any) -> Callable[[], list[Tensor]]:

@@ -36,6 +36,7 @@ from interpret import (
     Token,
     VanillaGradient,
     attribute,
+    attribute_candidates,
     attribute_continuation,
     attribute_many,
 )
@@ -166,7 +167,7 @@ def equality(pairs: Sequence[tuple[Scores, Scores]], exact: Callable[[int], Scor
 
 
 def batches(tokens: int) -> list[int]:
-    """The batch sizes that a peer is tuned over: so many points of a length."""
+    """The batch sizes that a peer is tuned over: numbers of points of a length."""
     return sorted({max(1, rows // tokens) for rows in AT_ONCE})
 
 
@@ -451,7 +452,7 @@ def bfloat16(bench: Bench) -> Line:
                 exact = attribute(lm, prompt, None, method)
                 assert exact.target is not None
                 coarse = attribute(lm, prompt, exact.target.id, method, precision="bfloat16")
-                moved = [place for place, fixed in enumerate(exact.fixed) if not fixed]
+                moved = [piece for piece, fixed in enumerate(exact.fixed) if not fixed]
                 ranks.append(rank_correlation(exact.scores[moved], coarse.scores[moved]))
                 errors.append(difference(coarse.scores, exact.scores))
                 if exact.completeness is not None and coarse.completeness is not None:
@@ -468,11 +469,11 @@ def bfloat16(bench: Bench) -> Line:
 
 
 def rank_correlation(one: Scores, other: Scores) -> float:
-    """Spearman's: the correlation of the places in the order of the scores; 1 for a single one."""
+    """Spearman's: the correlation of the ranks of the scores; 1 for a single one."""
     if len(one) < 2:
         return 1.0
-    places = torch.stack([torch.as_tensor(each).argsort().argsort().double() for each in (one, other)])
-    return float(torch.corrcoef(places)[0, 1])
+    ranks = torch.stack([torch.as_tensor(each).argsort().argsort().double() for each in (one, other)])
+    return float(torch.corrcoef(ranks)[0, 1])
 
 
 def memory(bench: Bench) -> Line:

@@ -30,7 +30,7 @@ class Text:
 
 
 def text_of(lm: NextTokenLM, tokens: int, following: int = 1) -> Text:
-    """A text of so many tokens, followed by so many. Raises ValueError if there is none."""
+    """A text of some number of tokens, followed by others. Raises ValueError if there is none."""
     words = " ".join(text for kind in KINDS for text in PROMPTS[kind]).split()
     words *= 1 + 2 * (tokens + following) // len(words)
     for first in range(len(words)):
@@ -44,7 +44,7 @@ def text_of(lm: NextTokenLM, tokens: int, following: int = 1) -> Text:
 
 
 def exactly(lm: NextTokenLM, words: list[str], tokens: int, before: str) -> str:
-    """The first of the words, as many as make so many tokens; empty if no number of them does."""
+    """The first of the words, as many as make that number of tokens; empty if no number of them does."""
     least, most = 1, min(tokens, len(words))
     while least <= most:  # more words are never fewer tokens
         middle = (least + most) // 2

@@ -61,7 +61,7 @@ lm = NextTokenLM.from_pretrained()
 def rather_than(lm):
     """Why this word rather than that one?
 
-    Orange speaks for *she*, blue for *he*. The sentence below says what the check found when other words took the place
+    Orange supports *she*, blue *he*. The sentence below says what the check found when other words took the place
     of the strongest ones.
     """
     prompt = "My sister lives with my uncle. Every morning"
@@ -72,7 +72,7 @@ def methods(lm):
     """One prediction by four methods
 
     Each has its own scale, which ends at its largest score, and each is checked: only the last one, the default, puts
-    *Mary* first and is borne out by the model.
+    *Mary* first and is confirmed by the model.
     """
     prompt = "When Mary and John went to the store, John gave a drink to"
     four = [VanillaGradient(), GradientTimesInput(), IntegratedGradients(), default_method(lm)]
@@ -82,7 +82,7 @@ def methods(lm):
 def baselines(lm):
     """Compared with what?
 
-    The same question from four baselines. *keys* speaks for the plural in each; *door* says something else every time.
+    The same question from four baselines. *keys* supports the plural in each; *door* says something else every time.
     The last row compares with another sentence, and what the two have in common scores zero.
     """
     prompt, singular = "The keys to the cabinet near the door", "The key to the cabinets near the doors"
@@ -99,7 +99,7 @@ def baselines(lm):
 def bars(lm):
     """How sure is each score?
 
-    Methods that sample give each score a standard error: *keys* speaks for the plural, *door* may say nothing at all.
+    Methods that sample give each score a standard error: *keys* supports the plural, *door* may say nothing at all.
     """
     prompt = "The keys to the cabinet near the door"
     return attribute(lm, prompt, " are", SmoothGrad(GradientTimesInput(), samples=30), contrast=" is").bars(width=5)
@@ -140,7 +140,7 @@ def libraries(lm):
 def pronoun(lm):
     """She or he?
 
-    *Mary* speaks for *she*, and *John* against it. Every word has a score, the first one too.
+    *Mary* supports *she*, and *John* opposes it. Every word has a score, the first one too.
     """
     return attribute(lm, "Mary told John that", " she", contrast=" he").heatmap()
 
@@ -274,8 +274,8 @@ def photograph_server(lm, path):
         window.locator("#candidates button", has_text="John").click()
         window.locator("h3", has_text="rather than").wait_for(timeout=60_000)
         window.get_by_role("button", name="Compare with another method").click()
-        for place in (1, 2):
-            window.locator(f"article:nth-child({place}) .check").wait_for(timeout=60_000)
+        for number in (1, 2):
+            window.locator(f"article:nth-child({number}) .check").wait_for(timeout=60_000)
         window.mouse.move(5, 5)
         window.screenshot(path=path, clip={"x": 0, "y": 0, "width": 1080, "height": 1400}, full_page=True)
         browser.close()

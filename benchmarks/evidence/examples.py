@@ -26,7 +26,7 @@ class Example:
     Attributes:
         kind: of evidence.
         marked: the prompt, or the messages of a chat, with « and » around the evidence.
-        target: the next token that the evidence speaks for.
+        target: the next token that the evidence supports.
         foil: the one that it speaks against.
         exchanged: the prompt with other evidence, after which the foil should follow, where the rest of the prompt
             names both: then only a model that changes its mind has used the evidence. None elsewhere.

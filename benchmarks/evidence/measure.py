@@ -138,7 +138,7 @@ class Replacing:
         lm: the model.
         pieces: the numbers of the pieces a user wrote.
         objective: the log-probability of the model's first choice.
-        groups: the places of the pieces.
+        groups: the positions of the pieces.
         masks: the pieces replaced in each row.
         found: (mask,) F there.
     """
@@ -157,8 +157,8 @@ class Replacing:
         pieces = [number for number, piece in enumerate(encoded.pieces) if not piece.template]
         groups = [encoded.pieces[number].positions for number in pieces]
         target = Target.of(None, encoded, lm.vocab, _logits(lm, encoded))
-        places = sorted(place for group in groups for place in group)
-        objective = Objective.of(lm, encoded, target, positions=places)
+        positions = sorted(position for group in groups for position in group)
+        objective = Objective.of(lm, encoded, target, positions=positions)
         generator = torch.Generator().manual_seed(SEED)
         size = max(1, round(MASKED * len(groups)))
         masks = [tuple(torch.randperm(len(groups), generator=generator)[:size].tolist()) for _ in range(MASKS)]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count, islice
 from pathlib import Path
@@ -18,8 +18,7 @@ from interpret.results.files import write_whole
 ROW = "row"  # the column of the input made ready that holds what a row asks, as JSON
 SMALLEST_BLOCK, LARGEST_BLOCK, BLOCKS_PER_SIZE = 16, 1024, 64
 PENDING = ".pending.parquet"  # how Ray Data ends the name of a checkpoint whose data file is being written
-ERROR = "error"  # the file that says what ended a worker's work
-OF_THE_INPUT = ("rows", "digest")  # facts that differ where the input does
+INPUT_FACTS = ("rows", "digest")
 
 
 class RunFolder:
@@ -33,16 +32,26 @@ class RunFolder:
         self.attempts = self.path / "attempts"
 
     @contextmanager
-    def locked(self, name: str = "lock", timeout: float = 0) -> Iterator[None]:
-        """Hold a lock alone, by default that of the run. Raises BlockingIOError while another process does."""
+    def locked(self) -> Iterator[None]:
+        """Be the only run in this folder, with a fresh folder of attempts; it and the input are gone in the end.
+
+        Raises BlockingIOError while another process is in it.
+        """
         import filelock
 
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(self.path / name, timeout=timeout):
-                yield
+            lock = filelock.FileLock(self.path / "lock").acquire(timeout=0)
         except filelock.Timeout:
             raise BlockingIOError(f"another run is writing {str(self.out)!r} at this moment") from None
+        with lock:
+            shutil.rmtree(self.attempts, ignore_errors=True)  # of a run that was killed
+            self.attempts.mkdir()
+            try:
+                yield
+            finally:
+                for done in (self.input, self.attempts):
+                    shutil.rmtree(done, ignore_errors=True)
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A file of facts, or None where there is none."""
@@ -50,39 +59,36 @@ class RunFolder:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def write(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Keep facts in a file, whole or not at all."""
         text = json.dumps(facts, indent=1, ensure_ascii=False)
         write_whole(self.path / f"{name}.json", lambda part: part.write_text(text, encoding="utf-8"))
 
     def forget(self, name: str) -> None:
-        """Delete a file of facts, if it is there."""
         (self.path / f"{name}.json").unlink(missing_ok=True)
 
-    def agree(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Keep facts, or compare them with those that another process was the first to keep; see `compare`."""
-        with self.locked(f"{name}.lock", timeout=-1):
-            if self.read(name) is None:
-                self.write(name, facts)
-            else:
-                self.compare(name, facts)
+    def note_of(self, ids: Sequence[str]) -> str:
+        """The name of the file of facts about attempts to explain a block of rows."""
+        return f"{self.attempts.name}/{hashlib.blake2b(repr(ids).encode(), digest_size=12).hexdigest()}"
 
-    def compare(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Raise ValueError, in one line, if facts that were kept are others than these."""
-        kept = self.read(name) or {}
+    def agree(self, name: str, facts: Mapping[str, Any], anew: bool = False) -> None:
+        """Keep facts, where there are none or a run begins anew; raise ValueError if others are kept than these."""
+        import filelock
+
+        with filelock.FileLock(self.path / f"{name}.lock"):
+            kept = self.read(name)
+            if anew or kept is None:
+                self.write(name, facts)
+                return
         for key in facts:
-            if key in kept and kept[key] != facts[key]:
-                if key in OF_THE_INPUT:
+            if kept.get(key) != facts[key]:
+                if key in INPUT_FACTS:
                     differs = "the input has changed since; explain it into another folder"
                 else:
-                    differs = f"they were made with {key} {kept[key]!s:.120}, not {facts[key]!s:.120}; "
+                    differs = f"they were made with {key} {kept.get(key)!s:.120}, not {facts[key]!s:.120}; "
                     differs += "choose another folder, or ask as then"
                 raise ValueError(f"{str(self.out)!r} has rows of another run: {differs}")
 
     def committed(self, known: Mapping[str, int] | None = None) -> dict[str, int]:
-        """What is finished: the beginning of the names of data files, each with its number of rows.
-
-        What was known to be finished before is not looked at again.
-        """
+        """How the names of finished data files begin, each with its number of rows; `known` are not read again."""
         parquet, found = arrow().parquet, dict(known or {})
         for path in self.checkpoint.glob("*.parquet"):
             if not path.name.endswith(PENDING) and path.stem not in found:
@@ -95,23 +101,19 @@ class RunFolder:
     def settle(self, rows: int) -> None:
         """Delete data files that were not finished, and make sure that what is left is every row once.
 
-        A data file counts when its checkpoint was committed, which holds the same ids; ids are unique in the input and
-        those that are committed are not given out again. So the rows of both are compared, file by file, without
-        holding ids in memory. Raises OSError, saying what is missing, otherwise.
+        A data file counts when its checkpoint, which has the same ids, was committed. Ids are unique in the input, and
+        those that are committed are not given out again, so that it is enough to count rows. Raises OSError otherwise.
         """
-        parquet, committed, found = arrow().parquet, self.committed(), dict[str, int]()
+        committed, found = self.committed(), 0
         for path in self.out.glob("*.parquet"):
-            name = re.sub(r"-\d+$", "", path.stem)
-            if name not in committed:
-                path.unlink()
+            if re.sub(r"-\d+$", "", path.stem) in committed:
+                found += arrow().parquet.read_metadata(path).num_rows
             else:
-                found[name] = found.get(name, 0) + parquet.read_metadata(path).num_rows
-        missing = [name for name, count in committed.items() if found.get(name) != count]
-        if missing or sum(found.values()) != rows:
+                path.unlink()
+        if found != rows:
             raise OSError(
-                f"{str(self.out)!r} has {sum(found.values())} of {rows} rows"
-                + (f"; files that were written are gone, such as {missing[0]}" if missing else "")
-                + "; delete it and its folder of the run, and start anew"
+                f"{str(self.out)!r} has {found} of {rows} rows, since its files were changed; delete it and its folder "
+                "of the run, and start anew"
             )
 
 
@@ -141,15 +143,3 @@ def stage(source: str | Path, folder: Path) -> dict[str, Any]:
     if not total:
         raise ValueError(f"there is no row in {str(source)!r}")
     return {"rows": total, "digest": hashed.hexdigest()}
-
-
-def source_state(source: str | Path) -> list[list[Any]]:
-    """The names, sizes and times of a data set's files: while they stay the same, it need not be read again.
-
-    Raises FileNotFoundError where there is none.
-    """
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file or folder {str(path)!r}")
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    return [[str(each.absolute()), each.stat().st_size, each.stat().st_mtime_ns] for each in files]

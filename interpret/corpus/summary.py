@@ -9,16 +9,15 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from interpret.corpus.table import attribution_of, output_files, parquet_rows
+from interpret.corpus.table import attribution_of, optional, output_files, parquet_rows
 from interpret.engine.progress import progress as progress_bar
 from interpret.results.attribution import Attribution
-from interpret.results.reduction import groups_of
 from interpret.results.report import Example, FailedCheck, TargetWords, WordEffect
 from interpret.results.report import Report as Report  # a public name of interpret.corpus
 
@@ -54,18 +53,15 @@ class Effect:
 
     @property
     def standard_error(self) -> float:
-        """Of the mean."""
         return math.sqrt(self.squares / (self.rows - 1) / self.rows) if self.rows > 1 else math.inf
 
     @property
     def lower_bound(self) -> float:
-        """The distance of the mean from 0, less two standard errors."""
         return abs(self.mean) - 2 * self.standard_error
 
-    def named(self, key: Key, q: float) -> WordEffect:
-        """As a report tells it."""
-        examples = tuple(example for _, _, example in sorted(self.strongest, key=lambda each: each[:2], reverse=True))
-        return WordEffect(key[2], key[1], self.rows, self.mean, self.standard_error, q, examples)
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        return tuple(example for _, _, example in sorted(self.strongest, key=lambda each: each[:2], reverse=True))
 
 
 def report(
@@ -97,9 +93,11 @@ def report(
         progress: show a progress bar in a terminal or a notebook.
 
     Raises:
-        ValueError: a folder without an output, or numbers that make no sense.
+        ValueError: a folder without an output, another `by`, or numbers that make no sense.
         ImportError: scipy is missing.
     """
+    if by not in get_args(By):
+        raise ValueError(f"by is {by!r}; give word or piece")
     if min_rows < 2 or top < 1 or targets < 1:
         raise ValueError(f"min_rows is at least 2, top and targets at least 1; given {min_rows}, {top} and {targets}")
     files = output_files(folder)
@@ -112,8 +110,6 @@ def report(
 
 
 class _Counts:
-    """What is known after some rows."""
-
     def __init__(self, by: By):
         self.by = by
         self.rows = self.forgotten = 0
@@ -125,7 +121,6 @@ class _Counts:
         self.facts: dict[str, set[str]] = {name: set() for name in FACTS}
 
     def add(self, row: dict[str, Any]) -> None:
-        """Take one more row."""
         self.rows += 1
         if row["error"] is not None:
             known = row["error"] in self.errors or len(self.errors) < MAX_ERRORS
@@ -149,19 +144,15 @@ class _Counts:
             self._forget()
 
     def _add_words(self, row_id: str, subject: Subject, attribution: Attribution) -> None:
-        tokens, fixed, template = attribution.tokens, attribution.fixed, attribution.template
-        prompt, scores, edges = attribution.prompt, attribution.scores.tolist(), [0, *accumulate(map(len, tokens))]
-        groups = [[each] for each in range(len(tokens))]
+        prompt = attribution.prompt
         if self.by == "word" and attribution.signed:
-            groups = groups_of(tokens, template, attribution.messages, "word", True, "en")
+            attribution = attribution.totals("word")
         found: dict[tuple[str | None, str], list[tuple[float, int, int]]] = {}  # scores, and where the words stand
-        for group in groups:
-            own = [each for each in group if tokens[each] and not fixed[each] and not template[each]]
-            if own:
-                start, end, score = edges[own[0]], edges[own[-1] + 1], math.fsum(scores[each] for each in own)
-                word = prompt[start:end].strip().lower() or prompt[start:end]
-                for role in dict.fromkeys((None, attribution.roles[own[0]])):
-                    found.setdefault((role, word), []).append((score, start, end))
+        for piece, start, role in zip(attribution.pieces, offsets(attribution.tokens), attribution.roles, strict=True):
+            if piece.text and not piece.fixed and not piece.template:
+                word = piece.text.strip().lower() or piece.text
+                for each in dict.fromkeys((None, role)):
+                    found.setdefault((each, word), []).append((piece.score, start, start + len(piece.text)))
         for (role, word), occurrences in found.items():
             score = math.fsum(each for each, _, _ in occurrences)
             _, start, end = max(occurrences, key=lambda each: abs(each[0]))
@@ -177,17 +168,18 @@ class _Counts:
         self.effects = kept
 
     def report(self, source: str, min_rows: int, top: int, targets: int) -> Report:
-        """What they say."""
         tested = {key: effect for key, effect in self.effects.items() if effect.rows >= min_rows}
         rates = dict(zip(tested, _false_discovery_rates(list(tested.values())), strict=True))
         words: dict[tuple[Subject, bool], list[Key]] = {}
-        for key in tested:
+        for key in sorted(tested, key=lambda key: tested[key].lower_bound, reverse=True):
             words.setdefault((key[0], key[1] is not None), []).append(key)
 
         def strongest(subject: Subject, by_role: bool) -> tuple[WordEffect, ...]:
-            keys = words.get((subject, by_role), [])
-            found = heapq.nlargest(top, keys, key=lambda key: tested[key].lower_bound)
-            return tuple(tested[key].named(key, rates[key]) for key in found)
+            found = [(key, tested[key]) for key in words.get((subject, by_role), [])[:top]]
+            return tuple(
+                WordEffect(key[2], key[1], each.rows, each.mean, each.standard_error, rates[key], each.examples)
+                for key, each in found
+            )
 
         shown = self.subjects.most_common(targets)
         facts = {name: " and ".join(sorted(filter(None, values))) for name, values in self.facts.items()}
@@ -207,13 +199,9 @@ class _Counts:
 
 def _false_discovery_rates(effects: Sequence[Effect]) -> Sequence[float]:
     """The false discovery rate at which each mean differs from 0."""
-    try:
-        from scipy.stats import false_discovery_control, t
-    except ImportError as error:
-        raise ImportError(
-            "a report needs the package scipy; pip install 'nexttoken-interpret[corpus]' installs it"
-        ) from error
+    stats = optional("scipy.stats")
     means, errors, rows = np.array([(each.mean, each.standard_error, each.rows) for each in effects]).reshape(-1, 3).T
     with np.errstate(divide="ignore", invalid="ignore"):
         sigmas = np.nan_to_num(np.abs(means) / errors, posinf=np.inf)  # of a mean of 0 without spread: 0
-    return false_discovery_control(2 * t.sf(sigmas, rows - 1)).tolist()
+    rates: list[float] = stats.false_discovery_control(2 * stats.t.sf(sigmas, rows - 1)).tolist()
+    return rates

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import io
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +37,21 @@ READ = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 ROWS_PER_BATCH = 1024  # of a Parquet file that are in memory at once
 
 
-def arrow() -> Any:
-    """pyarrow, with its `dataset`, `ipc` and `parquet`. Raises ImportError, saying what to install, without it."""
+def optional(*modules: str) -> Any:
+    """The first of some modules, all of them imported. Raises ImportError, which says what to install."""
     try:
-        import pyarrow
-        import pyarrow.dataset
-        import pyarrow.ipc
-        import pyarrow.parquet
+        first, *_ = [import_module(module) for module in modules]
+        return first
     except ImportError as error:
+        package = modules[0].partition(".")[0]
         raise ImportError(
-            "a corpus needs the package pyarrow; pip install 'nexttoken-interpret[corpus]' installs it"
+            f"a corpus needs the package {package}; pip install 'nexttoken-interpret[corpus]' installs it ({error})"
         ) from error
-    return pyarrow
+
+
+def arrow() -> Any:
+    """pyarrow, with its `dataset`, `ipc` and `parquet`."""
+    return optional("pyarrow", "pyarrow.dataset", "pyarrow.ipc", "pyarrow.parquet")
 
 
 def read_rows(path: str | Path) -> Rows:
@@ -69,14 +72,13 @@ def read_rows(path: str | Path) -> Rows:
         ImportError: pyarrow is missing, for what needs it.
     """
     path = Path(path).expanduser()
-    seen: set[bytes] = set()
+    seen: set[str] = set()
     for number, row in enumerate(_rows_of(path)):
         given = row.get("id")
         row_id = str(number) if given is None or given == "" else str(given)
-        digest = hashlib.blake2b(row_id.encode("utf-8", "surrogatepass"), digest_size=12).digest()
-        if digest in seen:
+        if row_id in seen:
             raise ValueError(f"the id {row_id!r} comes twice, the second time in row {number}; ids must be unique")
-        seen.add(digest)
+        seen.add(row_id)
         yield {**{name: row.get(name) for name in (*INPUT, FAULT)}, "id": row_id}
 
 
@@ -94,9 +96,7 @@ def _rows_of(path: Path) -> Rows:
             yield from _json_rows(path, ending == ".json")
         else:
             raise ValueError(f"the ending must be one of {', '.join(READ)}, of texts also with .gz, or it is a folder")
-    except (ValueError, EOFError, zlib.error, LookupError, TypeError, RecursionError) as error:
-        if repr(str(path)) in str(error):
-            raise
+    except (ValueError, EOFError, zlib.error, csv.Error, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"cannot read {str(path)!r}: {error}") from error
 
 
@@ -105,35 +105,28 @@ def _open(path: Path) -> Any:
 
 
 def _json_rows(path: Path, may_be_list: bool) -> Rows:
+    def row_of(entry: Any, name: str) -> Row:
+        return entry if isinstance(entry, dict) else {FAULT: f"{name} is no JSON object"}
+
     with _open(path) as file:
         if may_be_list and file.peek(1024).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
-            try:
-                entries = json.loads(file.read())
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
-            for number, entry in enumerate(entries):
-                yield entry if isinstance(entry, dict) else {FAULT: f"entry {number} is no JSON object"}
+            yield from (row_of(entry, f"entry {number}") for number, entry in enumerate(json.loads(file.read())))
             return
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    entry = json.loads(line)
+                    yield row_of(json.loads(line), f"line {number}")
                 except (ValueError, RecursionError) as error:
                     yield {FAULT: f"line {number} is not JSON: {error}"}
-                    continue
-                yield entry if isinstance(entry, dict) else {FAULT: f"line {number} is no JSON object"}
 
 
 def _delimited_rows(path: Path, delimiter: str) -> Rows:
     with io.TextIOWrapper(_open(path), encoding="utf-8-sig", newline="", errors="replace") as file:
         reader: csv.DictReader[Any] = csv.DictReader(file, delimiter=delimiter)
-        try:
-            for row in reader:
-                if None in row:  # where fields stand that have no column
-                    row = {"id": row.get("id"), FAULT: f"line {reader.line_num} has more fields than there are columns"}
-                yield {name: value if value != "" else None for name, value in row.items()}
-        except csv.Error as error:
-            raise ValueError(f"cannot read {str(path)!r}, line {reader.line_num}: {error}") from None
+        for row in reader:
+            if None in row:  # where fields stand that have no column
+                row = {"id": row.get("id"), FAULT: f"line {reader.line_num} has more fields than there are columns"}
+            yield {name: value or None for name, value in row.items()}
 
 
 def _folder_rows(path: Path) -> Rows:
@@ -146,7 +139,7 @@ def _folder_rows(path: Path) -> Rows:
         return
     if (splits := path / "dataset_dict.json").exists():
         names = json.loads(splits.read_text(encoding="utf-8")).get("splits", [])
-        raise ValueError(f"{str(path)!r} holds several splits; give the folder of one of them: {', '.join(names)}")
+        raise ValueError(f"it holds several splits; give the folder of one of them: {', '.join(names)}")
     for each in _parquet_files(path):
         yield from parquet_rows(each)
 
@@ -192,28 +185,26 @@ def result_row(row_id: str, attribution: Attribution, seconds: float) -> Row:
 
 
 def error_row(row_id: str, prompt: Any, error: str, seconds: float = 0.0) -> Row:
-    """A row of the output that could not be explained, and why; a prompt that is no text stands in it as JSON."""
+    """A row of the output that could not be explained, and why; a prompt other than a text is written as JSON."""
     if prompt is not None and not isinstance(prompt, str):
         prompt = json.dumps(prompt, default=str, ensure_ascii=False)
     return {**dict.fromkeys(OUTPUT), "id": row_id, "prompt": prompt, "error": error, "seconds": seconds}
 
 
 def attribution_of(row: Mapping[str, Any]) -> Attribution:
-    """The result that a row of the output is of. Raises ValueError for a row of an error, or of another schema."""
+    """The result in a row of the output. Raises ValueError for a row with an error."""
     if row.get("error") is not None:
         raise ValueError(f"row {row.get('id')!r} was not explained: {row['error']}")
     if "held" in row:  # what version 0.2 called `fixed`
         row = {"fixed": row["held"], **row}
-    missing = [name for name in (*LISTS, "facts") if name not in row]
-    if missing:
-        raise ValueError(f"this is no row of a corpus: it has no {', '.join(missing)}")
-    lists = {name: _plain(row[column]) for column, name in LISTS.items()}
+    lists = {name: plain(row[column]) for column, name in LISTS.items()}
     return Attribution.from_dict({**json.loads(row["facts"]), **lists})
 
 
-def _plain(values: Any) -> Any:
-    values = values.tolist() if hasattr(values, "tolist") else values
-    return [_plain(each) for each in values] if isinstance(values, list | tuple) else values
+def plain(value: Any) -> Any:
+    """A cell of any engine's table, arrays and tuples as lists."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def output_schema() -> Any:
@@ -266,7 +257,7 @@ def output_files(folder: str | Path) -> dict[Path, int]:
             raise ValueError(
                 f"{str(path)!r} was cut short, as its run was; start the run again, which finishes it"
             ) from None
-        missing = [name for name in ("id", "error") if name not in metadata.schema.to_arrow_schema().names]
+        missing = [name for name in ("id", "error", "facts") if name not in metadata.schema.to_arrow_schema().names]
         if missing:
             raise ValueError(f"{str(path)!r} is no output of a corpus: it has no column {missing[0]}")
         found[path] = metadata.num_rows

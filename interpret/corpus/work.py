@@ -9,17 +9,16 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from interpret.corpus.run_folder import ERROR, ROW, RunFolder
-from interpret.corpus.table import FAULT, INPUT, OUTPUT, VERSION, Row, as_table, error_row, output_schema, result_row
+from interpret.corpus import table
+from interpret.corpus.run_folder import ROW, RunFolder
+from interpret.corpus.table import FAULT, INPUT, OUTPUT, Row, error_row
 from interpret.engine.memory.available import available_memory
 from interpret.engine.memory.policy import AVAILABLE_SHARE
 from interpret.engine.run import Precision
@@ -56,7 +55,10 @@ def explain_columns(
         lm: the model; it comes back as it was.
         columns: `id` and `prompt` or `messages`, and where wanted `target`, `contrast`, `region`, `continuation`,
             and `fault` as `read_rows` gives it; a list (or an array) for each, of the same length.
-        method: how, and the others: as for `attribute`, the same for every row.
+        method: the same for every row; `default_method` by default.
+        check: whether each attribution is checked against the model.
+        precision: in which gradients are taken; by default that of the model.
+        memory_budget: bytes, above the model's weights; by default half of what is free.
 
     Returns:
         A list for each column of the output.
@@ -70,8 +72,8 @@ def explain_columns(
     found: dict[int, Row] = {}
     by_region: dict[str, dict[int, Row]] = {}
     for number in range(lengths["id"]):
-        asked = {name: _given(columns[name][number]) for name in (*INPUT, FAULT) if name in columns}
-        asked = {**dict.fromkeys((*INPUT, FAULT)), **asked, "id": str(columns["id"][number])}
+        asked: Row = {name: _cell(columns[name][number]) if name in columns else None for name in (*INPUT, FAULT)}
+        asked["id"] = str(columns["id"][number])
         try:
             _prepare(lm, asked)
             by_region.setdefault(json.dumps(asked["region"]), {})[number] = asked
@@ -89,19 +91,19 @@ def explain_columns(
             if isinstance(answer, Failure):
                 found[number] = error_row(row["id"], row["prompt"].text, _one_line(answer.error), seconds)
             else:
-                found[number] = result_row(row["id"], answer, seconds)
+                found[number] = table.result_row(row["id"], answer, seconds)
     return {name: [found[number][name] for number in range(lengths["id"])] for name in OUTPUT}
 
 
 def _prepare(lm: NextTokenLM, asked: Row) -> None:
-    """Make prompt and target of a row what `attribute` takes. Raises ValueError for a row that asks nothing clear."""
+    """Make prompt and target of a row what `attribute` takes. Raises ValueError for a row without a clear question."""
     if asked[FAULT] is not None:
         raise ValueError(str(asked[FAULT]))
     if asked["messages"] is not None:
         if asked["prompt"] is not None:
             raise ValueError("the row has a prompt and messages; give one of them")
         messages = asked["messages"]
-        asked["prompt"] = json.loads(messages) if isinstance(messages, str) else [dict(each) for each in messages]
+        asked["prompt"] = json.loads(messages) if isinstance(messages, str) else messages
     if asked["prompt"] is None:
         raise ValueError("the row has neither a prompt nor messages")
     prompt = lm.prompt(asked["prompt"])
@@ -112,48 +114,14 @@ def _prepare(lm: NextTokenLM, asked: Row) -> None:
     asked["prompt"] = prompt
 
 
-def _given(value: Any) -> Any:
-    """A cell's value; None where it is empty, as tables write it."""
-    if value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and value == ""):
-        return None
-    value = value.tolist() if hasattr(value, "tolist") else value
-    return list(value) if isinstance(value, tuple) else value
+def _cell(value: Any) -> Any:
+    # None where it is empty, as tables write it.
+    value = table.plain(value)
+    return None if value == "" or value != value else value
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a worker needs to know: the model or what loads it, how its rows are explained, and the output's folder.
-
-    `sharing` is the number of workers that share the memory of a device, `threads` what each computes with on a CPU.
-    """
-
-    model: str | Load | None
-    out: Path
-    method: Method | None = None
-    check: bool = False
-    precision: Precision | None = None
-    memory_budget: int | None = None
-    device: str | None = None
-    workers: int = 1
-    threads: int = 1
-    sharing: int = 1
-
-    def load(self) -> NextTokenLM:
-        """The model, loaded."""
-        options: dict[str, Any] = {} if self.device is None else {"device": self.device}
-        return self.model(**options) if callable(self.model) else from_pretrained(self.model, **options)
-
-    def facts(self) -> dict[str, Any]:
-        """What a run is of, as far as it is known before a model is loaded."""
-        model = "the bundled one" if self.model is None else self.model
-        method = "the default" if self.method is None else self.method
-        return {
-            "model": stable_text(model), "method": stable_text(method), "check": self.check, "precision": self.precision
-        }  # fmt: skip
 
 
 def stable_text(value: Any) -> str:
@@ -171,36 +139,46 @@ def digest_of_weights(lm: NextTokenLM) -> str:
     return hashed.hexdigest()
 
 
+@dataclass
 class Worker:
     """Explains blocks of staged rows; a row that cannot be explained, even one that kills the worker, is an error.
 
-    While a block is worked on, a note lies in the run's folder. Who finds one, finds a block that a worker died of;
-    then the rows are explained one by one, each named in the note, and one that was named twice is given up.
+    While a worker computes, a note lies in the run's folder; a note that is found is of a worker that died. Then the
+    block's rows are explained one by one, each named in the note, and one that was named twice is given up.
+
+    Of `workers` in all, `sharing` share the memory of a device; each computes with `threads` on a CPU.
     """
 
-    def __init__(self, work: Work):
-        self.work = work
-        self.folder = RunFolder(work.out)
+    model: str | Load | None
+    folder: RunFolder
+    method: Method | None = None
+    check: bool = False
+    precision: Precision | None = None
+    memory_budget: int | None = None
+    device: str | None = None
+    workers: int = 1
+    threads: int = 1
+    sharing: int = 1
+
+    def facts(self) -> dict[str, Any]:
+        """What a run is of, as far as it is known before a model is loaded."""
+        model = "the bundled one" if self.model is None else self.model
+        method = "the default" if self.method is None else self.method
+        return {
+            "model": stable_text(model), "method": stable_text(method), "check": self.check, "precision": self.precision
+        }  # fmt: skip
 
     def __call__(self, block: Any) -> Any:
         """A pyarrow.Table of staged rows as one of the output.
 
-        Raises what loading the model raises, and ValueError if it is another model than that of the run's other rows.
+        Raises what loading the model raises, ChildProcessError where workers died of that, and ValueError if it is
+        another model than that of the run's other rows.
         """
-        ids = block["id"].to_pylist()
-        if not ids:
-            return output_schema().empty_table()
-        rows = [{**json.loads(text), "id": row_id} for row_id, text in zip(ids, block[ROW].to_pylist(), strict=True)]
-        try:
-            return as_table(self._explained(ids, {name: [row.get(name) for row in rows] for name in rows[0]}))
-        except Exception as error:  # kept in the run's folder, since engines pass on no more than its text
-            with suppress(OSError):
-                self.folder.write(ERROR, {"kind": type(error).__name__, "message": str(error)})
-            raise
-
-    def _explained(self, ids: Sequence[str], columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        explain = self._explain
-        note = f"{self.folder.attempts.name}/{hashlib.blake2b(repr(ids).encode(), digest_size=12).hexdigest()}"
+        rows = [{**json.loads(each[ROW]), "id": each["id"]} for each in block.to_pylist()]
+        if not rows:
+            return table.output_schema().empty_table()
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        explain, note = self._explain, self.folder.note_of(columns["id"])
         found = self.folder.read(note)
         if found is None:
             self.folder.write(note, {})
@@ -208,63 +186,56 @@ class Worker:
                 answers = explain(columns)
             except Exception as error:  # which row it is of shows when they run alone
                 _exit_if_broken(error)
-            else:
-                self.folder.forget(note)
-                return answers
-        deaths = Counter((found or {}).get("deaths", {}))
-        deaths.update([found["row"]] if found else [])
-        rows, errors = [], []
-        for number, row_id in enumerate(ids):
-            one = {name: values[number : number + 1] for name, values in columns.items()}
-            if deaths[row_id] >= MAX_DEATHS:
+                found = {}
+        if found is not None:
+            answers = self._one_by_one(note, found, rows)
+        self.folder.forget(note)
+        return table.as_table(answers)
+
+    def _one_by_one(self, note: str, found: dict[str, Any], rows: Sequence[Row]) -> dict[str, list[Any]]:
+        deaths = Counter(found.get("deaths", {}))
+        deaths.update([found["row"]] if "row" in found else [])
+        answers, errors = [], []
+        for row in rows:
+            if deaths[row["id"]] >= MAX_DEATHS:
                 message = f"the worker died {MAX_DEATHS} times while it explained this row"
-                rows.append(error_row(row_id, one["prompt"][0], message))
+                answers.append(error_row(row["id"], row["prompt"], message))
                 continue
-            self.folder.write(note, {"row": row_id, "deaths": deaths})
+            self.folder.write(note, {"row": row["id"], "deaths": deaths})
             try:
-                rows.append({name: values[0] for name, values in explain(one).items()})
+                answer = self._explain({name: [value] for name, value in row.items()})
+                answers.append({name: values[0] for name, values in answer.items()})
             except Exception as error:
                 _exit_if_broken(error)
                 errors.append(error)
-                rows.append(error_row(row_id, one["prompt"][0], f"{type(error).__name__}: {_one_line(error)}"))
-        self.folder.forget(note)
-        if len(errors) == len(ids) > 1:  # not the rows, but the model or the machine
+                answers.append(error_row(row["id"], row["prompt"], f"{type(error).__name__}: {_one_line(error)}"))
+        if len(errors) == len(rows) > 1:  # not the rows, but the model or the machine
             raise errors[0]
-        return {name: [row[name] for row in rows] for name in OUTPUT}
+        return {name: [answer[name] for answer in answers] for name in OUTPUT}
 
     @cached_property
     def _explain(self) -> Callable[[Columns], dict[str, list[Any]]]:
         """`explain_columns` with the model, which is loaded when first used and the same for every worker of a run."""
-        work = self.work
-        torch.set_num_threads(work.threads)
-        with self._loading():
-            lm = work.load()
-        method = default_method(lm) if work.method is None else work.method
-        budget = work.memory_budget
-        if budget is None and work.sharing > 1:
-            budget = int(AVAILABLE_SHARE * available_memory(lm) / work.sharing)
-        known = {"model": lm.name, "weights": digest_of_weights(lm), "dtype": str(lm.dtype).removeprefix("torch.")}
-        self.folder.agree("model", {**replace(work, method=method).facts(), **known, "schema": VERSION, **versions()})
-        return partial(
-            explain_columns, lm, method=method, check=work.check, precision=work.precision, memory_budget=budget
-        )
-
-    @contextmanager
-    def _loading(self) -> Iterator[None]:
-        """Within this context a note says that the model is being loaded; too many of them are of workers that died.
-
-        Raises ChildProcessError then.
-        """
-        attempts = self.folder.attempts
-        died = len(list(attempts.glob("loading-*")))
-        if died >= MAX_DEATHS_LOADING * self.work.workers:
+        torch.set_num_threads(self.threads)
+        died = len(list(self.folder.attempts.glob("loading-*")))
+        if died >= MAX_DEATHS_LOADING * self.workers:
             raise ChildProcessError(f"workers died {died} times while they loaded the model; is the memory enough?")
-        note = attempts / f"loading-{secrets.token_hex(8)}"
+        note = self.folder.attempts / f"loading-{secrets.token_hex(8)}"
         note.touch()
         try:
-            yield
+            options: dict[str, Any] = {} if self.device is None else {"device": self.device}
+            lm = self.model(**options) if callable(self.model) else from_pretrained(self.model, **options)
         finally:
             note.unlink(missing_ok=True)
+        method = default_method(lm) if self.method is None else self.method
+        budget = self.memory_budget
+        if budget is None and self.sharing > 1:
+            budget = int(AVAILABLE_SHARE * available_memory(lm) / self.sharing)
+        known = {"model": lm.name, "weights": digest_of_weights(lm), "dtype": str(lm.dtype).removeprefix("torch.")}
+        self.folder.agree("model", {**known, "method": stable_text(method), "schema": table.VERSION, **versions()})
+        return partial(
+            explain_columns, lm, method=method, check=self.check, precision=self.precision, memory_budget=budget
+        )
 
 
 def _exit_if_broken(error: Exception) -> None:

@@ -69,11 +69,11 @@ def assert_whole(out, source, model):
     some = rows[:: max(1, len(rows) // 40)]
     lm = NextTokenLM.from_pretrained(model)
     expected = explain_columns(lm, {name: [row[name] for row in some] for name in rows[0]})
-    for place, row in enumerate(some):
-        if expected["error"][place] is not None:
-            assert answers[row["id"]] == expected["error"][place]
+    for number, row in enumerate(some):
+        if expected["error"][number] is not None:
+            assert answers[row["id"]] == expected["error"][number]
         else:
-            one = attribution_of({name: values[place] for name, values in expected.items()})
+            one = attribution_of({name: values[number] for name, values in expected.items()})
             assert answers[row["id"]].scores.tolist() == pytest.approx(one.scores.tolist(), abs=1e-6)
 
 
@@ -223,3 +223,50 @@ def test_what_cannot_begin_is_refused_before_any_work(tmp_path):
         explain(source, tmp_path / "no" / "answers")
     assert (tmp_path / "full" / "a.txt").read_text() == "mine"
     shutil.rmtree(tmp_path / "full")
+
+
+def test_a_run_goes_on_where_it_stopped_whatever_the_engine(model, tmp_path, monkeypatch):
+    """An engine in this process, which commits some blocks as Ray Data does and then fails."""
+    import pyarrow.parquet
+
+    source, out = tmp_path / "rows.jsonl", tmp_path / "answers"
+    write_rows(source, 40)
+    explained = []
+
+    def engine(worker, *_, blocks=1):
+        worker.folder.checkpoint.mkdir(exist_ok=True)
+        done = [row for name in worker.folder.committed() for row in ids(worker.folder.checkpoint / f"{name}.parquet")]
+        for path in sorted(worker.folder.input.glob("*.parquet")):
+            block = pyarrow.parquet.read_table(path)
+            if block["id"][0].as_py() in done:
+                continue
+            if not blocks:
+                (out / "unfinished-000000.parquet").write_bytes(b"half a file")
+                raise OSError("the disk is full")
+            blocks -= 1
+            explained.append(path.name)
+            found = worker(block)
+            pyarrow.parquet.write_table(found, out / f"{path.stem}-000000.parquet")
+            pyarrow.parquet.write_table(found.select(["id"]), worker.folder.checkpoint / path.name)
+
+    def ids(path):
+        return pyarrow.parquet.read_table(path)["id"].to_pylist()
+
+    monkeypatch.setattr("interpret.corpus.job.run", engine)
+    for kept in (16, 32):
+        with pytest.raises(OSError, match=rf"^the disk is full; {kept} of 40 rows are kept, and the same call"):
+            explain(source, out, model)
+    with pytest.raises(ValueError, match="they were made with check False, not True"):
+        explain(source, out, model, check=True)
+    whole = source.read_text()
+    source.write_text(whole.replace("cabinet", "table"))
+    with pytest.raises(ValueError, match="the input has changed since"):
+        explain(source, out, model)
+    source.write_text(whole)
+    assert str(explain(source, out, model)) == f"40 rows in {out}"
+    assert explained == ["00000000.parquet", "00000001.parquet", "00000002.parquet"]
+    assert_whole(out, source, model)
+    assert not Path(f"{out}.run/input").exists()
+    (out / "00000001-000000.parquet").unlink()
+    with pytest.raises(OSError, match="has 24 of 40 rows, since its files were changed"):
+        explain(source, out, model)

@@ -36,9 +36,9 @@ def folder(tmp_path):
 
 
 def test_means_errors_and_rates_are_those_of_an_oracle(lm, folder):
-    """Each piece has its place as its score, so that every mean can be written down."""
+    """Each piece has its number as its score, so that every mean can be written down."""
     columns = columns_of(lm, [f"{prompt} are" for prompt in PROMPTS], target=[" on"] * len(PROMPTS))
-    columns["scores"] = [[float(place + 1) for place in range(len(each))] for each in columns["scores"]]
+    columns["scores"] = [[float(number + 1) for number in range(len(each))] for each in columns["scores"]]
     write_columns(columns, folder / "0.parquet")
     found = report(folder, min_rows=2, top=100)
     assert (found.rows, found.errors, found.others) == (5, {}, 0)

@@ -43,7 +43,7 @@ def test_every_row_is_explained_as_python_does_it_or_says_why_not(lm, method):
     found = explain_columns(lm, columns_of(ROWS), method)
     assert list(found) == list(OUTPUT)
     assert found["id"] == [row["id"] for row in ROWS]
-    rows = {row["id"]: {name: found[name][place] for name in found} for place, row in enumerate(ROWS)}
+    rows = {row["id"]: {name: found[name][number] for name in found} for number, row in enumerate(ROWS)}
     assert {name for name, row in rows.items() if row["error"]} == {"f", "g", "h", "i", "k"}
     assert "the prompt is empty" in rows["f"]["error"] or "neither" in rows["f"]["error"]
     assert "tokens after this prompt" in rows["h"]["error"]
@@ -68,9 +68,9 @@ def test_every_row_is_explained_as_python_does_it_or_says_why_not(lm, method):
 def test_scores_do_not_depend_on_the_other_rows(lm):
     rows = [{"id": str(number), "prompt": "The keys to the cabinet are"[: 5 + number].rstrip()} for number in range(18)]
     together = explain_columns(lm, columns_of(rows))
-    for place in (0, 7, 17):
-        alone = explain_columns(lm, columns_of(rows[place : place + 1]))
-        assert alone["scores"][0] == pytest.approx(together["scores"][place], abs=1e-9)
+    for number in (0, 7, 17):
+        alone = explain_columns(lm, columns_of(rows[number : number + 1]))
+        assert alone["scores"][0] == pytest.approx(together["scores"][number], abs=1e-9)
 
 
 def test_checked_rows_have_a_verdict(lm):
@@ -128,7 +128,7 @@ def test_what_cannot_be_read_is_said(tmp_path):
     with pytest.raises(ValueError, match="give the folder of one of them: train, test"):
         list(read_rows(tmp_path / "several"))
     (tmp_path / "x.json").write_text('[{"prompt": "a"},')
-    with pytest.raises(ValueError, match="is not JSON"):
+    with pytest.raises(ValueError, match=r"cannot read '.*x.json': Expecting value"):
         list(read_rows(tmp_path / "x.json"))
     (tmp_path / "y.json").write_text('[{"prompt": "a"}, 3]')
     assert list(read_rows(tmp_path / "y.json"))[1]["fault"] == "entry 1 is no JSON object"

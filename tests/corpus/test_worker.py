@@ -11,7 +11,7 @@ from interpret import GradientTimesInput
 from interpret.corpus.job import as_named
 from interpret.corpus.run_folder import RunFolder, stage
 from interpret.corpus.table import output_schema
-from interpret.corpus.work import Work, Worker, digest_of_weights, explain_columns, stable_text
+from interpret.corpus.work import Worker, digest_of_weights, explain_columns, stable_text
 from nexttoken import NextTokenLM
 from tests.conftest import gpt2, trained_tokenizer
 
@@ -61,15 +61,15 @@ def block(tmp_path):
     return pyarrow.parquet.read_table(folder.input)
 
 
-def work(load, tmp_path, **options):
-    return Work(load, tmp_path / "out", GradientTimesInput(), **options)
+def worker_of(load, tmp_path, **options):
+    return Worker(load, RunFolder(tmp_path / "out"), GradientTimesInput(), **options)
 
 
 def test_a_block_is_answered_and_leaves_nothing_behind(block, tmp_path):
-    worker = Worker(work(load, tmp_path))
+    worker = worker_of(load, tmp_path)
     found = worker(block)
     assert found.schema.equals(output_schema())
-    expected = explain_columns(load(), {"id": ["0", "1", "2", "3"], "prompt": PROMPTS}, worker.work.method)
+    expected = explain_columns(load(), {"id": ["0", "1", "2", "3"], "prompt": PROMPTS}, worker.method)
     assert found["scores"].to_pylist() == expected["scores"]
     assert list(worker.folder.attempts.iterdir()) == []
     assert worker(block.slice(0, 0)).num_rows == 0
@@ -84,7 +84,7 @@ def in_process(target, *arguments):
 
 def explain_and_keep(load, tmp_path, block):
     torch.set_num_threads(1)
-    pyarrow.parquet.write_table(Worker(work(load, tmp_path))(block), tmp_path / "found.parquet")
+    pyarrow.parquet.write_table(worker_of(load, tmp_path)(block), tmp_path / "found.parquet")
 
 
 @pytest.mark.slow
@@ -101,10 +101,9 @@ def test_a_row_that_kills_workers_is_given_up_alone(block, tmp_path):
 
 
 def test_a_model_that_fails_at_every_row_ends_the_run(block, tmp_path):
-    worker = Worker(work(broken, tmp_path))
+    worker = worker_of(broken, tmp_path)
     with pytest.raises(RuntimeError, match="is broken"):
         worker(block)
-    assert worker.folder.read("error") == {"kind": "RuntimeError", "message": "the network\nis broken"}
 
 
 def test_workers_that_die_while_they_load_end_the_run(block, tmp_path):
@@ -112,7 +111,7 @@ def test_workers_that_die_while_they_load_end_the_run(block, tmp_path):
     for number in range(5):
         (folder.attempts / f"loading-{number}").touch()
     with pytest.raises(ChildProcessError, match="workers died 5 times while they loaded the model"):
-        Worker(work(load, tmp_path))(block)
+        worker_of(load, tmp_path)(block)
 
 
 def test_all_workers_have_the_same_model(block, tmp_path):
@@ -123,12 +122,14 @@ def test_all_workers_have_the_same_model(block, tmp_path):
         return lm
 
     assert digest_of_weights(load()) == digest_of_weights(load()) != digest_of_weights(other())
-    Worker(work(load, tmp_path))(block)
-    Worker(work(load, tmp_path))(block)
+    worker_of(load, tmp_path)(block)
+    worker_of(load, tmp_path)(block)
     with pytest.raises(ValueError, match="they were made with weights"):
-        Worker(work(other, tmp_path))(block)
+        worker_of(other, tmp_path)(block)
+    folder = RunFolder(tmp_path / "out")
+    folder.agree("run", worker_of(load, tmp_path).facts())
     with pytest.raises(ValueError, match="they were made with precision None, not float32"):
-        Worker(work(load, tmp_path, precision="float32"))(block)
+        folder.agree("run", worker_of(load, tmp_path, precision="float32").facts())
 
 
 def test_a_method_has_the_same_name_in_every_process():

@@ -18,6 +18,7 @@ import numpy as np
 from interpret.corpus.table import attribution_of, optional, output_files, parquet_rows
 from interpret.engine.progress import progress as progress_bar
 from interpret.results.attribution import Attribution
+from interpret.results.reduction import offsets
 from interpret.results.report import Example, FailedCheck, TargetWords, WordEffect
 from interpret.results.report import Report as Report  # a public name of interpret.corpus
 

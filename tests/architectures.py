@@ -289,20 +289,20 @@ class StraightPath:
 
     def __init__(self, objective: Objective):
         self.objective, x = objective, objective.x
-        self.start = torch.cat([x[:1], MeanEmbedding()(objective, x)[1:]])
-        self.way = x - self.start
+        self.start = torch.cat([x[:1], MeanEmbedding()(objective)[1:]])
+        self.delta = x - self.start
         self.segments = integrate(self.explore, TOLERANCE, SMALLEST_GAP, MOST_GRADIENTS, FIRST_SEGMENTS)
         change = self.segments[-1].end.value - self.segments[0].start.value
         self.enough = max(TOLERANCE * abs(change), SMALLEST_GAP)
 
     def points(self, alphas: Sequence[float]) -> Tensor:
         """Points on the path."""
-        return self.start + torch.tensor(alphas, dtype=torch.float64).to(self.way)[:, None, None] * self.way
+        return self.start + torch.tensor(alphas, dtype=torch.float64).to(self.delta)[:, None, None] * self.delta
 
     def explore(self, alphas: Sequence[float]) -> list[Point]:
         """Points with their values and slopes."""
         value, gradient = gradients(self.objective, self.points(alphas))
-        slopes = (gradient.double() * self.way.double()).sum(-1)
+        slopes = (gradient.double() * self.delta.double()).sum(-1)
         return [Point(*each) for each in zip(alphas, value.tolist(), slopes, strict=True)]
 
     def jumps(self) -> list[Segment]:

@@ -251,7 +251,8 @@ def error_of_company(lm: NextTokenLM) -> float:
     errors = []
     for prompt, each in zip(prompts, found, strict=True):
         assert isinstance(each, Attribution), each
-        errors.append(relative(each.scores, attribute(lm, prompt, TARGET, method).scores))
+        alone = attribute(lm, prompt, TARGET, method).scores
+        errors.append(float(abs(each.scores - alone).max() / abs(alone).max()))
     return max(errors)
 
 

@@ -31,7 +31,7 @@ def build_attribution(
 
     def of_prompt(found: Tensor, rest: float = 0.0) -> ndarray:  # where only some positions are attributed
         whole = numpy.full((len(prompt), *found.shape[1:]), rest)
-        whole[list(objective.positions)] = found.double().numpy(force=True)
+        whole[list(objective.positions)] = found.detach().double().cpu().numpy()
         return whole
 
     def scores(found: Tensor) -> Float[ndarray, " piece"]:
